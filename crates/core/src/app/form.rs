@@ -1,0 +1,231 @@
+//! A form: one HTTP endpoint, what it accepts and where that goes.
+
+use std::path::{Component, Path};
+
+use serde_json::Value;
+
+use super::{Location, Section};
+use crate::schema::Schema;
+
+/// One HTTP endpoint.
+#[derive(Debug)]
+pub struct Form {
+    /// App that declares it.
+    pub app: String,
+    /// Its name: `POST /v1/forms/<name>/submissions`.
+    pub name: String,
+    /// Its own path, with and without a trailing slash.
+    pub path: String,
+    /// Topic of accepted submissions.
+    pub topic: String,
+    /// Which field becomes the record's key; none means the submission's id.
+    pub key: Option<Key>,
+    /// What a submission must satisfy.
+    pub schema: Schema,
+    /// How texts are cleaned before they are checked.
+    pub sanitize: Sanitize,
+    /// A field that people do not see. Who fills it is a robot, and is answered as if it had succeeded.
+    pub honeypot: Option<String>,
+    /// Addresses that a browser may be sent to after a submission; the first one is the default.
+    pub redirect: Vec<String>,
+    /// Origins whose pages may submit (CORS), such as `https://example.org`.
+    pub origins: Vec<String>,
+    /// Limits of the number of submissions.
+    pub rate_limit: RateLimit,
+    /// Where it is declared.
+    pub location: Location,
+}
+
+/// A field of a submission, as a JSON pointer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Key(String);
+
+/// How texts are cleaned. HTML and formulas stay as they are: they are text, and every output escapes for itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Sanitize {
+    /// Removes white space around texts.
+    pub trim: bool,
+    /// Brings texts into Unicode's composed form (NFC), so that equal texts have equal bytes.
+    pub nfc: bool,
+    /// Removes control characters except line feed, carriage return and tab.
+    pub drop_control: bool,
+    /// Longest text in characters; a longer one is refused.
+    pub max_length: usize,
+}
+
+/// How many submissions are taken; 0 means no limit. Beyond it the answer is 429.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RateLimit {
+    /// From one client address in a minute.
+    pub client_per_minute: u32,
+    /// From all clients together in a second.
+    pub form_per_second: u32,
+}
+
+/// A text of this length still fits into a cell of a sheet.
+const DEFAULT_MAX_LENGTH: i64 = 50_000;
+
+// === impl Form ===
+
+impl Form {
+    pub(super) fn read(section: &mut Section<'_>, app: &str) -> Option<Self> {
+        let name = section.required_name("name");
+        let path = section.required_text("path");
+        let topic = section.required_text("topic");
+        let key = section.text("key").map(|text| Key::new(&text));
+        let schema = Self::read_schema(section);
+        let form = Self {
+            app: app.to_owned(),
+            path: path.trim_end_matches('/').to_owned(),
+            name,
+            topic,
+            key,
+            schema: schema?,
+            sanitize: Sanitize::read(section),
+            honeypot: section.text("honeypot"),
+            redirect: section.texts("redirect"),
+            origins: section.texts("origins"),
+            rate_limit: RateLimit::read(section),
+            location: section.location(),
+        };
+        form.check(section);
+        Some(form)
+    }
+
+    fn read_schema(section: &mut Section<'_>) -> Option<Schema> {
+        let file = section.required_text("schema");
+        if file.is_empty() {
+            return None;
+        }
+        let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        if !Path::new(&file).components().all(inside) {
+            section.mistake(
+                "schema",
+                "the schema lies outside the app",
+                "put it into the app's folder",
+            );
+            return None;
+        }
+        let read = std::fs::read_to_string(section.folder().join(&file));
+        let text = section.or_mistake("schema", read, "name a file in the app's folder")?;
+        let parsed = serde_json::from_str::<Value>(&text);
+        let value = section.or_mistake("schema", parsed, "write valid json")?;
+        section.or_mistake("schema", Schema::compile(value), "correct the schema")
+    }
+
+    fn check(&self, section: &mut Section<'_>) {
+        if !self.path.starts_with('/') || self.path.len() < 2 {
+            section.mistake(
+                "path",
+                "the path does not begin with `/`",
+                "write for instance \"/student-data-form\"",
+            );
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+        if !self.path.chars().all(plain) {
+            section.mistake(
+                "path",
+                "the path has characters that an address cannot have",
+                "use letters, digits, `-`, `_`, `.` and `/`",
+            );
+        }
+        if self.path == "/openapi.json" || self.path == "/v1" || self.path.starts_with("/v1/") {
+            section.mistake(
+                "path",
+                "the path belongs to formline itself",
+                "choose one that is not /openapi.json and not below /v1",
+            );
+        }
+        for address in self.redirect.iter().chain(&self.origins) {
+            if !(address.starts_with("https://") || address.starts_with("http://")) {
+                section.mistake(
+                    "redirect",
+                    &format!("`{address}` is not a web address"),
+                    "begin it with https://",
+                );
+            }
+        }
+        let field = self.key.as_ref().and_then(Key::top_level);
+        if let (Some(field), Some(properties)) =
+            (field, self.schema.source()["properties"].as_object())
+            && !properties.contains_key(&field)
+        {
+            section.mistake(
+                "key",
+                &format!("the schema has no field `{field}`"),
+                "name a field of the schema",
+            );
+        }
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    /// Takes a JSON pointer (`/a/b`) or the name of a field.
+    pub fn new(text: &str) -> Self {
+        if text.starts_with('/') {
+            return Self(text.to_owned());
+        }
+        Self(format!("/{}", text.replace('~', "~0").replace('/', "~1")))
+    }
+
+    /// The key's value in a submission as text; none if it is missing, null, empty, an object or an array.
+    pub fn of(&self, submission: &Value) -> Option<String> {
+        match submission.pointer(&self.0)? {
+            Value::String(text) if !text.is_empty() => Some(text.clone()),
+            number @ Value::Number(_) => Some(number.to_string()),
+            Value::Bool(flag) => Some(flag.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The JSON pointer.
+    pub fn pointer(&self) -> &str {
+        &self.0
+    }
+
+    fn top_level(&self) -> Option<String> {
+        let name = self.0.strip_prefix('/')?.split('/').next()?;
+        Some(name.replace("~1", "/").replace("~0", "~"))
+    }
+}
+
+// === Sanitize and RateLimit ===
+
+impl Default for Sanitize {
+    fn default() -> Self {
+        Self {
+            trim: true,
+            nfc: true,
+            drop_control: true,
+            max_length: 50_000,
+        }
+    }
+}
+
+impl Sanitize {
+    fn read(section: &mut Section<'_>) -> Self {
+        let mut table = section.table_or_empty("sanitize");
+        let read = Self {
+            trim: table.flag("trim", true),
+            nfc: table.flag("nfc", true),
+            drop_control: table.flag("drop_control", true),
+            max_length: table.size("max_length", DEFAULT_MAX_LENGTH, 1..=1_000_000),
+        };
+        table.finish();
+        read
+    }
+}
+
+impl RateLimit {
+    fn read(section: &mut Section<'_>) -> Self {
+        let mut table = section.table_or_empty("rate_limit");
+        let read = Self {
+            client_per_minute: table.count("client_per_minute", 0, 0..=1_000_000),
+            form_per_second: table.count("form_per_second", 0, 0..=1_000_000),
+        };
+        table.finish();
+        read
+    }
+}

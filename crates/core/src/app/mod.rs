@@ -1,0 +1,93 @@
+//! What runs: apps as their folders declare them, checked as a whole before anything starts.
+//!
+//! `document` reads what was written, `form`, `step` and `sink` turn one section each into what is meant, `check`
+//! holds the parts of all apps against each other.
+
+mod check;
+mod document;
+mod form;
+mod load;
+mod sink;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::{path::PathBuf, sync::Arc};
+
+pub(crate) use self::document::{Document, Section};
+pub use self::{
+    form::{Form, Key, RateLimit, Sanitize},
+    load::{Environment, load, process_environment},
+    sink::{Sheets, Sink, SinkKind},
+    step::{Limits, PluginFacts, Plugins, Step},
+};
+use crate::topic::{self, Topic};
+
+/// One app: forms, steps and sinks that belong together.
+#[derive(Debug)]
+pub struct App {
+    /// Its name, part of every consumer group and changelog.
+    pub name: String,
+    /// Where it was read.
+    pub folder: PathBuf,
+    /// All topics that it needs: declared ones, outputs of steps, changelogs, dead letters.
+    pub topics: Vec<Topic>,
+    /// Its HTTP endpoints.
+    pub forms: Vec<Arc<Form>>,
+    /// Its steps.
+    pub steps: Vec<Arc<Step>>,
+    /// Its sinks.
+    pub sinks: Vec<Arc<Sink>>,
+}
+
+/// A place in an app's file, for messages.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Location {
+    /// The file.
+    pub file: Arc<PathBuf>,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+// === impl App ===
+
+impl App {
+    /// The declared or derived topic of that name.
+    pub fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.iter().find(|topic| topic.name == name)
+    }
+
+    /// The consumer groups that a record passes, in order, before it can arrive at one of `inputs`: first those that
+    /// read a form's topic, last those that write the inputs.
+    pub fn upstream(&self, inputs: &[String]) -> Vec<crate::progress::Stage> {
+        let mut stages: Vec<crate::progress::Stage> = Vec::new();
+        let mut wanted = inputs.to_vec();
+        let mut left: Vec<&Step> = self.steps.iter().map(AsRef::as_ref).collect();
+        while !wanted.is_empty() {
+            let writes = |step: &&Step| step.output.values().any(|topic| wanted.contains(topic));
+            let (layer, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(writes);
+            wanted = layer.iter().flat_map(|step| step.topics()).collect();
+            stages.splice(0..0, layer.into_iter().map(Step::stage));
+            left = rest;
+        }
+        stages
+    }
+
+    fn dead_letters(&self) -> impl Iterator<Item = Topic> + '_ {
+        let steps = self.steps.iter().map(|step| step.name.as_str());
+        let sinks = self.sinks.iter().map(|sink| sink.name.as_str());
+        steps.chain(sinks).map(|name| Topic {
+            name: topic::dead_letter(&self.name, name),
+            partitions: 1,
+            // Dead letters wait for a person, who may be on holiday.
+            config: [(
+                "retention.ms".to_owned(),
+                DEAD_LETTER_RETENTION_MS.to_owned(),
+            )]
+            .into(),
+        })
+    }
+}
+
+/// 30 days.
+const DEAD_LETTER_RETENTION_MS: &str = "2592000000";

@@ -1,0 +1,95 @@
+//! How every Kafka client of the line is set up. `Client` is the one place that knows librdkafka's properties.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rdkafka::{ClientConfig, config::FromClientConfigAndContext, error::KafkaError};
+
+/// Where Kafka is and what the operator adds to librdkafka's settings. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    bootstrap: String,
+    properties: BTreeMap<String, String>,
+}
+
+/// A client that could not be made or reached.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A property has no such name or value. Stop: only the operator can mend it.
+    #[error("a kafka property is wrong: {0}")]
+    Property(#[source] KafkaError),
+    /// No answer came in time. Retry.
+    #[error("kafka at {bootstrap} does not answer: {source}")]
+    Unreachable {
+        /// The addresses that were tried.
+        bootstrap: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+}
+
+/// The longest wait for an answer to a question about the cluster.
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+
+// === impl Client ===
+
+impl Client {
+    /// Takes `HOST:PORT,…` and librdkafka properties that win over our own, such as `security.protocol`.
+    pub fn new(bootstrap: impl Into<String>, properties: BTreeMap<String, String>) -> Self {
+        Self {
+            bootstrap: bootstrap.into(),
+            properties,
+        }
+    }
+
+    /// The addresses of the first brokers to ask.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// What all clients have in common. The values follow from measurements:
+    /// librdkafka's own `reconnect.backoff.max.ms` of 10 s makes a line wait up to 10 s after Kafka has returned.
+    pub(crate) fn common(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("client.id", "formline")
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "500")
+            .set("topic.metadata.refresh.fast.interval.ms", "100")
+            .set("socket.keepalive.enable", "true")
+            .set("allow.auto.create.topics", "false");
+        config
+    }
+
+    /// What all producers have in common: acknowledged by every in-sync replica, and never twice by a resend.
+    pub(crate) fn producing(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("partitioner", "murmur2_random");
+        config
+    }
+
+    /// Makes a client, with the operator's properties over ours.
+    pub(crate) fn open<C, T: FromClientConfigAndContext<C>>(
+        &self,
+        mut config: ClientConfig,
+        context: C,
+    ) -> Result<T, Error>
+    where
+        C: rdkafka::ClientContext,
+    {
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config.create_with_context(context).map_err(Error::Property)
+    }
+
+    pub(crate) fn unreachable(&self, source: KafkaError) -> Error {
+        Error::Unreachable {
+            bootstrap: self.bootstrap.clone(),
+            source,
+        }
+    }
+}

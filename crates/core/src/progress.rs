@@ -1,0 +1,118 @@
+//! How far the line has come: whether everything that was in Kafka at a moment has passed a chain of consumer groups.
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext},
+    error::KafkaError,
+};
+
+use crate::{
+    client::{self, Client},
+    reader::partition_numbers,
+};
+
+/// One stage of a chain: a consumer group and the topics that it reads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stage {
+    /// The group.
+    pub group: String,
+    /// Its input topics.
+    pub topics: Vec<String>,
+}
+
+/// Asks Kafka for ends of topics and for what groups have committed. It joins no group.
+pub struct Progress {
+    client: Client,
+    stages: Vec<(Stage, BaseConsumer)>,
+}
+
+/// Offsets by topic and partition, in the order in which they were asked for.
+pub type Offsets = Vec<(String, i32, i64)>;
+
+// === impl Progress ===
+
+impl Progress {
+    /// Watches the stages, first to last.
+    pub fn open(client: &Client, stages: Vec<Stage>) -> Result<Self, client::Error> {
+        let mut watched = Vec::with_capacity(stages.len());
+        for stage in stages {
+            let mut config = client.common();
+            config
+                .set("group.id", &stage.group)
+                .set("enable.auto.commit", "false")
+                // Read-committed would make the question wait for open transactions instead of answering it.
+                .set("isolation.level", "read_uncommitted");
+            watched.push((stage, client.open(config, DefaultConsumerContext)?));
+        }
+        Ok(Self {
+            client: client.clone(),
+            stages: watched,
+        })
+    }
+
+    /// How many stages are watched.
+    pub fn len(&self) -> usize {
+        self.stages.len()
+    }
+
+    /// Whether no stage is watched.
+    pub fn is_empty(&self) -> bool {
+        self.stages.is_empty()
+    }
+
+    /// The present ends of the topics that stage `index` reads. Blocks the thread.
+    pub fn ends(&self, index: usize) -> Result<Offsets, client::Error> {
+        let (stage, consumer) = &self.stages[index];
+        self.topic_ends(consumer, &stage.topics)
+    }
+
+    /// Whether the group of stage `index` has committed everything before `ends`. Blocks the thread.
+    pub fn has_passed(&self, index: usize, ends: &Offsets) -> Result<bool, client::Error> {
+        let (_, consumer) = &self.stages[index];
+        let mut asked = TopicPartitionList::with_capacity(ends.len());
+        for (topic, partition, _) in ends {
+            asked.add_partition(topic, *partition);
+        }
+        let committed = consumer
+            .committed_offsets(asked, client::QUERY_TIMEOUT)
+            .map_err(|error| self.client.unreachable(error))?;
+        let passed = ends.iter().all(|(topic, partition, end)| {
+            let offset = committed
+                .find_partition(topic, *partition)
+                .map(|found| found.offset());
+            match offset {
+                Some(Offset::Offset(offset)) => offset >= *end,
+                // A group that has committed nothing has passed an empty partition only.
+                _ => *end == 0,
+            }
+        });
+        Ok(passed)
+    }
+
+    fn topic_ends(
+        &self,
+        consumer: &BaseConsumer,
+        topics: &[String],
+    ) -> Result<Offsets, client::Error> {
+        let ask = || -> Result<Offsets, KafkaError> {
+            let mut ends = Offsets::new();
+            for topic in topics {
+                for partition in partition_numbers(consumer, topic)? {
+                    let (_, end) =
+                        consumer.fetch_watermarks(topic, partition, client::QUERY_TIMEOUT)?;
+                    ends.push((topic.clone(), partition, end));
+                }
+            }
+            Ok(ends)
+        };
+        ask().map_err(|error| self.client.unreachable(error))
+    }
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Progress")
+            .field("stages", &self.stages.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,227 @@
+//! What belongs to the installation and not to an app: `formline.toml`, and `FORMLINE_…` variables over it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    app::{Document, Environment, Section},
+    client::Client,
+    mistake::Mistake,
+};
+
+/// The settings of this process, checked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// `bootstrap`, FORMLINE_BOOTSTRAP: addresses of Kafka, `HOST:PORT,…`.
+    pub bootstrap: String,
+    /// `[kafka]`: librdkafka properties for every client, such as `security.protocol`.
+    pub kafka: BTreeMap<String, String>,
+    /// `instance`, FORMLINE_INSTANCE: this process's name in consumer groups and transactions. Two processes that run
+    /// the same step must have different ones, and each should keep its own over restarts. Default: the host's name.
+    pub instance: String,
+    /// `google_credentials`, FORMLINE_GOOGLE_CREDENTIALS or GOOGLE_APPLICATION_CREDENTIALS: a service-account key.
+    pub google_credentials: Option<PathBuf>,
+    /// `[ingest]`.
+    pub ingest: Ingest,
+    /// `grace_ms`, FORMLINE_GRACE_MS: how long a stopping process finishes what it has in hand.
+    pub grace: Duration,
+}
+
+/// Limits of the HTTP service.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ingest {
+    /// `body_kib`, FORMLINE_INGEST_BODY_KIB: largest body; must leave room for headers below Kafka's 1 MB.
+    pub body_bytes: usize,
+    /// `in_flight`, FORMLINE_INGEST_IN_FLIGHT: requests at one time; beyond it the answer is 503.
+    pub in_flight: usize,
+    /// `connections`, FORMLINE_INGEST_CONNECTIONS: at one time; beyond it clients wait in the kernel's backlog.
+    pub connections: usize,
+    /// `request_timeout_ms`, FORMLINE_INGEST_REQUEST_TIMEOUT_MS: until a request is answered, whatever happens.
+    pub request_timeout: Duration,
+    /// `delivery_timeout_ms`, FORMLINE_INGEST_DELIVERY_TIMEOUT_MS: until Kafka must have acknowledged.
+    pub delivery_timeout: Duration,
+}
+
+/// The file that is read if none is named and it is there.
+pub const DEFAULT_FILE: &str = "formline.toml";
+
+// === impl Settings ===
+
+impl Settings {
+    /// Reads `file`, or `formline.toml` if there is one, and the variables.
+    pub fn load(file: Option<&Path>, environment: Environment<'_>) -> Result<Self, Vec<Mistake>> {
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE)).to_owned();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                String::new()
+            }
+            Err(error) => {
+                let problem = format!("the file cannot be read: {error}");
+                let remedy = "name a file of settings, or leave --settings away".to_owned();
+                return Err(vec![Mistake {
+                    file: path,
+                    line: 0,
+                    problem,
+                    remedy,
+                }]);
+            }
+        };
+        let document = Document::new(path, text, environment);
+        let (settings, mistakes) = document.read(|root| Self::read(root, environment));
+        if mistakes.is_empty() {
+            Ok(settings)
+        } else {
+            Err(mistakes)
+        }
+    }
+
+    /// How to reach Kafka.
+    pub fn client(&self) -> Client {
+        Client::new(&self.bootstrap, self.kafka.clone())
+    }
+
+    fn read(root: &mut Section<'_>, environment: Environment<'_>) -> Self {
+        let text = |root: &mut Section<'_>, key: &'static str| {
+            let written = root.text(key);
+            environment(&variable("", key)).or(written)
+        };
+        let google = text(root, "google_credentials")
+            .or_else(|| environment("GOOGLE_APPLICATION_CREDENTIALS"));
+        Self {
+            bootstrap: text(root, "bootstrap").unwrap_or_else(|| "127.0.0.1:9092".to_owned()),
+            instance: text(root, "instance").unwrap_or_else(host_name),
+            google_credentials: google.filter(|path| !path.is_empty()).map(PathBuf::from),
+            kafka: root.text_map("kafka"),
+            grace: milliseconds(number(
+                root,
+                environment,
+                "",
+                "grace_ms",
+                20_000,
+                0..=600_000,
+            )),
+            ingest: Ingest::read(root, environment),
+        }
+    }
+}
+
+impl Ingest {
+    fn read(root: &mut Section<'_>, environment: Environment<'_>) -> Self {
+        let mut table = root.table_or_empty("ingest");
+        let mut number =
+            |key, default, range| number(&mut table, environment, "INGEST_", key, default, range);
+        let read = Self {
+            body_bytes: size(number("body_kib", 512, 1..=900)) << 10,
+            in_flight: size(number("in_flight", 4096, 1..=1_000_000)),
+            connections: size(number("connections", 10_000, 1..=1_000_000)),
+            request_timeout: milliseconds(number("request_timeout_ms", 10_000, 100..=600_000)),
+            delivery_timeout: milliseconds(number("delivery_timeout_ms", 5_000, 100..=600_000)),
+        };
+        if read.delivery_timeout >= read.request_timeout {
+            table.mistake(
+                "delivery_timeout_ms",
+                "kafka's answer may come after the request has timed out",
+                "make delivery_timeout_ms smaller than request_timeout_ms",
+            );
+        }
+        table.finish();
+        read
+    }
+}
+
+/// A number of the file, or of the variable over it.
+fn number(
+    section: &mut Section<'_>,
+    environment: Environment<'_>,
+    prefix: &str,
+    key: &'static str,
+    default: i64,
+    range: std::ops::RangeInclusive<i64>,
+) -> i64 {
+    let written = section.integer(key, default, range.clone());
+    let name = variable(prefix, key);
+    let Some(text) = environment(&name) else {
+        return written;
+    };
+    match text.parse() {
+        Ok(number) if range.contains(&number) => number,
+        _ => {
+            let remedy = format!("write {} to {}", range.start(), range.end());
+            section.mistake(key, &format!("{name} is `{text}`"), &remedy);
+            written
+        }
+    }
+}
+
+fn variable(prefix: &str, key: &str) -> String {
+    format!("FORMLINE_{prefix}{}", key.to_ascii_uppercase())
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "formline".to_owned(), |name| name.trim().to_owned())
+}
+
+fn milliseconds(count: i64) -> Duration {
+    Duration::from_millis(count.unsigned_abs())
+}
+
+fn size(count: i64) -> usize {
+    usize::try_from(count).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Vec<Mistake>> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("formline.toml");
+        std::fs::write(&file, text).expect("a file");
+        let environment = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Settings::load(Some(&file), &environment)
+    }
+
+    #[test]
+    fn variables_win_over_the_file_and_the_file_over_defaults() {
+        let text = "bootstrap = \"a:1\"\ninstance = \"one\"\n[ingest]\nin_flight = 7\n[kafka]\n\"x.y\" = \"z\"";
+        let variables = [
+            ("FORMLINE_BOOTSTRAP", "b:2"),
+            ("FORMLINE_INGEST_BODY_KIB", "8"),
+        ];
+        let settings = load(text, &variables).expect("correct settings");
+        assert_eq!(
+            (settings.bootstrap.as_str(), settings.instance.as_str()),
+            ("b:2", "one")
+        );
+        assert_eq!(
+            (settings.ingest.in_flight, settings.ingest.body_bytes),
+            (7, 8192)
+        );
+        assert_eq!(settings.ingest.connections, 10_000);
+        assert_eq!(settings.kafka["x.y"], "z");
+    }
+
+    #[test]
+    fn all_mistakes_are_found_at_once() {
+        let text = "bootstarp = \"a:1\"\n[ingest]\nin_flight = 0\ndelivery_timeout_ms = 10000";
+        let mistakes = load(text, &[("FORMLINE_GRACE_MS", "soon")]).expect_err("four mistakes");
+        let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        let all = lines.join("\n");
+        for part in [
+            "did you mean `bootstrap`",
+            "toml:3: 0 is out of range",
+            "after the request",
+            "is `soon`",
+        ] {
+            assert!(all.contains(part), "{part} in\n{all}");
+        }
+    }
+}

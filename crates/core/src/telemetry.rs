@@ -1,0 +1,246 @@
+//! Logs, metrics and health: what an operator sees of the process.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use prometheus::{
+    Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
+};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+use crate::shutdown::Shutdown;
+
+/// The process's metrics and the state of its parts. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    registry: Registry,
+    parts: Arc<Mutex<BTreeMap<String, Health>>>,
+    dead_letters: IntCounterVec,
+    end_to_end: HistogramVec,
+}
+
+/// One part of the process, such as ingest or a step, that is ready or says why not.
+#[derive(Clone, Debug)]
+pub struct Part {
+    name: String,
+    parts: Arc<Mutex<BTreeMap<String, Health>>>,
+}
+
+/// State of a part.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Health {
+    Ready,
+    /// What it waits for.
+    Waiting(String),
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged if `RUST_LOG` does not say: ours in full, libraries only when something is wrong.
+/// yup-oauth2 prints tokens at debug, so it stays capped unless it is named.
+const DEFAULT_FILTER: &str = "warn,formline=info,yup_oauth2=info,librdkafka=error,rdkafka=error";
+
+/// Sends logs to standard error. Call it once, first of all.
+pub fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| DEFAULT_FILTER.into());
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let set = match format {
+        LogFormat::Text => logs.with_target(false).try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+    };
+    if let Err(error) = set {
+        tracing::warn!(%error, "logs were set up before");
+    }
+}
+
+/// Upper bounds for latencies, in seconds: half a millisecond to one minute.
+pub const LATENCY_BUCKETS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0,
+];
+
+/// Counters by labels. The names are written in the program, so a wrong one is a mistake in the program.
+pub fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(name, help), labels).expect("the name is a legal metric name")
+}
+
+/// Histograms by labels.
+pub fn histograms(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    HistogramVec::new(options, labels).expect("the name is a legal metric name")
+}
+
+// === impl Telemetry ===
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Telemetry {
+    /// Metrics of the process itself are there from the start.
+    pub fn new() -> Self {
+        let telemetry = Self {
+            registry: Registry::new(),
+            parts: Arc::default(),
+            dead_letters: counters(
+                "formline_dead_letters_total",
+                "Records that a step or sink gave up on.",
+                &["stage", "reason"],
+            ),
+            end_to_end: histograms(
+                "formline_end_to_end_latency_seconds",
+                "Time from accepting a submission until a stage was done with it.",
+                &["app", "stage"],
+                LATENCY_BUCKETS,
+            ),
+        };
+        telemetry.register(prometheus::process_collector::ProcessCollector::for_self());
+        telemetry.register(telemetry.dead_letters.clone());
+        telemetry.register(telemetry.end_to_end.clone());
+        telemetry
+    }
+
+    /// `formline_dead_letters_total{stage,reason}`.
+    pub fn dead_letters(&self) -> &IntCounterVec {
+        &self.dead_letters
+    }
+
+    /// `formline_end_to_end_latency_seconds{app,stage}`.
+    pub fn end_to_end(&self) -> &HistogramVec {
+        &self.end_to_end
+    }
+
+    /// Adds a metric. All metrics of a process are made once, at its start, so a second one of the same name is a
+    /// mistake in the program.
+    pub fn register(&self, metric: impl prometheus::core::Collector + 'static) {
+        self.registry
+            .register(Box::new(metric))
+            .expect("each metric is registered once");
+    }
+
+    /// Adds a part that readiness waits for.
+    pub fn part(&self, name: impl Into<String>) -> Part {
+        let part = Part {
+            name: name.into(),
+            parts: Arc::clone(&self.parts),
+        };
+        part.waiting("starting");
+        part
+    }
+
+    /// Whether every part is ready.
+    pub fn is_ready(&self) -> bool {
+        self.health()
+            .values()
+            .all(|health| *health == Health::Ready)
+    }
+
+    /// Serves `/livez`, `/readyz` and `/metrics` until the shutdown begins and the last answer is out.
+    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
+        let routes = Router::new()
+            .route("/livez", get(async || "ok\n"))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .with_state(self);
+        let begun = shutdown.token().cancelled_owned();
+        axum::serve(listener, routes)
+            .with_graceful_shutdown(begun)
+            .await
+    }
+
+    fn health(&self) -> BTreeMap<String, Health> {
+        self.parts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// 200 if every part is ready, else 503; either way a line a part.
+async fn readyz(State(telemetry): State<Telemetry>) -> impl IntoResponse {
+    let status = if telemetry.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let lines: String = telemetry
+        .health()
+        .into_iter()
+        .map(|(name, health)| match health {
+            Health::Ready => format!("{name}: ready\n"),
+            Health::Waiting(reason) => format!("{name}: {reason}\n"),
+        })
+        .collect();
+    (status, lines)
+}
+
+async fn metrics(State(telemetry): State<Telemetry>) -> impl IntoResponse {
+    let mut text = Vec::new();
+    let encoder = TextEncoder::new();
+    match encoder.encode(&telemetry.registry.gather(), &mut text) {
+        Ok(()) => (
+            [(header::CONTENT_TYPE, encoder.format_type().to_owned())],
+            text,
+        )
+            .into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+// === impl Part ===
+
+impl Part {
+    /// The part does its work.
+    pub fn ready(&self) {
+        self.set(Health::Ready);
+    }
+
+    /// The part does not work yet, or not any more, because of `reason`.
+    pub fn waiting(&self, reason: impl Into<String>) {
+        self.set(Health::Waiting(reason.into()));
+    }
+
+    fn set(&self, health: Health) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.insert(self.name.clone(), health);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_waits_for_every_part() {
+        let telemetry = Telemetry::new();
+        let (ingest, rows) = (telemetry.part("ingest"), telemetry.part("rows"));
+        ingest.ready();
+        assert!(!telemetry.is_ready());
+        rows.ready();
+        assert!(telemetry.is_ready());
+        ingest.waiting("draining");
+        assert!(!telemetry.is_ready());
+    }
+}

@@ -1,0 +1,202 @@
+//! Publishes what a step has made of a batch, together with the offsets of the batch, or not at all (KIP-98, KIP-447).
+
+use std::time::{Duration, Instant};
+
+use rdkafka::{
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _},
+};
+
+use crate::{
+    client::{self, Client},
+    consumer::{Consumer, offsets},
+    record::{Outgoing, Partition},
+};
+
+/// The transactional producers of one worker.
+///
+/// There are two, used in turn. After a commit the coordinator still writes its markers, and the next transaction of
+/// the same id would wait a fixed 20 ms for them inside librdkafka. The second commits only after the first's commit
+/// has returned, so their order is kept.
+pub struct Transactions {
+    producers: [BaseProducer; 2],
+    turn: usize,
+}
+
+/// One open transaction. It must end in `commit` or `abort`; dropped, it stays open until the next `Transactions`
+/// with the same id are made or its time is up.
+#[must_use]
+pub struct Transaction<'a> {
+    producer: &'a BaseProducer,
+}
+
+/// Why nothing of a transaction was published, as far as anyone can tell: after any of them, drop the producers,
+/// make new ones (which settles the outcome) and continue from the committed offsets.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process uses the same id. Stop: only the operator can mend it.
+    #[error("another process works as `{id}`; give each process its own FORMLINE_INSTANCE")]
+    Fenced {
+        /// The transactional id that both use.
+        id: String,
+    },
+    /// Kafka failed or was too slow. Retry.
+    #[error("the transaction failed while {doing}: {source}")]
+    Failed {
+        /// Which part of it.
+        doing: &'static str,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+    /// One record cannot be written, for instance because it is too large. Reject it.
+    #[error("kafka refuses a record: {0}")]
+    Refused(#[source] KafkaError),
+    /// A producer could not be made.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+}
+
+/// Kafka aborts a transaction of a process that has vanished after this time; readers wait for it that long.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes and records that one transaction may have in librdkafka's queue; at the bound `send` waits for Kafka.
+const QUEUE_KIB: &str = "65536";
+const QUEUE_MESSAGES: &str = "100000";
+
+// === impl Transactions ===
+
+impl Transactions {
+    /// Makes both producers and ends whatever an earlier process with this id has left open. Blocks the thread.
+    pub fn open(client: &Client, id: &str) -> Result<Self, Error> {
+        let one = |n: u8| -> Result<BaseProducer, Error> {
+            let id = format!("{id}.{n}");
+            let mut config = client.producing();
+            config
+                .set("transactional.id", &id)
+                .set(
+                    "transaction.timeout.ms",
+                    TRANSACTION_TIMEOUT.as_millis().to_string(),
+                )
+                .set("queue.buffering.max.messages", QUEUE_MESSAGES)
+                .set("queue.buffering.max.kbytes", QUEUE_KIB)
+                // A batch is complete when it is sent; waiting for more only delays its commit.
+                .set("linger.ms", "0");
+            let producer: BaseProducer = client.open(config, DefaultProducerContext)?;
+            producer
+                .init_transactions(client::QUERY_TIMEOUT)
+                .map_err(|error| failed(&id, "starting", error))?;
+            Ok(producer)
+        };
+        Ok(Self {
+            producers: [one(0)?, one(1)?],
+            turn: 0,
+        })
+    }
+
+    /// Begins the next transaction.
+    pub fn begin(&mut self) -> Result<Transaction<'_>, Error> {
+        self.turn = 1 - self.turn;
+        let producer = &self.producers[self.turn];
+        producer
+            .begin_transaction()
+            .map_err(|error| failed("", "beginning", error))?;
+        Ok(Transaction { producer })
+    }
+}
+
+impl std::fmt::Debug for Transactions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transactions")
+            .field("turn", &self.turn)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Transaction ===
+
+impl Transaction<'_> {
+    /// Adds a record. Waits while the queue is full.
+    pub fn send(&mut self, record: Outgoing<'_>) -> Result<(), Error> {
+        let until = Instant::now() + TRANSACTION_TIMEOUT;
+        let mut record = BaseRecord::from(record);
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((error, back)) if is_full(&error) && Instant::now() < until => {
+                    self.producer.poll(Duration::from_millis(1));
+                    record = back;
+                }
+                Err((error, _)) if is_refused(&error) => return Err(Error::Refused(error)),
+                Err((error, _)) => return Err(failed("", "sending", error)),
+            }
+        }
+    }
+
+    /// Publishes all records together with the next offsets of `group`. Blocks the thread.
+    pub fn commit(self, next: &[(Partition, i64)], group: &Consumer) -> Result<(), Error> {
+        self.producer
+            .send_offsets_to_transaction(
+                &offsets(next),
+                &group.group_metadata(),
+                client::QUERY_TIMEOUT,
+            )
+            .map_err(|error| failed("", "adding offsets", error))?;
+        self.drain();
+        self.producer
+            .commit_transaction(TRANSACTION_TIMEOUT)
+            .map_err(|error| failed("", "committing", error))
+    }
+
+    /// Takes everything back. An error is only logged: making the producers anew aborts it as well.
+    pub fn abort(self) {
+        if let Err(error) = self.producer.abort_transaction(client::QUERY_TIMEOUT) {
+            tracing::debug!(%error, "the transaction could not be aborted by its own producer");
+        }
+    }
+
+    /// Serves acknowledgements until none is missing. `commit_transaction` would do it in polls of 100 ms that do not
+    /// return early, which costs 100 ms a commit.
+    fn drain(&self) {
+        let until = Instant::now() + TRANSACTION_TIMEOUT;
+        while self.producer.in_flight_count() > 0 && Instant::now() < until {
+            self.producer.poll(Duration::from_millis(1));
+        }
+    }
+}
+
+impl std::fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction").finish_non_exhaustive()
+    }
+}
+
+impl<'a> From<Outgoing<'a>> for BaseRecord<'a, [u8], [u8]> {
+    fn from(record: Outgoing<'a>) -> Self {
+        Self {
+            topic: record.topic,
+            partition: record.partition,
+            payload: record.value,
+            key: record.key,
+            timestamp: record.timestamp_ms,
+            headers: Some(record.headers.0),
+            delivery_opaque: (),
+        }
+    }
+}
+
+fn is_full(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
+}
+
+fn is_refused(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
+}
+
+fn failed(id: &str, doing: &'static str, source: KafkaError) -> Error {
+    match source.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced) => {
+            Error::Fenced { id: id.to_owned() }
+        }
+        _ => Error::Failed { doing, source },
+    }
+}
