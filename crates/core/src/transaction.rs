@@ -23,8 +23,9 @@ pub struct Transactions {
     turn: usize,
 }
 
-/// One open transaction. It must end in `commit` or `abort`; dropped, it stays open until the next `Transactions`
-/// with the same id are made or its time is up.
+/// One open transaction. Only `commit` publishes it. To take it back, drop it together with its `Transactions`: the
+/// next ones with the same id end it first of all. There is no `abort`, because after any failure the outcome must be
+/// settled by new producers anyway.
 #[must_use]
 pub struct Transaction<'a> {
     producer: &'a BaseProducer,
@@ -145,13 +146,6 @@ impl Transaction<'_> {
         self.producer
             .commit_transaction(TRANSACTION_TIMEOUT)
             .map_err(|error| failed("", "committing", error))
-    }
-
-    /// Takes everything back. An error is only logged: making the producers anew aborts it as well.
-    pub fn abort(self) {
-        if let Err(error) = self.producer.abort_transaction(client::QUERY_TIMEOUT) {
-            tracing::debug!(%error, "the transaction could not be aborted by its own producer");
-        }
     }
 
     /// Serves acknowledgements until none is missing. `commit_transaction` would do it in polls of 100 ms that do not
