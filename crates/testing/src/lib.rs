@@ -1,0 +1,29 @@
+//! The vocabulary of the integration tests: a real Apache Kafka, real processes, and waiting for
+//! what must become true. Everything has a deadline, and panics with what it saw when that passes.
+//! Knows nothing of Formline's crates, so that each of them can use it.
+
+// A panic is how a test fails.
+#![allow(clippy::panic)]
+
+mod eventually;
+mod kafka;
+mod names;
+mod plugins;
+mod process;
+mod watchdog;
+
+pub use eventually::{Condition, eventually};
+pub use kafka::{Kafka, kafka};
+pub use names::{free_port, unique};
+pub use plugins::plugins_dir;
+pub use process::Process;
+
+use std::path::Path;
+
+/// The root of the repository.
+fn repository() -> &'static Path {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    crates
+        .and_then(Path::parent)
+        .expect("this crate is crates/testing")
+}
