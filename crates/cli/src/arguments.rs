@@ -1,0 +1,202 @@
+//! What can be typed. Flags are the same words in every command.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use formline_core::telemetry;
+
+/// A production line for form submissions: validated, kept in Kafka, worked on by WebAssembly plug-ins, delivered to a
+/// sheet. What was answered with 2xx is never lost and never has its effect twice.
+#[derive(Debug, Parser)]
+#[command(name = "formline", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// How logs are written
+    #[arg(long, global = true, value_enum, default_value_t, env = "FORMLINE_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything in one process: ingest, all steps, all sinks, and a sheets emulator without Google credentials
+    Up(Up),
+    /// Run the HTTP service: forms into Kafka
+    Ingest(Ingest),
+    /// Run steps: topics through plug-ins into topics
+    Process(Process),
+    /// Run sinks: topics into the outside world
+    Sink(Sink),
+    /// Run the server that stands in for Google Sheets, without Kafka
+    SheetsEmulator(SheetsEmulator),
+    /// Check apps and settings, and say every mistake at once
+    Check(Check),
+    /// Work with the topics that the apps declare
+    #[command(subcommand)]
+    Topics(Topics),
+    /// Follow the records of a topic
+    Tap(Tap),
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Which apps run, and where the installation's settings and data lie.
+#[derive(Args, Debug)]
+pub(crate) struct Apps {
+    /// Folder of an app; repeatable [default: every folder of ./apps]
+    #[arg(long = "app", value_name = "DIR")]
+    pub(crate) apps: Vec<PathBuf>,
+    /// Folder of plug-ins, each a NAME.wasm [default: DATA/plugins]
+    #[arg(long, value_name = "DIR", env = "FORMLINE_PLUGINS")]
+    pub(crate) plugins: Option<PathBuf>,
+    /// Folder for everything that Formline writes
+    #[arg(long, value_name = "DIR", default_value = "./formline-data", env = "FORMLINE_DATA")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) kafka: Kafka,
+}
+
+/// How to reach Kafka.
+#[derive(Args, Debug)]
+pub(crate) struct Kafka {
+    /// Addresses of Kafka, over those of the settings [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub(crate) bootstrap: Option<String>,
+    /// File of settings [default: ./formline.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
+}
+
+/// Where operators look.
+#[derive(Args, Debug)]
+pub(crate) struct Admin {
+    /// Address of /livez, /readyz and /metrics
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
+    pub(crate) admin: SocketAddr,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) apps: Apps,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+    /// Address of the forms
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub(crate) http: SocketAddr,
+    /// Address of the sheets emulator, which runs when no Google credentials are given
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8082")]
+    pub(crate) sheets: SocketAddr,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Ingest {
+    #[command(flatten)]
+    pub(crate) apps: Apps,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+    /// Address of the forms
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub(crate) http: SocketAddr,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Process {
+    #[command(flatten)]
+    pub(crate) apps: Apps,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+    /// Step to run, as NAME or APP/NAME; repeatable [default: all]
+    #[arg(long = "step", value_name = "NAME")]
+    pub(crate) steps: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Sink {
+    #[command(flatten)]
+    pub(crate) apps: Apps,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+    /// Sink to run, as NAME or APP/NAME; repeatable [default: all]
+    #[arg(long = "sink", value_name = "NAME")]
+    pub(crate) sinks: Vec<String>,
+    /// Address of a sheets emulator to write to instead of Google
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) sheets: Option<SocketAddr>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SheetsEmulator {
+    /// Address to listen on
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8082")]
+    pub(crate) sheets: SocketAddr,
+    /// Folder of its data
+    #[arg(long, value_name = "DIR", default_value = "./formline-data", env = "FORMLINE_DATA")]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) apps: Apps,
+    /// Print mistakes as a JSON list
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Topics {
+    /// Create missing topics and add declared partitions
+    Apply(TopicsApply),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TopicsApply {
+    #[command(flatten)]
+    pub(crate) apps: Apps,
+    /// Print what was done as a JSON list
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Tap {
+    /// Topic to follow
+    pub(crate) topic: String,
+    /// Only records of this form
+    #[arg(long, value_name = "NAME")]
+    pub(crate) form: Option<String>,
+    /// Only the record with this id, and what was made of it
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Begin at the oldest record instead of the next one
+    #[arg(long)]
+    pub(crate) from_beginning: bool,
+    /// End after so many records
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// Show headers
+    #[arg(long)]
+    pub(crate) headers: bool,
+    /// Print each record as one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) kafka: Kafka,
+}
+
+impl From<LogFormat> for telemetry::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `formline process`: steps alone.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use formline_core::{App, app::Step};
+use formline_processors::Options;
+
+use super::{Installation, select, topics};
+use crate::{
+    arguments::Process,
+    line::{self, Line},
+};
+
+pub(super) fn run(arguments: Process) -> Result<()> {
+    let installation = Installation::load(&arguments.apps)?;
+    let name_of = |step: &Arc<Step>| (step.app.as_str(), step.name.as_str());
+    let steps = select(all(&installation.apps), &arguments.steps, "step", name_of)?;
+    line::block_on(async {
+        let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
+        let applied = topics::apply_when_kafka_answers(&installation.client, &installation.apps);
+        if line.unless_stopped(applied).await?.is_some() {
+            add(&line, &installation, steps);
+        }
+        line.run().await
+    })
+}
+
+/// The steps of all apps.
+pub(super) fn all(apps: &[Arc<App>]) -> Vec<Arc<Step>> {
+    apps.iter().flat_map(|app| app.steps.iter().cloned()).collect()
+}
+
+pub(super) fn add(line: &Line, installation: &Installation, steps: Vec<Arc<Step>>) {
+    let options = Options {
+        client: installation.client.clone(),
+        catalog: Arc::clone(&installation.catalog),
+        instance: installation.settings.instance.clone(),
+        telemetry: line.telemetry.clone(),
+    };
+    let running = formline_processors::run(options, steps, line.shutdown.clone());
+    line.part("the processor host", async { Ok(running.await?) });
+}

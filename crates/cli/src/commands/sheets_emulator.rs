@@ -1,0 +1,38 @@
+//! `formline sheets-emulator`: the server that stands in for Google Sheets, alone or inside `up`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use formline_core::Shutdown;
+use formline_sinks::emulator::{Emulator, Options, Quota};
+use tokio::net::TcpListener;
+
+use crate::{
+    arguments::SheetsEmulator,
+    line::{self, Line, listen},
+};
+
+pub(super) fn run(arguments: SheetsEmulator) -> Result<()> {
+    line::block_on(async {
+        let shutdown = Shutdown::on_signals()?;
+        let listener = listen(arguments.sheets, "--sheets").await?;
+        let emulator = open(&arguments.data)?;
+        println!("sheets emulator on http://{}/, data in {}", arguments.sheets, arguments.data.display());
+        Ok(emulator.serve(listener, shutdown.token()).await?)
+    })
+}
+
+/// Adds the emulator to a process. It stays until the sinks have written what they have in hand, which they do within
+/// the same grace period.
+pub(super) fn add(line: &Line, listener: TcpListener, data: &Path) -> Result<()> {
+    let emulator = open(data)?;
+    let serving = emulator.serve(listener, line.shutdown.token());
+    line.part("the sheets emulator", async { Ok(serving.await?) });
+    Ok(())
+}
+
+/// With Google's quotas, so that what works here works there.
+fn open(data: &Path) -> Result<Emulator> {
+    let options = Options { data: data.join("sheets"), quota: Some(Quota::default()) };
+    Ok(Emulator::open(options)?)
+}

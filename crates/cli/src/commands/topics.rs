@@ -1,0 +1,68 @@
+//! `formline topics apply`: brings Kafka's topics into the form that the apps declare.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use formline_core::{
+    App, Client,
+    retry::Backoff,
+    topic::{self, Applied, Topic},
+};
+use serde_json::json;
+
+use super::Installation;
+use crate::arguments::TopicsApply;
+
+pub(super) fn apply(arguments: &TopicsApply) -> Result<()> {
+    let installation = Installation::load(&arguments.apps)?;
+    let topics = declared(&installation.apps);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let applied = runtime.block_on(topic::apply(&installation.client, &topics))?;
+    if arguments.json {
+        let list: Vec<_> =
+            applied.iter().map(|(name, done)| json!({ "topic": name, "done": word(done) })).collect();
+        println!("{}", serde_json::Value::from(list));
+        return Ok(());
+    }
+    for (name, done) in &applied {
+        println!("{name}: {}", word(done));
+    }
+    Ok(())
+}
+
+/// The topics of all apps, each once.
+fn declared(apps: &[Arc<App>]) -> Vec<Topic> {
+    let mut topics: Vec<Topic> = apps.iter().flat_map(|app| &app.topics).cloned().collect();
+    topics.sort_by(|a, b| a.name.cmp(&b.name));
+    topics.dedup_by(|a, b| a.name == b.name);
+    topics
+}
+
+/// Applies them as soon as Kafka answers, however long that takes.
+pub(super) async fn apply_when_kafka_answers(client: &Client, apps: &[Arc<App>]) -> Result<()> {
+    let topics = declared(apps);
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    loop {
+        match topic::apply(client, &topics).await {
+            Ok(applied) => {
+                for (name, done) in applied.iter().filter(|(_, done)| *done != Applied::Unchanged) {
+                    tracing::info!(topic = %name, "topic {}", word(done));
+                }
+                return Ok(());
+            }
+            Err(topic::Error::Client(error)) => {
+                tracing::warn!(%error, "waiting for kafka");
+                tokio::time::sleep(backoff.delay()).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn word(applied: &Applied) -> String {
+    match applied {
+        Applied::Created => "created".to_owned(),
+        Applied::Unchanged => "unchanged".to_owned(),
+        Applied::Extended { from } => format!("extended from {from} partitions"),
+    }
+}
