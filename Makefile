@@ -45,7 +45,7 @@ check: ## formatting, lints, documentation, licences and the direction of depend
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(IN_PLUGINS) cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
-	$$(deploy/setup/tool cargo-deny) --locked check --hide-inclusion-graph bans licenses sources
+	$$(deploy/setup/tool cargo-deny) --locked check --hide-inclusion-graph --allow unused-wrapper bans licenses sources
 
 bench: ## Formline against bare loops on the same Kafka; prints ratios
 	cargo build --release --locked --package formline-cli --package formline-loadtest

@@ -55,10 +55,16 @@ export function setup() {
 
 export default function (data) {
   const number = exec.scenario.iterationInTest;
+  // As apps/student-data/student-data.schema.json wants it: numbers are decimal text.
   const form = {
     roll: `${data.run}-${number}`,
     name: `${GIVEN[number % GIVEN.length]} ${FAMILY[number % FAMILY.length]}`,
     university: UNIVERSITIES[number % UNIVERSITIES.length],
+    cgpa: `${4 + (number % 6)}.${number % 100}`,
+    gender: ['F', 'M', 'X'][number % 3],
+    age: `${17 + (number % 50)}`,
+    email: `student-${number}@example.org`,
+    mobile: `${7000000000 + number}`,
   };
   const answer = http.post(FORM, JSON.stringify(form), {
     headers: { 'Content-Type': 'application/json', Accept: 'application/json' },

@@ -1,0 +1,123 @@
+//! Keyed state of the partition at hand.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Reject;
+use crate::bindings::formline::plugin::state::StateError;
+use crate::host::{Entry, Host};
+
+/// One of the plug-in's stores. It holds what earlier events of the partition have put there, on
+/// whichever machine; keys are in byte order.
+///
+/// Every method fails with `unknown-store` for a name that
+/// [`Plugin::STORES`](crate::Plugin::STORES) does not declare.
+pub struct Store<'host> {
+    host: &'host dyn Host,
+    name: &'static str,
+}
+
+// === impl Store ===
+
+impl<'host> Store<'host> {
+    pub(crate) fn new(host: &'host dyn Host, name: &'static str) -> Self {
+        Self { host, name }
+    }
+
+    /// The value under `key`.
+    ///
+    /// # Errors
+    /// `unknown-store`.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, Reject> {
+        self.known(self.host.get(self.name, key.as_ref()))
+    }
+
+    /// The value under `key`, which [`put_json`](Self::put_json) has written.
+    ///
+    /// # Errors
+    /// `unknown-store`, or `bad-state` if the value is not a `T`.
+    pub fn get_json<T: DeserializeOwned>(
+        &self,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<T>, Reject> {
+        self.get(key)?
+            .map(|value| {
+                serde_json::from_slice(&value).map_err(|_| {
+                    let detail = format!("an entry of the store {} is of another form", self.name);
+                    Reject::other("bad-state", detail)
+                })
+            })
+            .transpose()
+    }
+
+    /// Replaces the value under `key`.
+    ///
+    /// # Errors
+    /// `unknown-store`, `entry-too-large`, or `state-quota-exceeded`.
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: &[u8]) -> Result<(), Reject> {
+        let put = self.host.put(self.name, key.as_ref(), value);
+        self.known(put)?.map_err(|error| match error {
+            StateError::TooLarge => Reject::too_large(
+                "entry-too-large",
+                format!("an entry for {} is too large", self.name),
+            ),
+            StateError::QuotaExceeded => Reject::too_large(
+                "state-quota-exceeded",
+                format!("the store {} is full", self.name),
+            ),
+        })
+    }
+
+    /// Replaces the value under `key` by `value` as JSON.
+    ///
+    /// # Errors
+    /// Those of [`put`](Self::put), or `not-serializable`.
+    pub fn put_json<T: Serialize + ?Sized>(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: &T,
+    ) -> Result<(), Reject> {
+        let text = serde_json::to_vec(value).map_err(|_| {
+            Reject::other("not-serializable", "the entry cannot be written as JSON")
+        })?;
+        self.put(key, &text)
+    }
+
+    /// Removes `key`, if it is there.
+    ///
+    /// # Errors
+    /// `unknown-store`.
+    pub fn delete(&mut self, key: impl AsRef<[u8]>) -> Result<(), Reject> {
+        self.known(self.host.delete(self.name, key.as_ref()))
+    }
+
+    /// Entries whose key begins with `prefix`, in order of keys, behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// `unknown-store`.
+    pub fn scan(
+        &self,
+        prefix: impl AsRef<[u8]>,
+        after: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Vec<Entry>, Reject> {
+        self.known(self.host.scan(self.name, prefix.as_ref(), after, limit))
+    }
+
+    fn known<T>(&self, answer: Option<T>) -> Result<T, Reject> {
+        answer.ok_or_else(|| {
+            let detail = format!("the plug-in does not declare the store {}", self.name);
+            Reject::other("unknown-store", detail)
+        })
+    }
+}
+
+impl fmt::Debug for Store<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,133 @@
+//! Runs a plug-in natively, in an author's unit tests, through the same loop as in a component.
+//!
+//! ```
+//! # use formline_plugin_sdk::prelude::*;
+//! # struct Echo;
+//! # impl Plugin for Echo {
+//! #     type Config = NoConfig;
+//! #     const INPUTS: &[&str] = &["submissions"];
+//! #     const OUTPUTS: &[&str] = &["echoes"];
+//! #     fn new(_: NoConfig) -> Result<Self, InitError> { Ok(Self) }
+//! #     fn process(&mut self, event: &Event, out: &mut Outputs) -> Result<(), Reject> {
+//! #         out.send("echoes", Record::new(event.value()))
+//! #     }
+//! # }
+//! # register!(Echo);
+//! use formline_plugin_sdk::testing::{Input, Partition};
+//!
+//! let mut partition = Partition::<Echo>::start("{}").unwrap();
+//! let sent = partition.process(Input::new(r#"{"name":"Ann"}"#).key("1")).unwrap();
+//! assert_eq!(sent[0].port, "echoes");
+//! assert_eq!(sent[0].json()["name"], "Ann");
+//! ```
+
+mod bench;
+mod record;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use self::bench::Bench;
+use crate::guest::{configure, describe};
+use crate::host::process_batch;
+use crate::{InitError, Level, Plugin, Reject};
+
+pub use self::bench::Limits;
+pub use self::record::{Input, Sent};
+
+/// What became of one event: the records that it sent, or why it did not pass.
+pub type Outcome = Result<Vec<Sent>, Reject>;
+
+/// One partition of a step that runs `P`, with its state, in memory.
+pub struct Partition<P> {
+    plugin: P,
+    config: String,
+    bench: Bench,
+}
+
+// === impl Partition ===
+
+impl<P: Plugin> Partition<P> {
+    /// Starts the plug-in on partition 0, with `config` as JSON.
+    ///
+    /// # Errors
+    /// Those of [`Plugin::new`], and `bad-config` for a `config` of another form.
+    pub fn start(config: &str) -> Result<Self, InitError> {
+        let input = P::INPUTS
+            .first()
+            .expect("`register!` has checked that there is one");
+        Ok(Self {
+            plugin: configure(config)?,
+            config: config.to_owned(),
+            bench: Bench::new(input, P::OUTPUTS, P::STORES, P::COUNTERS),
+        })
+    }
+
+    /// Moves to another partition, or to another input of the plug-in.
+    pub fn assign(&mut self, port: &'static str, partition: i32) {
+        self.bench.assign(port, partition);
+    }
+
+    /// Sets limits, which are generous otherwise.
+    pub fn limit(&mut self, limits: Limits) {
+        self.bench.limit(limits);
+    }
+
+    /// Sets the wall clock that the plug-in sees, in milliseconds since 1970. Until then it shows
+    /// the newest timestamp of all events.
+    pub fn set_batch_time_ms(&mut self, batch_time_ms: i64) {
+        self.bench.set_batch_time_ms(batch_time_ms);
+    }
+
+    /// Works on one event.
+    ///
+    /// # Errors
+    /// What the plug-in returned.
+    pub fn process(&mut self, input: Input) -> Outcome {
+        let mut outcomes = self.process_batch([input]);
+        outcomes.pop().expect("one event has one outcome")
+    }
+
+    /// Works on a batch. Outcomes are fewer than inputs if one of them is to be retried later.
+    pub fn process_batch(&mut self, inputs: impl IntoIterator<Item = Input>) -> Vec<Outcome> {
+        self.bench.begin(inputs);
+        process_batch(&mut self.plugin, &self.bench);
+        self.bench.end()
+    }
+
+    /// Makes a new instance, as after a crash: guest memory is lost, stores are kept.
+    pub fn restart(&mut self) {
+        self.plugin = configure(&self.config).expect("the configuration was accepted before");
+    }
+
+    /// The entries of a store.
+    pub fn store(&self, name: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        self.bench.store(name)
+    }
+
+    /// The sum of what was added to a counter.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.bench.counter(name)
+    }
+
+    /// What was logged.
+    pub fn log(&self) -> Vec<(Level, String)> {
+        self.bench.log_lines()
+    }
+
+    /// The JSON Schema that `formline check` holds a step's `config` against.
+    pub fn config_schema() -> Value {
+        let schema = describe::<P>().config_schema;
+        serde_json::from_str(&schema).expect("the schema was written as JSON")
+    }
+}
+
+impl<P> fmt::Debug for Partition<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partition")
+            .field("bench", &self.bench)
+            .finish_non_exhaustive()
+    }
+}

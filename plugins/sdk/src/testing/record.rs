@@ -1,0 +1,97 @@
+//! What goes into a plug-in under test, and what comes out.
+
+use serde_json::Value;
+
+/// An event to process.
+#[derive(Debug, Clone, Default)]
+pub struct Input {
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) value: Vec<u8>,
+    pub(super) headers: Vec<(String, Vec<u8>)>,
+    pub(super) timestamp_ms: i64,
+    pub(super) attempt: u32,
+}
+
+/// A record that the plug-in has sent, as the host would publish it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The plug-in's name for the output.
+    pub port: String,
+    /// The key: the event's, where the plug-in has set none.
+    pub key: Option<Vec<u8>>,
+    /// The value.
+    pub value: Vec<u8>,
+    /// The headers that the plug-in has added.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The timestamp: the event's, where the plug-in has set none.
+    pub timestamp_ms: i64,
+}
+
+// === impl Input ===
+
+impl Input {
+    /// An event with this value, and neither key nor headers, at the beginning of 1970.
+    pub fn new(value: impl Into<Vec<u8>>) -> Self {
+        Self {
+            value: value.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Sets the key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Vec<u8>>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Sets the record's timestamp, in milliseconds since 1970.
+    #[must_use]
+    pub fn timestamp_ms(mut self, timestamp_ms: i64) -> Self {
+        self.timestamp_ms = timestamp_ms;
+        self
+    }
+
+    /// Sets how often the event was given to the plug-in before.
+    #[must_use]
+    pub fn attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt;
+        self
+    }
+}
+
+// === impl Sent ===
+
+impl Sent {
+    /// The value as JSON.
+    ///
+    /// # Panics
+    /// If it is not JSON: the test has failed.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.value).expect("the record's value is JSON")
+    }
+
+    /// The value as text.
+    ///
+    /// # Panics
+    /// If it is not UTF-8: the test has failed.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.value).expect("the record's value is UTF-8")
+    }
+
+    /// The key as text.
+    ///
+    /// # Panics
+    /// If there is none, or it is not UTF-8: the test has failed.
+    pub fn key_text(&self) -> &str {
+        let key = self.key.as_deref().expect("the record has a key");
+        std::str::from_utf8(key).expect("the record's key is UTF-8")
+    }
+}
