@@ -1,0 +1,46 @@
+//! The list of all spreadsheets with their tabs.
+
+use maud::{Markup, html};
+
+use super::super::refusal::Refusal;
+use super::super::spreadsheet::Spreadsheet;
+use super::super::store::Snapshot;
+use super::{count, path};
+
+pub(super) fn show(snapshot: &Snapshot) -> Result<Markup, Refusal> {
+    let spreadsheets = snapshot.spreadsheets()?;
+    let mut cards = Vec::new();
+    for (id, spreadsheet) in &spreadsheets {
+        cards.push(card(snapshot, id, spreadsheet)?);
+    }
+    Ok(html! {
+        div.index {
+            h1 { "Spreadsheets" }
+            @if cards.is_empty() {
+                div.empty { p { "None yet. Send a submission, and its sheet appears here." } }
+            }
+            div.cards { @for card in &cards { (card) } }
+        }
+    })
+}
+
+fn card(snapshot: &Snapshot, id: &str, spreadsheet: &Spreadsheet) -> Result<Markup, Refusal> {
+    let mut tabs = Vec::new();
+    for sheet in &spreadsheet.sheets {
+        tabs.push((sheet, snapshot.used_rows(id, sheet.id)?));
+    }
+    Ok(html! {
+        section.card {
+            h2 { a href=(path(id, None)) { (spreadsheet.title) } }
+            ul {
+                @for (sheet, rows) in &tabs {
+                    li {
+                        a href=(path(id, Some(&sheet.title))) { (sheet.title) }
+                        span.count { (count(*rows, "row")) }
+                    }
+                }
+            }
+            @if *id != spreadsheet.title { p.id { (id) } }
+        }
+    })
+}

@@ -1,0 +1,7 @@
+//! Stage 3: topics to the outside world. Each sink is a consumer group of its own, and acknowledges after its effect.
+
+pub mod emulator;
+mod error;
+pub mod sheets;
+
+pub use self::error::Error;

@@ -1,0 +1,179 @@
+//! Planned faults: each kind, and what is in the sheet afterwards.
+
+use std::time::{Duration, Instant};
+
+use formline_testing::eventually;
+use serde_json::{Value, json};
+
+use crate::vocabulary::{ID, SOON, Server, append};
+
+const FAULTS: &str = "/admin/faults";
+
+/// Sends one row; `None` if no whole answer came.
+async fn write(server: &Server, patience: Duration) -> Option<u16> {
+    let body = json!({ "requests": [append(0, &[&["x"]])] });
+    let request = server
+        .http
+        .post(format!("{}/v4/spreadsheets/{ID}:batchUpdate", server.base));
+    let answer = request.json(&body).timeout(patience).send().await.ok()?;
+    let status = answer.status().as_u16();
+    answer.bytes().await.ok()?;
+    Some(status)
+}
+
+async fn rows(server: &Server) -> usize {
+    server.values("Sheet1").await.as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn refused_writes_are_not_applied() {
+    let (server, _folder) = Server::start().await;
+    server
+        .plan_faults(json!([{ "kind": "refuse", "times": 2 }, { "kind": "refuse", "status": 429 }]))
+        .await;
+    assert_eq!(write(&server, SOON).await, Some(503));
+    assert_eq!(write(&server, SOON).await, Some(503));
+    assert_eq!(write(&server, SOON).await, Some(429));
+    assert_eq!(rows(&server).await, 0);
+    assert_eq!(write(&server, SOON).await, Some(200));
+    assert_eq!(rows(&server).await, 1);
+}
+
+#[tokio::test]
+async fn an_error_after_the_write_hides_that_it_happened() {
+    let (server, _folder) = Server::start().await;
+    server.plan_faults(json!([{ "kind": "apply_then_status" }, { "kind": "apply_then_status", "status": 503 }])).await;
+    assert_eq!(write(&server, SOON).await, Some(500));
+    assert_eq!(write(&server, SOON).await, Some(503));
+    assert_eq!(rows(&server).await, 2);
+}
+
+#[tokio::test]
+async fn a_write_that_fails_by_itself_says_so() {
+    let (server, _folder) = Server::start().await;
+    server
+        .plan_faults(json!([{ "kind": "apply_then_cut" }]))
+        .await;
+    let message = server.batch(json!([append(9, &[&["x"]])])).await.invalid();
+    assert!(message.contains("No grid with id: 9"), "{message}");
+}
+
+#[tokio::test]
+async fn a_cut_answer_has_a_good_status_and_half_a_body() {
+    let (server, _folder) = Server::start().await;
+    server
+        .plan_faults(json!([{ "kind": "apply_then_cut", "times": 2 }]))
+        .await;
+    let body = json!({ "requests": [append(0, &[&["x"]])] });
+    let request = server
+        .http
+        .post(format!("{}/v4/spreadsheets/{ID}:batchUpdate", server.base));
+    let mut answer = request.json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let whole = usize::try_from(answer.content_length().unwrap()).unwrap();
+    let half = answer.chunk().await.unwrap().unwrap();
+    assert!(half.len() * 2 <= whole, "{} of {whole}", half.len());
+    assert!(answer.chunk().await.is_err());
+    assert_eq!(write(&server, SOON).await, None);
+    assert_eq!(rows(&server).await, 2);
+}
+
+#[tokio::test]
+async fn a_delayed_write_happens_although_the_client_has_gone() {
+    let (server, _folder) = Server::start().await;
+    server
+        .plan_faults(
+            json!([{ "kind": "delay", "delay_ms": 300 }, { "kind": "delay", "delay_ms": 300 }]),
+        )
+        .await;
+    let start = Instant::now();
+    assert_eq!(write(&server, SOON).await, Some(200));
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    assert_eq!(write(&server, Duration::from_millis(100)).await, None);
+    eventually(SOON, async || rows(&server).await == 2).await;
+}
+
+#[tokio::test]
+async fn a_hanging_write_is_never_answered() {
+    let (server, _folder) = Server::start().await;
+    server
+        .plan_faults(json!([{ "kind": "hang" }, { "kind": "apply_then_hang" }]))
+        .await;
+    assert_eq!(write(&server, Duration::from_millis(200)).await, None);
+    assert_eq!(rows(&server).await, 0);
+    assert_eq!(write(&server, Duration::from_secs(2)).await, None);
+    assert_eq!(rows(&server).await, 1);
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_planned_faults() {
+    let (server, _folder) = Server::start().await;
+    server
+        .plan_faults(
+            json!([{ "kind": "hang", "times": 3 }, { "kind": "delay", "delay_ms": 600_000 }]),
+        )
+        .await;
+    let (http, url) = (
+        server.http.clone(),
+        format!("{}/v4/spreadsheets/{ID}:batchUpdate", server.base),
+    );
+    let hanging: Vec<_> = (0..4)
+        .map(|_| {
+            tokio::spawn(
+                http.post(&url)
+                    .json(&json!({ "requests": [append(0, &[&["x"]])] }))
+                    .send(),
+            )
+        })
+        .collect();
+    eventually(SOON, async || server.get(FAULTS).await.ok() == json!([])).await;
+    let start = Instant::now();
+    server.stop().await;
+    assert!(start.elapsed() < Duration::from_secs(5));
+    for write in hanging {
+        // The head of an answer may have come, never its body.
+        if let Ok(answer) = write.await.unwrap() {
+            assert!(answer.bytes().await.is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn faults_are_for_writes_only_and_can_be_taken_back() {
+    let (server, _folder) = Server::start().await;
+    let planned = json!([{ "kind": "refuse", "status": 503, "times": 5 }]);
+    server.plan_faults(planned).await;
+    assert_eq!(rows(&server).await, 0);
+    let waiting = server.get(FAULTS).await.ok();
+    assert_eq!(
+        waiting,
+        json!([{ "kind": "refuse", "status": 503, "delay_ms": 0, "times": 5 }])
+    );
+    let cleared = server
+        .http
+        .delete(format!("{}{FAULTS}", server.base))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(cleared.json::<Value>().await.unwrap(), json!([]));
+    assert_eq!(write(&server, SOON).await, Some(200));
+}
+
+#[tokio::test]
+async fn faults_that_make_no_sense_are_refused() {
+    let (server, _folder) = Server::start().await;
+    for bad in [
+        json!([{ "kind": "explode" }]),
+        json!([{ "kind": "refuse", "status": 200 }]),
+        json!([{ "kind": "refuse", "times": 0 }]),
+        json!([{ "kind": "delay" }]),
+        json!([{ "kind": "delay", "delay_ms": 600_001 }]),
+        json!([{ "kind": "refuse", "when": "now" }]),
+        json!({ "kind": "refuse" }),
+        json!(vec![json!({ "kind": "refuse" }); 10_001]),
+        json!([{ "kind": "refuse" }, { "kind": "refuse", "status": 99 }]),
+    ] {
+        server.post(FAULTS, &bad).await.invalid();
+    }
+    assert_eq!(server.get(FAULTS).await.ok(), json!([]));
+}

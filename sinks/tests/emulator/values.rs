@@ -1,0 +1,239 @@
+//! Ranges in A1 notation, read and written.
+
+use serde_json::{Value, json};
+
+use crate::vocabulary::{ID, Server, add_sheet, append};
+
+async fn with_a_table() -> (Server, tempfile::TempDir) {
+    let (server, folder) = Server::start().await;
+    let rows: [&[&str]; 4] = [
+        &["id", "name", "note"],
+        &["1", "Ada", ""],
+        &[],
+        &["3", "", "late"],
+    ];
+    server.batch(json!([append(0, &rows)])).await.ok();
+    (server, folder)
+}
+
+async fn put(
+    server: &Server,
+    range: &str,
+    query: &str,
+    values: Value,
+) -> crate::vocabulary::Answer {
+    server
+        .put(
+            &format!("/v4/spreadsheets/{ID}/values/{range}?{query}"),
+            &json!({ "values": values }),
+        )
+        .await
+}
+
+#[tokio::test]
+async fn ranges_are_read_without_empty_ends() {
+    let (server, _folder) = with_a_table().await;
+    for (range, values) in [
+        (
+            "Sheet1",
+            json!([["id", "name", "note"], ["1", "Ada"], [], ["3", "", "late"]]),
+        ),
+        ("sheet1!A2:B3", json!([["1", "Ada"]])),
+        ("A1", json!([["id"]])),
+        ("Sheet1!B:B", json!([["name"], ["Ada"]])),
+        ("Sheet1!A2:A", json!([["1"], [], ["3"]])),
+        ("Sheet1!4:4", json!([["3", "", "late"]])),
+        ("Sheet1!D1:Z99", json!([])),
+    ] {
+        assert_eq!(server.values(range).await, values, "{range}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_names_its_range() {
+    let (server, _folder) = with_a_table().await;
+    let read = async |path: &str| {
+        server
+            .get(&format!("/v4/spreadsheets/{ID}/values/{path}"))
+            .await
+    };
+    let whole = read("Sheet1").await.ok();
+    assert_eq!(whole["range"], "Sheet1!A1:Z1000");
+    assert_eq!(whole["majorDimension"], "ROWS");
+    let columns = read("Sheet1!A1:C2?majorDimension=COLUMNS").await.ok();
+    assert_eq!(
+        columns["values"],
+        json!([["id", "1"], ["name", "Ada"], ["note"]])
+    );
+    for (range, why) in [
+        ("Nowhere!A1", "Unable to parse range: Nowhere!A1"),
+        ("Sheet1!A0", "Unable to parse range"),
+        (
+            "Sheet1!A1001",
+            "exceeds grid limits. Max rows: 1000, max columns: 26",
+        ),
+        ("Sheet1!AA1:AB2", "exceeds grid limits"),
+        (
+            "A1?majorDimension=DIAGONAL",
+            "Invalid value at 'majorDimension'",
+        ),
+    ] {
+        let message = read(range).await.invalid();
+        assert!(message.contains(why), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn titles_that_need_quotes_are_found() {
+    let (server, _folder) = Server::start().await;
+    server
+        .batch(json!([add_sheet(5, "it's / here?"), append(5, &[&["x"]])]))
+        .await
+        .ok();
+    let read = server
+        .get(&format!(
+            "/v4/spreadsheets/{ID}/values/'it''s%20%2F%20here%3F'!A1"
+        ))
+        .await
+        .ok();
+    assert_eq!(read["range"], "'it''s / here?'!A1");
+    assert_eq!(read["values"], json!([["x"]]));
+}
+
+#[tokio::test]
+async fn several_ranges_are_read_at_once() {
+    let (server, _folder) = with_a_table().await;
+    let path = format!("/v4/spreadsheets/{ID}/values:batchGet");
+    let read = server
+        .get(&format!("{path}?ranges=A1&ranges=Sheet1!B2&alt=json"))
+        .await
+        .ok();
+    assert_eq!(read["valueRanges"][0]["values"], json!([["id"]]));
+    assert_eq!(read["valueRanges"][1]["values"], json!([["Ada"]]));
+    server.get(&path).await.invalid();
+}
+
+#[tokio::test]
+async fn raw_values_stay_what_they_are_and_entered_ones_are_read() {
+    let (server, _folder) = Server::start().await;
+    let values = json!([["=A1", "1.50", true, 2.5, "'=x"], [null, ""]]);
+    let answer = put(&server, "Sheet1!A1", "valueInputOption=RAW", values.clone())
+        .await
+        .ok();
+    assert_eq!(answer["updatedRange"], "Sheet1!A1:E2");
+    assert_eq!(answer["updatedRows"], 2);
+    assert_eq!(answer["updatedCells"], 6);
+    put(
+        &server,
+        "Sheet1!A3",
+        "valueInputOption=USER_ENTERED",
+        values,
+    )
+    .await
+    .ok();
+    assert_eq!(
+        server.values("Sheet1").await,
+        json!([
+            ["=A1", "1.50", "TRUE", "2.5", "'=x"],
+            [],
+            ["=A1", "1.5", "TRUE", "2.5", "=x"]
+        ])
+    );
+    let plain = server
+        .values("Sheet1!A3:E3?valueRenderOption=UNFORMATTED_VALUE")
+        .await;
+    assert_eq!(plain, json!([["=A1", 1.5, true, 2.5, "=x"]]));
+}
+
+#[tokio::test]
+async fn null_leaves_a_cell_and_an_empty_text_clears_it() {
+    let (server, _folder) = with_a_table().await;
+    let columns =
+        json!({ "range": "A2:C2", "majorDimension": "COLUMNS", "values": [[null], ["Eve"], [""]] });
+    server
+        .put(
+            &format!("/v4/spreadsheets/{ID}/values/A2:C2?valueInputOption=RAW"),
+            &columns,
+        )
+        .await
+        .ok();
+    put(
+        &server,
+        "A1:B1",
+        "valueInputOption=RAW",
+        json!([[null, ""]]),
+    )
+    .await
+    .ok();
+    assert_eq!(
+        server.values("A1:C2").await,
+        json!([["id", "", "note"], ["1", "Eve"]])
+    );
+}
+
+#[tokio::test]
+async fn a_write_outside_of_its_range_changes_nothing() {
+    let (server, _folder) = Server::start().await;
+    for (range, query, values, why) in [
+        (
+            "A1:B1",
+            "valueInputOption=RAW",
+            json!([["a", "b", "c"]]),
+            "tried writing to column [C]",
+        ),
+        (
+            "A1:B1",
+            "valueInputOption=RAW",
+            json!([["a"], ["b"]]),
+            "tried writing to row [2]",
+        ),
+        (
+            "Z1",
+            "valueInputOption=RAW",
+            json!([["a", "b"]]),
+            "exceeds grid limits",
+        ),
+        (
+            "A1001",
+            "valueInputOption=RAW",
+            json!([["a"]]),
+            "exceeds grid limits",
+        ),
+        (
+            "A1",
+            "",
+            json!([["a"]]),
+            "'valueInputOption' is required but not specified",
+        ),
+        (
+            "A1",
+            "valueInputOption=COOKED",
+            json!([["a"]]),
+            "Invalid value at 'valueInputOption'",
+        ),
+        (
+            "A1",
+            "valueInputOption=RAW",
+            json!([["a", { "b": 1 }]]),
+            "a cell is a string",
+        ),
+        (
+            "A1",
+            "valueInputOption=RAW",
+            json!("a"),
+            "Invalid value at 'data'",
+        ),
+    ] {
+        let message = put(&server, range, query, values).await.invalid();
+        assert!(message.contains(why), "{message}");
+    }
+    let other = json!({ "range": "B1", "values": [["a"]] });
+    server
+        .put(
+            &format!("/v4/spreadsheets/{ID}/values/A1?valueInputOption=RAW"),
+            &other,
+        )
+        .await
+        .invalid();
+    assert_eq!(server.values("Sheet1").await, json!([]));
+}
