@@ -8,10 +8,21 @@ use formline_core::telemetry;
 /// A production line for form submissions: validated, kept in Kafka, worked on by WebAssembly plug-ins, delivered to a
 /// sheet. What was answered with 2xx is never lost and never has its effect twice.
 #[derive(Debug, Parser)]
-#[command(name = "formline", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "formline",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub(crate) struct Arguments {
     /// How logs are written
-    #[arg(long, global = true, value_enum, default_value_t, env = "FORMLINE_LOG_FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        env = "FORMLINE_LOG_FORMAT"
+    )]
     pub(crate) log_format: LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -57,7 +68,12 @@ pub(crate) struct Apps {
     #[arg(long, value_name = "DIR", env = "FORMLINE_PLUGINS")]
     pub(crate) plugins: Option<PathBuf>,
     /// Folder for everything that Formline writes
-    #[arg(long, value_name = "DIR", default_value = "./formline-data", env = "FORMLINE_DATA")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "./formline-data",
+        env = "FORMLINE_DATA"
+    )]
     pub(crate) data: PathBuf,
     #[command(flatten)]
     pub(crate) kafka: Kafka,
@@ -137,8 +153,16 @@ pub(crate) struct SheetsEmulator {
     /// Address to listen on
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8082")]
     pub(crate) sheets: SocketAddr,
+    /// Refuse what Google's default quota would refuse: more than 60 reads or writes a minute and user
+    #[arg(long)]
+    pub(crate) quota: bool,
     /// Folder of its data
-    #[arg(long, value_name = "DIR", default_value = "./formline-data", env = "FORMLINE_DATA")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "./formline-data",
+        env = "FORMLINE_DATA"
+    )]
     pub(crate) data: PathBuf,
 }
 

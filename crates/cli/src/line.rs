@@ -23,9 +23,18 @@ impl Line {
         // One failure is enough to stop; later ones are logged by their parts.
         let (report, failed) = mpsc::channel(1);
         let shutdown = Shutdown::on_signals()?;
-        let line = Self { shutdown, telemetry: Telemetry::new(), grace, failed, report };
+        let line = Self {
+            shutdown,
+            telemetry: Telemetry::new(),
+            grace,
+            failed,
+            report,
+        };
         let listener = listen(admin, "--admin").await?;
-        let serving = line.telemetry.clone().serve(listener, line.shutdown.clone());
+        let serving = line
+            .telemetry
+            .clone()
+            .serve(listener, line.shutdown.clone());
         line.part("the admin listener", async { Ok(serving.await?) });
         Ok(line)
     }
@@ -48,7 +57,10 @@ impl Line {
     }
 
     /// Does something that must not outlive the process, and stops waiting for it when the shutdown begins.
-    pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
+    pub(crate) async fn unless_stopped<T>(
+        &self,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<Option<T>> {
         tokio::select! {
             done = work => done.map(Some),
             () = self.shutdown.begun() => Ok(None),
@@ -83,9 +95,10 @@ pub(crate) async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListene
 
 /// Runs a command's asynchronous part. Blocking parts are cut off when it returns.
 pub(crate) fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     done
 }
-

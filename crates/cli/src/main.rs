@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         }
     };
     formline_core::telemetry::log_to_stderr(arguments.log_format.into());
+    raise_file_limit();
     match commands::run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<commands::Mistakes>() => {
@@ -35,5 +36,15 @@ fn main() -> ExitCode {
             eprintln!("formline: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Each connection is an open file, and many systems begin a process with room for 1,024 of them.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the number of open files could not be raised");
     }
 }

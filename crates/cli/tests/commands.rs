@@ -13,12 +13,18 @@ use tempfile::TempDir;
 
 fn formline(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_formline"));
-    command.args(arguments).current_dir(repository()).env("FORMLINE_PLUGINS", plugins_dir());
+    command
+        .args(arguments)
+        .current_dir(repository())
+        .env("FORMLINE_PLUGINS", plugins_dir());
     command.output().unwrap()
 }
 
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 fn printed(output: &Output) -> String {
@@ -31,7 +37,9 @@ fn demo(name: &str, change: impl Fn(String) -> String) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in ["app.toml", "demo.schema.json"] {
         let text = fs::read_to_string(repository().join("apps/demo").join(file)).unwrap();
-        let text = text.replace("\"demo", &format!("\"{name}")).replace("/demo", &format!("/{name}"));
+        let text = text
+            .replace("\"demo", &format!("\"{name}"))
+            .replace("/demo", &format!("/{name}"));
         fs::write(folder.path().join(file.replace("demo", name)), change(text)).unwrap();
     }
     folder
@@ -42,27 +50,50 @@ fn our_own_apps_have_no_mistakes() {
     let checked = formline(&["check"]);
     assert!(checked.status.success(), "{}", printed(&checked));
     let text = printed(&checked);
-    assert!(text.contains("student-data: 1 forms, 3 steps, 1 sinks, no mistakes"), "{text}");
-    assert_eq!(String::from_utf8_lossy(&formline(&["check", "--json"]).stdout), "[]\n");
+    assert!(
+        text.contains("student-data: 1 forms, 3 steps, 1 sinks, no mistakes"),
+        "{text}"
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&formline(&["check", "--json"]).stdout),
+        "[]\n"
+    );
 }
 
 #[test]
 fn a_wrong_app_is_refused_with_every_mistake() {
     let folder = demo("wrong", |text| {
-        text.replace("plugin = \"rows\"", "plugin = \"rwos\"").replace("tab =", "tba =")
+        text.replace("plugin = \"rows\"", "plugin = \"rwos\"")
+            .replace("tab =", "tba =")
     });
     let app = folder.path().to_str().unwrap();
     for command in ["check", "up", "ingest", "process", "sink"] {
         let refused = formline(&[command, "--app", app]);
-        assert_eq!(refused.status.code(), Some(64), "{command}: {}", printed(&refused));
+        assert_eq!(
+            refused.status.code(),
+            Some(64),
+            "{command}: {}",
+            printed(&refused)
+        );
         let text = printed(&refused);
-        for part in ["did you mean `rows`?", "did you mean `tab`?", "mistakes; nothing was started"] {
+        for part in [
+            "did you mean `rows`?",
+            "did you mean `tab`?",
+            "mistakes; nothing was started",
+        ] {
             assert!(text.contains(part), "{command}: `{part}` is not in\n{text}");
         }
     }
     let refused = formline(&["check", "--json", "--app", app]);
     let mistakes: Value = serde_json::from_slice(&refused.stdout).unwrap();
-    assert!(mistakes.as_array().unwrap().iter().any(|mistake| mistake["line"] == 24), "{mistakes}");
+    assert!(
+        mistakes
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|mistake| mistake["line"] == 24),
+        "{mistakes}"
+    );
 }
 
 #[test]
@@ -75,7 +106,11 @@ fn wrong_use_is_explained() {
     ] {
         let refused = formline(arguments);
         assert_eq!(refused.status.code(), Some(64), "{arguments:?}");
-        assert!(printed(&refused).contains(part), "{arguments:?}: {}", printed(&refused));
+        assert!(
+            printed(&refused).contains(part),
+            "{arguments:?}: {}",
+            printed(&refused)
+        );
     }
     assert!(formline(&["--help"]).status.success());
     assert!(formline(&["--version"]).status.success());
@@ -86,15 +121,40 @@ fn what_cannot_be_started_says_why() {
     let nothing = tempfile::tempdir().unwrap();
     let nothing = nothing.path().join("missing");
     for (arguments, code, part) in [
-        (vec!["process", "--step", "nope"], 1, "no app has a step `nope`; there are demo/rows"),
-        (vec!["sink", "--sink", "nope"], 1, "no app has a sink `nope`"),
+        (
+            vec!["process", "--step", "nope"],
+            1,
+            "no app has a step `nope`; there are demo/rows",
+        ),
+        (
+            vec!["sink", "--sink", "nope"],
+            1,
+            "no app has a sink `nope`",
+        ),
         (vec!["sink"], 1, "no Google credentials"),
-        (vec!["check", "--settings", "missing.toml"], 64, "missing.toml: the file cannot be read"),
-        (vec!["check", "--app", nothing.to_str().unwrap()], 64, "name a folder that has an app.toml"),
+        (
+            vec!["check", "--settings", "missing.toml"],
+            64,
+            "missing.toml: the file cannot be read",
+        ),
+        (
+            vec!["check", "--app", nothing.to_str().unwrap()],
+            64,
+            "name a folder that has an app.toml",
+        ),
     ] {
         let refused = formline(&arguments);
-        assert_eq!(refused.status.code(), Some(code), "{arguments:?}: {}", printed(&refused));
-        assert!(printed(&refused).contains(part), "{arguments:?}: {}", printed(&refused));
+        assert_eq!(
+            refused.status.code(),
+            Some(code),
+            "{arguments:?}: {}",
+            printed(&refused)
+        );
+        assert!(
+            printed(&refused).contains(part),
+            "{arguments:?}: {}",
+            printed(&refused)
+        );
     }
 }
 
@@ -103,10 +163,21 @@ fn an_address_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let data = tempfile::tempdir().unwrap();
-    let refused = formline(&["sheets-emulator", "--sheets", &address, "--data", data.path().to_str().unwrap()]);
+    let refused = formline(&[
+        "sheets-emulator",
+        "--sheets",
+        &address,
+        "--data",
+        data.path().to_str().unwrap(),
+    ]);
     assert_eq!(refused.status.code(), Some(1));
     let text = printed(&refused);
-    assert!(text.contains(&format!("cannot listen on {address}; choose another address with --sheets")), "{text}");
+    assert!(
+        text.contains(&format!(
+            "cannot listen on {address}; choose another address with --sheets"
+        )),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,16 +192,33 @@ async fn topics_are_applied_and_tapped() {
     assert!(printed(&applied).contains(&format!("{name}: created")));
     let again = formline(&[&apply[..], &["--json"]].concat());
     let list: Value = serde_json::from_slice(&again.stdout).unwrap();
-    assert!(list.as_array().unwrap().iter().all(|topic| topic["done"] == "unchanged"), "{list}");
+    assert!(
+        list.as_array()
+            .unwrap()
+            .iter()
+            .all(|topic| topic["done"] == "unchanged"),
+        "{list}"
+    );
 
     produce(bootstrap, &name).await;
-    let tap = ["tap", &name, "--bootstrap", bootstrap, "--from-beginning", "--count", "1"];
+    let tap = [
+        "tap",
+        &name,
+        "--bootstrap",
+        bootstrap,
+        "--from-beginning",
+        "--count",
+        "1",
+    ];
     let tapped = formline(&[&tap[..], &["--json", "--form", "wanted"]].concat());
     let record: Value = serde_json::from_slice(&tapped.stdout).unwrap();
     assert_eq!(record["value"]["n"], 2);
     assert_eq!(record["headers"]["ce_source"], "/forms/wanted");
     let text = printed(&formline(&[&tap[..], &["--headers"]].concat()));
-    assert!(text.contains("key a-key") && text.contains("ce_source: /forms/other"), "{text}");
+    assert!(
+        text.contains("key a-key") && text.contains("ce_source: /forms/other"),
+        "{text}"
+    );
 }
 
 /// Two records, from the forms `other` and `wanted`.
@@ -138,10 +226,15 @@ async fn produce(bootstrap: &str, topic: &str) {
     use formline_core::{Client, Producer, event, producer, record};
     let client = Client::new(bootstrap, std::collections::BTreeMap::new());
     let delivery_timeout = std::time::Duration::from_secs(30);
-    let options = producer::Options { delivery_timeout, queue_messages: 10, queue_kib: 64 };
+    let options = producer::Options {
+        delivery_timeout,
+        queue_messages: 10,
+        queue_kib: 64,
+    };
     let producer = Producer::open(&client, options).unwrap();
     for (form, value) in [("other", "{\"n\":1}"), ("wanted", "{\"n\":2}")] {
-        let headers = record::Headers::with_capacity(1).with(event::header::SOURCE, event::source(form));
+        let headers =
+            record::Headers::with_capacity(1).with(event::header::SOURCE, event::source(form));
         let record = record::Outgoing {
             topic,
             partition: None,

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use rdkafka::{
-    Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext},
+    ClientContext, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::KafkaError,
 };
 
@@ -16,7 +16,7 @@ use crate::{
 /// Reads one topic outside of any group. It never reads records of open or aborted transactions.
 pub struct Reader {
     client: Client,
-    inner: BaseConsumer,
+    inner: BaseConsumer<Quiet>,
     topic: Arc<str>,
     /// Partitions whose end was not seen since it was last asked for.
     behind: Vec<i32>,
@@ -52,8 +52,10 @@ impl Reader {
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
             .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.queue.backoff.ms", "20");
-        let inner: BaseConsumer = client.open(config, DefaultConsumerContext)?;
+            .set("fetch.queue.backoff.ms", "20")
+            // The end of an empty partition is known only after this wait, and starts wait for ends.
+            .set("fetch.wait.max.ms", "20");
+        let inner: BaseConsumer<Quiet> = client.open(config, Quiet)?;
         let mut reader = Self {
             client: client.clone(),
             inner,
@@ -136,7 +138,20 @@ impl std::fmt::Debug for Reader {
     }
 }
 
-pub(crate) fn partition_numbers<C: rdkafka::consumer::ConsumerContext>(
+// === Quiet ===
+
+/// Logs nothing of its own: librdkafka reports the end of a partition as an error, and `next` returns the others.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the reader waits for kafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+pub(crate) fn partition_numbers<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
 ) -> Result<Vec<i32>, KafkaError> {

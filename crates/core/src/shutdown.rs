@@ -45,6 +45,10 @@ impl Shutdown {
                     _ = interrupt.recv() => {}
                 }
                 if count > 0 {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "who asks twice does not want to wait"
+                    )]
                     std::process::exit(1);
                 }
                 stop.cancel();

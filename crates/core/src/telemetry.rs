@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::IsTerminal as _,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -64,8 +65,9 @@ pub fn log_to_stderr(format: LogFormat) {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
+    let to_person = std::io::stderr().is_terminal();
     let set = match format {
-        LogFormat::Text => logs.with_target(false).try_init(),
+        LogFormat::Text => logs.with_target(false).with_ansi(to_person).try_init(),
         LogFormat::Json => logs.json().flatten_event(true).try_init(),
     };
     if let Err(error) = set {

@@ -13,7 +13,10 @@ pub(super) fn run(arguments: &Check) -> Result<()> {
     }
     for app in checked?.apps {
         let (forms, steps, sinks) = (app.forms.len(), app.steps.len(), app.sinks.len());
-        println!("{}: {forms} forms, {steps} steps, {sinks} sinks, no mistakes", app.name);
+        println!(
+            "{}: {forms} forms, {steps} steps, {sinks} sinks, no mistakes",
+            app.name
+        );
     }
     Ok(())
 }

@@ -26,7 +26,8 @@ pub(crate) struct Installation {
     pub(crate) settings: Settings,
     pub(crate) client: Client,
     pub(crate) apps: Vec<Arc<App>>,
-    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) plugins: PathBuf,
+    pub(crate) cache: PathBuf,
     pub(crate) data: PathBuf,
 }
 
@@ -54,11 +55,17 @@ impl Installation {
     /// Reads settings, plug-ins and apps, and refuses them if there is a mistake in any.
     pub(crate) fn load(arguments: &Apps) -> Result<Self> {
         let settings = load_settings(&arguments.kafka);
-        let plugins = arguments.plugins.clone().unwrap_or_else(|| arguments.data.join("plugins"));
+        let plugins = arguments
+            .plugins
+            .clone()
+            .unwrap_or_else(|| arguments.data.join("plugins"));
         let cache = arguments.data.join("cache");
-        let catalog = Catalog::open(&plugins, &cache)
-            .with_context(|| format!("cannot read the plug-ins in {}", plugins.display()))?;
-        let apps = app::load(&app_folders(&arguments.apps)?, &catalog, &app::process_environment);
+        let catalog = Catalog::open(&plugins, &cache)?;
+        let apps = app::load(
+            &app_folders(&arguments.apps)?,
+            &catalog,
+            &app::process_environment,
+        );
         // Mistakes of both come out together.
         let (settings, apps) = match (settings, apps) {
             (Ok(settings), Ok(apps)) => (settings, apps),
@@ -69,14 +76,21 @@ impl Installation {
         };
         let client = settings.client();
         let data = arguments.data.clone();
-        Ok(Self { settings, client, apps, catalog: Arc::new(catalog), data })
+        Ok(Self {
+            settings,
+            client,
+            apps,
+            plugins,
+            cache,
+            data,
+        })
     }
 }
 
 /// The settings, with the flag over them.
 pub(crate) fn load_settings(kafka: &Kafka) -> Result<Settings, Mistakes> {
-    let mut settings = Settings::load(kafka.settings.as_deref(), &app::process_environment)
-        .map_err(Mistakes)?;
+    let mut settings =
+        Settings::load(kafka.settings.as_deref(), &app::process_environment).map_err(Mistakes)?;
     if let Some(bootstrap) = &kafka.bootstrap {
         settings.bootstrap.clone_from(bootstrap);
     }
@@ -108,16 +122,23 @@ fn select<T>(
     all: Vec<T>,
     named: &[String],
     what: &str,
-    name_of: impl Fn(&T) -> (&str, &str),
+    name_of: fn(&T) -> (&str, &str),
 ) -> Result<Vec<T>> {
     let is = |part: &T, wanted: &str| {
         let (app, name) = name_of(part);
         wanted == name || wanted.split_once('/') == Some((app, name))
     };
     for wanted in named {
-        let names = || all.iter().map(|part| format!("{}/{}", name_of(part).0, name_of(part).1));
+        let names = || {
+            all.iter()
+                .map(|part| format!("{}/{}", name_of(part).0, name_of(part).1))
+        };
         let known = all.iter().any(|part| is(part, wanted));
-        anyhow::ensure!(known, "no app has a {what} `{wanted}`; there are {}", names().collect::<Vec<_>>().join(", "));
+        anyhow::ensure!(
+            known,
+            "no app has a {what} `{wanted}`; there are {}",
+            names().collect::<Vec<_>>().join(", ")
+        );
     }
     let chosen = |part: &T| named.is_empty() || named.iter().any(|wanted| is(part, wanted));
     Ok(all.into_iter().filter(chosen).collect())
@@ -131,7 +152,11 @@ impl fmt::Display for Mistakes {
             writeln!(f, "{mistake}")?;
         }
         let count = self.0.len();
-        write!(f, "{count} {}; nothing was started", if count == 1 { "mistake" } else { "mistakes" })
+        write!(
+            f,
+            "{count} {}; nothing was started",
+            if count == 1 { "mistake" } else { "mistakes" }
+        )
     }
 }
 

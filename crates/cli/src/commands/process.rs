@@ -1,6 +1,6 @@
 //! `formline process`: steps alone.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Result;
 use formline_core::{App, app::Step};
@@ -14,8 +14,9 @@ use crate::{
 
 pub(super) fn run(arguments: Process) -> Result<()> {
     let installation = Installation::load(&arguments.apps)?;
-    let name_of = |step: &Arc<Step>| (step.app.as_str(), step.name.as_str());
-    let steps = select(all(&installation.apps), &arguments.steps, "step", name_of)?;
+    let steps = select(all(&installation.apps), &arguments.steps, "step", |step| {
+        (&step.app, &step.name)
+    })?;
     line::block_on(async {
         let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
         let applied = topics::apply_when_kafka_answers(&installation.client, &installation.apps);
@@ -28,14 +29,25 @@ pub(super) fn run(arguments: Process) -> Result<()> {
 
 /// The steps of all apps.
 pub(super) fn all(apps: &[Arc<App>]) -> Vec<Arc<Step>> {
-    apps.iter().flat_map(|app| app.steps.iter().cloned()).collect()
+    apps.iter()
+        .flat_map(|app| app.steps.iter().cloned())
+        .collect()
+}
+
+fn form_topics(apps: &[Arc<App>]) -> BTreeSet<String> {
+    apps.iter()
+        .flat_map(|app| &app.forms)
+        .map(|form| form.topic.clone())
+        .collect()
 }
 
 pub(super) fn add(line: &Line, installation: &Installation, steps: Vec<Arc<Step>>) {
     let options = Options {
         client: installation.client.clone(),
-        catalog: Arc::clone(&installation.catalog),
+        plugins: installation.plugins.clone(),
+        cache: installation.cache.clone(),
         instance: installation.settings.instance.clone(),
+        form_topics: form_topics(&installation.apps),
         telemetry: line.telemetry.clone(),
     };
     let running = formline_processors::run(options, steps, line.shutdown.clone());

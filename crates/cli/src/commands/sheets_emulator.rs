@@ -16,23 +16,28 @@ pub(super) fn run(arguments: SheetsEmulator) -> Result<()> {
     line::block_on(async {
         let shutdown = Shutdown::on_signals()?;
         let listener = listen(arguments.sheets, "--sheets").await?;
-        let emulator = open(&arguments.data)?;
-        println!("sheets emulator on http://{}/, data in {}", arguments.sheets, arguments.data.display());
+        let emulator = open(&arguments.data, arguments.quota.then(Quota::default))?;
+        println!(
+            "sheets emulator on http://{}/, data in {}",
+            arguments.sheets,
+            arguments.data.display()
+        );
         Ok(emulator.serve(listener, shutdown.token()).await?)
     })
 }
 
-/// Adds the emulator to a process. It stays until the sinks have written what they have in hand, which they do within
+/// Adds the emulator to a process, without a quota: who looks at it must not slow down the sink. It stays until the sinks have written what they have in hand, which they do within
 /// the same grace period.
 pub(super) fn add(line: &Line, listener: TcpListener, data: &Path) -> Result<()> {
-    let emulator = open(data)?;
+    let emulator = open(data, None)?;
     let serving = emulator.serve(listener, line.shutdown.token());
     line.part("the sheets emulator", async { Ok(serving.await?) });
     Ok(())
 }
 
-/// With Google's quotas, so that what works here works there.
-fn open(data: &Path) -> Result<Emulator> {
-    let options = Options { data: data.join("sheets"), quota: Some(Quota::default()) };
-    Ok(Emulator::open(options)?)
+fn open(data: &Path, quota: Option<Quota>) -> Result<Emulator> {
+    Ok(Emulator::open(Options {
+        data: data.join("sheets"),
+        quota,
+    })?)
 }

@@ -1,6 +1,6 @@
 //! `formline sink`: sinks alone.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Result, bail};
 use formline_core::{App, app::Sink};
@@ -17,12 +17,18 @@ pub(super) type Placed = (Arc<App>, Arc<Sink>);
 
 pub(super) fn run(arguments: arguments::Sink) -> Result<()> {
     let installation = Installation::load(&arguments.apps)?;
-    let name_of = |(app, sink): &Placed| -> (&str, &str) { (&app.name, &sink.name) };
-    let sinks = select(all(&installation.apps), &arguments.sinks, "sink", name_of)?;
+    let sinks = select(
+        all(&installation.apps),
+        &arguments.sinks,
+        "sink",
+        |(app, sink)| (&app.name, &sink.name),
+    )?;
     let google = match (arguments.sheets, &installation.settings.google_credentials) {
-        (Some(emulator), _) => Google::emulator(emulator),
-        (None, Some(key_file)) => Google::service_account(key_file),
-        (None, None) => bail!("no Google credentials; set GOOGLE_APPLICATION_CREDENTIALS, or write to an emulator with --sheets HOST:PORT"),
+        (Some(address), _) => emulator(address),
+        (None, Some(key_file)) => service_account(key_file),
+        (None, None) => bail!(
+            "no Google credentials; set GOOGLE_APPLICATION_CREDENTIALS, or write to an emulator with --sheets HOST:PORT"
+        ),
     };
     line::block_on(async {
         let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
@@ -34,10 +40,28 @@ pub(super) fn run(arguments: arguments::Sink) -> Result<()> {
     })
 }
 
+/// Our own server instead of Google.
+pub(super) fn emulator(address: SocketAddr) -> Google {
+    Google::Emulator {
+        base_url: format!("http://{address}/"),
+    }
+}
+
+/// Google itself.
+pub(super) fn service_account(key_file: &Path) -> Google {
+    Google::ServiceAccount {
+        key_file: key_file.to_owned(),
+        base_url: None,
+    }
+}
+
 /// The sinks of all apps.
 pub(super) fn all(apps: &[Arc<App>]) -> Vec<Placed> {
     let placed = |app: &Arc<App>| -> Vec<Placed> {
-        app.sinks.iter().map(|sink| (Arc::clone(app), Arc::clone(sink))).collect()
+        app.sinks
+            .iter()
+            .map(|sink| (Arc::clone(app), Arc::clone(sink)))
+            .collect()
     };
     apps.iter().flat_map(placed).collect()
 }
@@ -49,6 +73,6 @@ pub(super) fn add(line: &Line, installation: &Installation, google: Google, sink
         google,
         telemetry: line.telemetry.clone(),
     };
-    let running = formline_sinks::run(options, sinks, line.shutdown.clone());
+    let running = formline_sinks::sheets::run(options, sinks, line.shutdown.clone());
     line.part("the sinks", async { Ok(running.await?) });
 }

@@ -18,11 +18,17 @@ use crate::arguments::Tap;
 
 pub(super) fn run(arguments: &Tap) -> Result<()> {
     let client = load_settings(&arguments.kafka)?.client();
-    let from = if arguments.from_beginning { From::Beginning } else { From::End };
+    let from = if arguments.from_beginning {
+        From::Beginning
+    } else {
+        From::End
+    };
     let mut reader = Reader::open(&client, &arguments.topic, &[], from)?;
     let mut left = arguments.count.unwrap_or(u64::MAX);
     while left > 0 {
-        let Some(record) = reader.next(Duration::from_millis(200))? else { continue };
+        let Some(record) = reader.next(Duration::from_millis(200))? else {
+            continue;
+        };
         if !is_wanted(&record, arguments) {
             continue;
         }
@@ -51,7 +57,11 @@ fn print(record: &Record, arguments: &Tap) -> io::Result<()> {
         return out.flush();
     }
     let key = record.key().map_or("-".into(), String::from_utf8_lossy);
-    writeln!(out, "{} {record:?} key {key}", event::format_time(event::time(record)))?;
+    writeln!(
+        out,
+        "{} {record:?} key {key}",
+        event::format_time(event::time(record))
+    )?;
     if arguments.headers {
         for (name, value) in record.headers() {
             writeln!(out, "  {name}: {}", String::from_utf8_lossy(value))?;
@@ -82,6 +92,8 @@ fn as_json(record: &Record) -> Value {
 
 /// The value as JSON if it is some, else as text.
 fn value(record: &Record) -> Value {
-    let Some(bytes) = record.value() else { return Value::Null };
+    let Some(bytes) = record.value() else {
+        return Value::Null;
+    };
     serde_json::from_slice(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into())
 }

@@ -19,8 +19,10 @@ pub(super) fn apply(arguments: &TopicsApply) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let applied = runtime.block_on(topic::apply(&installation.client, &topics))?;
     if arguments.json {
-        let list: Vec<_> =
-            applied.iter().map(|(name, done)| json!({ "topic": name, "done": word(done) })).collect();
+        let list: Vec<_> = applied
+            .iter()
+            .map(|(name, done)| json!({ "topic": name, "done": word(done) }))
+            .collect();
         println!("{}", serde_json::Value::from(list));
         return Ok(());
     }
@@ -45,7 +47,10 @@ pub(super) async fn apply_when_kafka_answers(client: &Client, apps: &[Arc<App>])
     loop {
         match topic::apply(client, &topics).await {
             Ok(applied) => {
-                for (name, done) in applied.iter().filter(|(_, done)| *done != Applied::Unchanged) {
+                for (name, done) in applied
+                    .iter()
+                    .filter(|(_, done)| *done != Applied::Unchanged)
+                {
                     tracing::info!(topic = %name, "topic {}", word(done));
                 }
                 return Ok(());

@@ -1,7 +1,6 @@
 //! `formline up`: everything in one process, from an empty machine to a row in a sheet.
 
 use anyhow::Result;
-use formline_sinks::{emulator, sheets::Google};
 
 use super::{Installation, ingest, process, sheets_emulator, sink, topics};
 use crate::{
@@ -18,11 +17,11 @@ async fn start(arguments: Up, installation: Installation) -> Result<()> {
     let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
     let http = listen(arguments.http, "--http").await?;
     let google = match &installation.settings.google_credentials {
-        Some(key_file) => Google::service_account(key_file),
+        Some(key_file) => sink::service_account(key_file),
         None => {
             let listener = listen(arguments.sheets, "--sheets").await?;
             sheets_emulator::add(&line, listener, &installation.data)?;
-            Google::emulator(arguments.sheets)
+            sink::emulator(arguments.sheets)
         }
     };
     let applied = topics::apply_when_kafka_answers(&installation.client, &installation.apps);
@@ -38,7 +37,12 @@ async fn start(arguments: Up, installation: Installation) -> Result<()> {
 
 /// What is listening and what to try first.
 fn greet(arguments: &Up, installation: &Installation) {
-    let Up { http, sheets, admin, .. } = arguments;
+    let Up {
+        http,
+        sheets,
+        admin,
+        ..
+    } = arguments;
     println!("formline is up");
     for form in installation.apps.iter().flat_map(|app| &app.forms) {
         println!("  form     http://{http}{}", form.path);

@@ -21,17 +21,35 @@ const SUBMISSIONS: usize = 5;
 async fn a_form_becomes_a_row_that_a_person_can_look_at() {
     let mut line = Line::start(kafka().await.bootstrap()).await;
     let id = accepted_id(line.submit(&student(99999)).await).await;
-    let rows = eventually(PATIENCE, async || line.rows().await.filter(|rows| !rows.is_empty())).await;
+    let rows = eventually(PATIENCE, async || {
+        line.rows().await.filter(|rows| !rows.is_empty())
+    })
+    .await;
     assert_eq!(rows.len(), 1);
     assert_eq!(rows[0].id, id);
     let expected = [
-        "99999", "Saurabh raj", "BCE", "8.04", "F", "10.11", "saurabh@example.org", "7004465984", "example.org",
+        "99999",
+        "Saurabh raj",
+        "BCE",
+        "8.04",
+        "F",
+        "10.11",
+        "saurabh@example.org",
+        "7004465984",
+        "example.org",
     ];
-    assert_eq!(rows[0].cells, expected, "the last one comes from the step `enrich`");
+    assert_eq!(
+        rows[0].cells, expected,
+        "the last one comes from the step `enrich`"
+    );
     assert!(line.sheet_page().await.contains("Saurabh raj"));
 
     let metrics = line.metrics().await;
-    for name in ["formline_submissions_total", "formline_step_events_total", "formline_sink_records_total"] {
+    for name in [
+        "formline_submissions_total",
+        "formline_step_events_total",
+        "formline_sink_records_total",
+    ] {
         assert!(metrics.contains(name), "{name} is missing");
     }
     assert!(line.terminate().await.success(), "{}", line.log());
@@ -67,7 +85,10 @@ async fn whatever_is_killed_the_sheet_holds_exactly_what_was_accepted() {
         let rows = all_rows(&line, accepted.len()).await;
         assert_exactly_once_in_order(&rows, &accepted);
         let late = rows.iter().filter(|row| row.late).count();
-        println!("round {round} of {rounds}: {} rows, each once, {late} of them late", rows.len());
+        println!(
+            "round {round} of {rounds}: {} rows, each once, {late} of them late",
+            rows.len()
+        );
     }
 }
 
@@ -100,7 +121,10 @@ async fn submit_while_it_is_killed(seed: &mut Seed) -> (BTreeSet<String>, Line) 
 async fn submit_until_accepted(http: &reqwest::Client, form: &str, roll: usize) -> String {
     let mut first_answer: Option<String> = None;
     loop {
-        let request = http.post(form).header("idempotency-key", format!("\"roll-{roll}\"")).json(&student(roll));
+        let request = http
+            .post(form)
+            .header("idempotency-key", format!("\"roll-{roll}\""))
+            .json(&student(roll));
         let answer = match request.send().await {
             Ok(answer) if answer.status() == StatusCode::ACCEPTED => answer.json::<Value>().await,
             Ok(answer) => {
@@ -158,7 +182,11 @@ async fn without_kafka_nothing_is_accepted_and_with_it_the_line_goes_on() {
 async fn all_rows(line: &Line, count: usize) -> Vec<vocabulary::Row> {
     eventually(PATIENCE, async || {
         let rows = line.rows().await.unwrap_or_default();
-        if rows.len() >= count { Ok(rows) } else { Err(format!("{} of {count} rows", rows.len())) }
+        if rows.len() >= count {
+            Ok(rows)
+        } else {
+            Err(format!("{} of {count} rows", rows.len()))
+        }
     })
     .await
 }
