@@ -1,0 +1,118 @@
+//! An HTML document with the headers that keep it harmless.
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
+
+/// A page, ready to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Html {
+    body: Bytes,
+    policy: HeaderValue,
+}
+
+const STYLE: &str = include_str!("style.css");
+
+/// What the page may do: show its own style, and be posted to us. Browsers hold `form-action` against redirects too, so
+/// the addresses that a submission may lead to are named; and pages that may submit may also embed the form.
+pub(super) fn policy(redirects: &[String], origins: &[String]) -> HeaderValue {
+    let style = BASE64_STANDARD.encode(Sha256::digest(STYLE));
+    let targets: String = redirects
+        .iter()
+        .map(|address| format!(" {}", origin(address)))
+        .collect();
+    let ancestors: String = origins.iter().map(|origin| format!(" {origin}")).collect();
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'{targets}; \
+         frame-ancestors 'self'{ancestors}; base-uri 'none'"
+    );
+    // An address with characters that no header takes leads nowhere; without it the page is only stricter.
+    let strict = HeaderValue::from_static("default-src 'none'; form-action 'self'");
+    HeaderValue::try_from(policy).unwrap_or(strict)
+}
+
+/// Scheme, host and port of an address.
+fn origin(address: &str) -> &str {
+    let host = address.find("://").map_or(0, |at| at + 3);
+    let end = address[host..]
+        .find(['/', '?', '#'])
+        .map_or(address.len(), |at| host + at);
+    &address[..end]
+}
+
+// === impl Html ===
+
+impl Html {
+    /// A whole document around `content`.
+    pub(super) fn new(title: &str, content: &Markup, policy: HeaderValue) -> Self {
+        let document = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    title { (title) }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body { main { h1 { (title) } (content) } }
+            }
+        };
+        Self {
+            body: document.into_string().into(),
+            policy,
+        }
+    }
+
+    /// Makes a response this page, whatever it was.
+    pub(crate) fn write(self, response: &mut Response) {
+        *response.body_mut() = Body::from(self.body);
+        harmless(response.headers_mut(), self.policy);
+    }
+}
+
+fn harmless(headers: &mut HeaderMap, policy: HeaderValue) {
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // `no-referrer` would make browsers send `Origin: null` with our own form.
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+}
+
+impl IntoResponse for Html {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        self.write(&mut response);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policy_names_where_a_submission_may_lead() {
+        let redirects = ["https://example.org:8443/thanks?a=b".to_owned()];
+        let policy = policy(&redirects, &["https://a.example".to_owned()]);
+        let policy = policy.to_str().expect("ascii");
+        assert!(
+            policy.contains("form-action 'self' https://example.org:8443;"),
+            "{policy}"
+        );
+        assert!(
+            policy.contains("frame-ancestors 'self' https://a.example;"),
+            "{policy}"
+        );
+    }
+}

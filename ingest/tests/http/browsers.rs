@@ -1,0 +1,148 @@
+//! The form as a page, what happens after it is sent, and pages of other sites.
+
+use formline_ingest::Limits;
+use reqwest::{Method, RequestBuilder, StatusCode};
+
+use super::harness::{FORM, Ingest, TestApp, problem, student};
+
+const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+const LINES: &str = r#"
+    redirect = ["https://example.org/thanks", "https://example.org/more"]
+    origins = ["https://example.org"]
+"#;
+
+fn send(ingest: &Ingest, query: &str, pairs: &[(&str, &str)]) -> RequestBuilder {
+    ingest
+        .http
+        .post(ingest.url(&format!("{FORM}{query}")))
+        .header("accept", BROWSER)
+        .form(pairs)
+}
+
+#[tokio::test]
+async fn a_form_is_a_page() {
+    let ingest = Ingest::start(&TestApp::with(LINES), Limits::default()).await;
+    let answer = ingest.get(FORM).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+    let policy = answer.headers()["content-security-policy"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("https://example.org"),
+        "{policy}"
+    );
+    let page = answer.text().await.unwrap();
+    for part in [
+        "<title>Student</title>",
+        ">Full name</label>",
+        r#"name="website""#,
+        r#"method="post""#,
+    ] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+}
+
+#[tokio::test]
+async fn a_person_is_sent_on_only_to_where_the_form_allows() {
+    let ingest = Ingest::start(&TestApp::with(LINES), Limits::default()).await;
+    for (query, target) in [
+        ("", "https://example.org/thanks"),
+        (
+            "?redirect=https%3A%2F%2Fexample.org%2Fmore",
+            "https://example.org/more",
+        ),
+        (
+            "?redirect=https%3A%2F%2Fevil.example%2F",
+            "https://example.org/thanks",
+        ),
+    ] {
+        let answer = send(&ingest, query, &[("roll", "1"), ("name", "Asha")])
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+        assert_eq!(answer.headers()["location"], target, "{query}");
+    }
+    assert_eq!(ingest.records().await.len(), 3);
+}
+
+#[tokio::test]
+async fn without_an_address_the_person_is_thanked_in_place() {
+    let ingest = Ingest::start(&TestApp::with(""), Limits::default()).await;
+    let answer = send(&ingest, "", &[("roll", "1"), ("name", "Asha")])
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    assert!(answer.text().await.unwrap().contains("Thank you"));
+}
+
+#[tokio::test]
+async fn a_person_gets_the_form_back_with_what_was_typed() {
+    let ingest = Ingest::start(&TestApp::with(LINES), Limits::default()).await;
+    let answer = send(
+        &ingest,
+        "",
+        &[("roll", "<7>"), ("name", "Asha"), ("age", "3")],
+    )
+    .send()
+    .await
+    .unwrap();
+    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+    let page = answer.text().await.unwrap();
+    for part in [
+        r#"value="&lt;7&gt;""#,
+        r#"value="Asha""#,
+        "less than the minimum of 16",
+        r#"role="alert""#,
+    ] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    assert!(ingest.records().await.is_empty());
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_need_permission() {
+    let ingest = Ingest::start(&TestApp::with(LINES), Limits::default()).await;
+    let preflight = async |origin: &str| {
+        let request = ingest
+            .http
+            .request(Method::OPTIONS, ingest.url(FORM))
+            .header("origin", origin);
+        request
+            .header("access-control-request-method", "POST")
+            .send()
+            .await
+            .unwrap()
+    };
+    let allowed = preflight("https://example.org").await;
+    assert_eq!(allowed.status(), StatusCode::NO_CONTENT);
+    assert_eq!(
+        allowed.headers()["access-control-allow-origin"],
+        "https://example.org"
+    );
+    assert_eq!(allowed.headers()["access-control-max-age"], "7200");
+    let strange = preflight("https://evil.example").await;
+    assert!(
+        !strange
+            .headers()
+            .contains_key("access-control-allow-origin")
+    );
+
+    let post = |origin: &str| ingest.post(&student()).header("origin", origin).send();
+    let allowed = post("https://example.org").await.unwrap();
+    assert_eq!(allowed.status(), StatusCode::ACCEPTED);
+    assert_eq!(
+        allowed.headers()["access-control-allow-origin"],
+        "https://example.org"
+    );
+    assert_eq!(
+        post(&ingest.url("")).await.unwrap().status(),
+        StatusCode::ACCEPTED
+    );
+    problem(post("https://evil.example").await.unwrap(), "origin").await;
+    assert_eq!(ingest.records().await.len(), 2);
+}
