@@ -1,0 +1,79 @@
+//! Why steps cannot run.
+
+use std::{io, path::PathBuf};
+
+use formline_core::{client, consumer, transaction};
+
+/// Why a step, or the host as a whole, has stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder for compiled code is not fit for it. Stop: only the operator can mend it.
+    #[error("cannot keep compiled plug-ins in {}: {source}", path.display())]
+    Cache {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The plug-in folder cannot be read. Stop.
+    #[error("cannot read the plug-in folder {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// wasmtime does not work on this machine. Stop.
+    #[error("the plug-in engine does not start: {0}")]
+    Engine(String),
+    /// A thread could not be started. Stop.
+    #[error("cannot start a thread: {source}")]
+    Thread {
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The plug-in of a step is not there or does not fit. Stop.
+    #[error("step {step}: {problem}")]
+    Plugin {
+        /// `<app>/<step>`.
+        step: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The step's consumer failed. Stop if it was fenced, else retry with a new one.
+    #[error(transparent)]
+    Consumer(#[from] consumer::Error),
+    /// The step's transaction failed. Stop if it was fenced, else retry from the committed offsets.
+    #[error(transparent)]
+    Transaction(#[from] transaction::Error),
+    /// Kafka cannot be used. Retry, unless a setting is wrong.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+}
+
+// === impl Error ===
+
+impl Error {
+    /// Whether trying again is of no use: an operator has to mend it.
+    pub fn is_stop(&self) -> bool {
+        use client::Error as C;
+        match self {
+            Self::Cache { .. }
+            | Self::Folder { .. }
+            | Self::Engine(_)
+            | Self::Thread { .. }
+            | Self::Plugin { .. }
+            | Self::Consumer(consumer::Error::Fenced { .. })
+            | Self::Transaction(transaction::Error::Fenced { .. })
+            | Self::Client(C::Property(_))
+            | Self::Consumer(consumer::Error::Client(C::Property(_)))
+            | Self::Transaction(transaction::Error::Client(C::Property(_))) => true,
+            Self::Consumer(_) | Self::Transaction(_) | Self::Client(_) => false,
+        }
+    }
+
+    #[allow(clippy::needless_pass_by_value)] // it is what `map_err` gives
+    pub(crate) fn engine(error: wasmtime::Error) -> Self {
+        Self::Engine(format!("{error:#}"))
+    }
+}

@@ -1,0 +1,189 @@
+//! Starts the steps of a process and keeps their workers running.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use formline_core::{
+    Client, Shutdown, Telemetry,
+    app::{Plugins as _, Step},
+    retry::Backoff,
+};
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    catalog::Catalog,
+    error::Error,
+    lag::{self, Committed},
+    metrics::Metrics,
+    plugin::Plugin,
+    watcher::{self, Slot, Watcher},
+    worker::Worker,
+};
+
+/// What the host needs besides the steps.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How to reach Kafka.
+    pub client: Client,
+    /// The folder of plug-in files. Only read.
+    pub plugins: PathBuf,
+    /// A folder for compiled code, private to the process's user. Can be deleted at any time.
+    pub cache: PathBuf,
+    /// Name of this process, the same after a restart and different from all others: it names members of groups and
+    /// transactional ids.
+    pub instance: String,
+    /// Topics that forms write to. Only there can a submission stand twice, and has to be recognised.
+    pub form_topics: BTreeSet<String>,
+    /// Where metrics and readiness go.
+    pub telemetry: Telemetry,
+}
+
+/// A worker that has lived so long was healthy; the next restart does not wait long again.
+const HEALTHY: Duration = Duration::from_secs(60);
+
+/// Runs the steps until the shutdown begins, then lets each worker finish its batch. An error means that an operator
+/// has to do something; everything else is retried for as long as it takes.
+pub async fn run(options: Options, steps: Vec<Arc<Step>>, shutdown: Shutdown) -> Result<(), Error> {
+    let (folder, cache, asked) = (
+        options.plugins.clone(),
+        options.cache.clone(),
+        steps.clone(),
+    );
+    let found = tokio::task::spawn_blocking(move || find_plugins(&folder, &cache, &asked)).await;
+    let (catalog, plugins) = found.expect("reading plug-ins does not panic")?;
+    let metrics = Metrics::register(&options.telemetry);
+    let stop = shutdown.token().child_token();
+    let (mut slots, mut lags, mut running) = (Vec::new(), Vec::new(), JoinSet::new());
+    for (step, plugin) in steps.into_iter().zip(plugins) {
+        let (sender, receiver) = watch::channel(plugin);
+        let committed = Committed::default();
+        for number in 0..step.workers {
+            let worker = Worker {
+                name: format!("{}.{number}", options.instance),
+                step: Arc::clone(&step),
+                client: options.client.clone(),
+                form_topics: options.form_topics.clone(),
+                plugin: receiver.clone(),
+                metrics: metrics.of(&step),
+                committed: committed.clone(),
+                part: options.telemetry.part(part_name(&step, number)),
+                stop: stop.clone(),
+            };
+            running.spawn(supervise(Arc::new(worker), shutdown.clone()));
+        }
+        slots.push(Slot {
+            step: Arc::clone(&step),
+            plugin: sender,
+        });
+        lags.push((step, committed));
+    }
+    let (watcher, watching) = (Watcher::new(catalog, slots, metrics.clone()), stop.clone());
+    shutdown.spawn_blocking(move || watcher.run(&watching));
+    shutdown.spawn(lag::report(options.client, lags, metrics, stop.clone()));
+    let result = wait(running, &stop).await;
+    if result.is_ok() {
+        shutdown.begun().await;
+    }
+    stop.cancel();
+    result
+}
+
+/// Opens the folder and finds the plug-in of each step.
+fn find_plugins(
+    folder: &Path,
+    cache: &Path,
+    steps: &[Arc<Step>],
+) -> Result<(Catalog, Vec<Arc<Plugin>>), Error> {
+    let catalog = Catalog::open(folder, cache)?;
+    let mut plugins = Vec::with_capacity(steps.len());
+    for step in steps {
+        let failed = |problem| Error::Plugin {
+            step: format!("{}/{}", step.app, step.name),
+            problem,
+        };
+        let plugin = catalog.resolve(&step.plugin);
+        let plugin = plugin.ok_or_else(|| failed(missing(&catalog, &step.plugin)))?;
+        watcher::check(step, &plugin, None).map_err(failed)?;
+        plugins.push(plugin);
+    }
+    Ok((catalog, plugins))
+}
+
+fn missing(catalog: &Catalog, reference: &str) -> String {
+    let folder = catalog.folder().display();
+    match catalog.names() {
+        names if names.is_empty() => {
+            format!("there is no plug-in in {folder}; put {reference} there")
+        }
+        names => format!(
+            "there is no plug-in `{reference}` in {folder}; there are {}",
+            names.join(", ")
+        ),
+    }
+}
+
+fn part_name(step: &Step, number: usize) -> String {
+    match step.workers {
+        1 => format!("step {}/{}", step.app, step.name),
+        _ => format!("step {}/{} worker {number}", step.app, step.name),
+    }
+}
+
+/// Waits for all workers. When one stops for good the others stop as well: an operator must not find the process half
+/// alive.
+async fn wait(
+    mut running: JoinSet<Result<(), Error>>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut result = Ok(());
+    while let Some(ended) = running.join_next().await {
+        let ended = ended.expect("it waits for a worker and does not panic");
+        if ended.is_err() {
+            stop.cancel();
+            result = result.and(ended);
+        }
+    }
+    result
+}
+
+/// Runs a worker again and again until it is told to stop. Each run begins at the committed offsets, so a failure, even
+/// a panic of our own, costs time and nothing else.
+async fn supervise(worker: Arc<Worker>, shutdown: Shutdown) -> Result<(), Error> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    loop {
+        let (running, started) = (Arc::clone(&worker), Instant::now());
+        // Tracked by the shutdown, which waits until the batch in hand is committed.
+        let ended = shutdown.spawn_blocking(move || running.run()).await;
+        let step = format!("{}/{}", worker.step.app, worker.step.name);
+        let problem = match ended {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) if error.is_stop() => {
+                tracing::error!(step, %error, "the step stops");
+                worker.part.waiting(error.to_string());
+                return Err(error);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic.to_string(),
+        };
+        if started.elapsed() >= HEALTHY {
+            backoff.reset();
+        }
+        let delay = backoff.delay();
+        tracing::warn!(
+            step,
+            problem,
+            ?delay,
+            "the step begins again at the committed offsets"
+        );
+        worker.part.waiting(problem);
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = worker.stop.cancelled() => return Ok(()),
+        }
+    }
+}

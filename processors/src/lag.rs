@@ -1,0 +1,100 @@
+//! How far the steps of this process are behind.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use formline_core::{
+    Client,
+    app::Step,
+    client,
+    progress::{Progress, Stage},
+    record::Partition,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// The committed offsets of the partitions that this process has of one step. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Committed(Arc<Mutex<BTreeMap<Partition, i64>>>);
+
+/// A question to each partition's leader; not more often than a scrape.
+const PAUSE: Duration = Duration::from_secs(10);
+
+// === impl Committed ===
+
+impl Committed {
+    pub(crate) fn set(&self, partition: &Partition, next: i64) {
+        self.offsets().insert(partition.clone(), next);
+    }
+
+    pub(crate) fn remove(&self, partition: &Partition) {
+        self.offsets().remove(partition);
+    }
+
+    fn offsets(&self) -> MutexGuard<'_, BTreeMap<Partition, i64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the lag metric up to date until it is told to stop.
+pub(crate) async fn report(
+    client: Client,
+    steps: Vec<(Arc<Step>, Committed)>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    let stages = steps.iter().map(|(step, _)| Stage {
+        group: step.group(),
+        topics: step.topics(),
+    });
+    let stages: Vec<_> = stages.collect();
+    let opened = tokio::task::spawn_blocking(move || Progress::open(&client, stages)).await;
+    let progress = match opened.expect("it does not panic") {
+        Ok(progress) => Arc::new(progress),
+        Err(error) => return tracing::error!(%error, "the lag of the steps cannot be measured"),
+    };
+    while !stop.is_cancelled() {
+        let (asked, own, gauges) = (Arc::clone(&progress), steps.clone(), metrics.clone());
+        let measuring = tokio::task::spawn_blocking(move || measure(&asked, &own, &gauges));
+        // While Kafka is away an answer takes long; a process that stops does not wait for it.
+        let Some(measured) = stop.run_until_cancelled(measuring).await else {
+            return;
+        };
+        if let Err(error) = measured.expect("it does not panic") {
+            tracing::debug!(%error, "the lag of the steps is not known at present");
+        }
+        stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+    }
+}
+
+fn measure(
+    progress: &Progress,
+    steps: &[(Arc<Step>, Committed)],
+    metrics: &Metrics,
+) -> Result<(), client::Error> {
+    let mut lags = Vec::new();
+    for (index, (step, committed)) in steps.iter().enumerate() {
+        for (topic, number, end) in progress.ends(index)? {
+            let partition = Partition {
+                topic: topic.as_str().into(),
+                number,
+            };
+            // A partition that is not ours is reported by whoever has it.
+            if let Some(next) = committed.offsets().get(&partition) {
+                lags.push((step, topic, number.to_string(), (end - next).max(0)));
+            }
+        }
+    }
+    metrics.lag.reset();
+    for (step, topic, number, lag) in lags {
+        metrics
+            .lag
+            .with_label_values(&[&step.app, &step.name, &topic, &number])
+            .set(lag);
+    }
+    Ok(())
+}

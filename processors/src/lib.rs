@@ -1,0 +1,21 @@
+//! STAGE 2: the host that runs WebAssembly plug-ins between topics, in transactions.
+//!
+//! `host` starts everything; a `worker` reads, works and publishes; `plugin` is all that knows WebAssembly; `batch` and
+//! `stores` are what both of them hold; `catalog` and `watcher` find plug-in files and follow their changes.
+
+mod batch;
+mod catalog;
+mod error;
+mod host;
+mod lag;
+mod metrics;
+mod plugin;
+mod stores;
+mod watcher;
+mod worker;
+
+pub use self::{
+    catalog::{Catalog, Listed},
+    error::Error,
+    host::{Options, run},
+};

@@ -1,0 +1,201 @@
+//! What the steps of this process count and measure.
+
+use formline_core::{Telemetry, app::Step, event, telemetry};
+use jiff::Timestamp;
+use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
+
+use crate::{batch::Event, plugin::Plugin};
+
+/// All metrics of the host. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    events: IntCounterVec,
+    batch: HistogramVec,
+    commit: HistogramVec,
+    call: HistogramVec,
+    latency: HistogramVec,
+    traps: IntCounterVec,
+    pauses: IntCounterVec,
+    dead_letters: IntCounterVec,
+    counters: IntCounterVec,
+    swaps: IntCounterVec,
+    info: IntGaugeVec,
+    pub(crate) lag: IntGaugeVec,
+}
+
+/// The metrics of one step.
+#[derive(Clone, Debug)]
+pub(crate) struct StepMetrics {
+    all: Metrics,
+    app: String,
+    step: String,
+    /// From the plug-in's call to the commit of what came of it.
+    pub(crate) batch: Histogram,
+    pub(crate) commit: Histogram,
+    pub(crate) call: Histogram,
+    latency: Histogram,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Makes the metrics of the process; to be called once.
+    pub(crate) fn register(process: &Telemetry) -> Self {
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let made = telemetry::counters(name, help, labels);
+            process.register(made.clone());
+            made
+        };
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            let made = IntGaugeVec::new(Opts::new(name, help), labels).expect("legal names");
+            process.register(made.clone());
+            made
+        };
+        let histogram = |name: &str, help: &str| {
+            let buckets = telemetry::LATENCY_BUCKETS;
+            let made = telemetry::histograms(name, help, &["app", "step"], buckets);
+            process.register(made.clone());
+            made
+        };
+        Self {
+            events: counter(
+                "formline_step_events_total",
+                "Events that a step has settled.",
+                &["app", "step", "outcome"],
+            ),
+            batch: histogram(
+                "formline_step_batch_duration_seconds",
+                "Time from the plug-in's call to the commit of what came of it.",
+            ),
+            commit: histogram(
+                "formline_step_commit_duration_seconds",
+                "Time of a transaction, from its beginning to its commit.",
+            ),
+            call: histogram(
+                "formline_plugin_call_duration_seconds",
+                "Time that a plug-in spends on a batch.",
+            ),
+            latency: process.end_to_end().clone(),
+            traps: counter(
+                "formline_plugin_traps_total",
+                "Calls of a plug-in that did not end well.",
+                &["app", "step", "reason"],
+            ),
+            pauses: counter(
+                "formline_step_pauses_total",
+                "Times that a step was paused because its plug-in fails too often.",
+                &["app", "step"],
+            ),
+            dead_letters: process.dead_letters().clone(),
+            counters: counter(
+                "formline_plugin_counter_total",
+                "What plug-ins count for themselves.",
+                &["app", "step", "counter"],
+            ),
+            swaps: counter(
+                "formline_plugin_swaps_total",
+                "Changes of plug-in files.",
+                &["outcome"],
+            ),
+            info: gauge(
+                "formline_plugin_info",
+                "The plug-in that a step runs.",
+                &["app", "step", "plugin", "version", "digest"],
+            ),
+            lag: gauge(
+                "formline_step_lag_records",
+                "Offsets between the end of a partition and what the step has committed.",
+                &["app", "step", "topic", "partition"],
+            ),
+        }
+    }
+
+    /// The same for one step.
+    pub(crate) fn of(&self, step: &Step) -> StepMetrics {
+        let labels = [step.app.as_str(), step.name.as_str()];
+        StepMetrics {
+            all: self.clone(),
+            app: step.app.clone(),
+            step: step.name.clone(),
+            batch: self.batch.with_label_values(&labels),
+            commit: self.commit.with_label_values(&labels),
+            call: self.call.with_label_values(&labels),
+            latency: self.latency.with_label_values(&labels),
+        }
+    }
+
+    /// A plug-in file has changed: `swapped`, or why it was not taken.
+    pub(crate) fn swap(&self, outcome: &str) {
+        self.swaps.with_label_values(&[outcome]).inc();
+    }
+}
+
+// === impl StepMetrics ===
+
+impl StepMetrics {
+    pub(crate) fn events(&self, outcome: &str, count: usize) {
+        let counter = self
+            .all
+            .events
+            .with_label_values(&[&self.app, &self.step, outcome]);
+        counter.inc_by(count as u64);
+    }
+
+    pub(crate) fn trap(&self, reason: &str) {
+        self.all
+            .traps
+            .with_label_values(&[&self.app, &self.step, reason])
+            .inc();
+    }
+
+    pub(crate) fn pause(&self) {
+        self.all
+            .pauses
+            .with_label_values(&[&self.app, &self.step])
+            .inc();
+    }
+
+    pub(crate) fn dead_letter(&self, reason: &str) {
+        self.all
+            .dead_letters
+            .with_label_values(&[&self.step, reason])
+            .inc();
+    }
+
+    pub(crate) fn count(&self, counter: &str, delta: u64) {
+        self.all
+            .counters
+            .with_label_values(&[&self.app, &self.step, counter])
+            .inc_by(delta);
+    }
+
+    /// The step has committed this event at `now`.
+    pub(crate) fn passed(&self, event: &Event, now: Timestamp) {
+        let accepted = event::time(&event.record);
+        self.latency
+            .observe(now.duration_since(accepted).as_secs_f64().max(0.0));
+    }
+
+    /// The step runs `new` from now on.
+    pub(crate) fn runs(&self, old: Option<&Plugin>, new: &Plugin) {
+        if let Some(old) = old {
+            // It fails only if it was never set.
+            let _ = self.all.info.remove_label_values(&self.plugin_labels(old));
+        }
+        self.all
+            .info
+            .with_label_values(&self.plugin_labels(new))
+            .set(1);
+    }
+
+    fn plugin_labels<'a>(&'a self, plugin: &'a Plugin) -> [&'a str; 5] {
+        let declared = &plugin.declared;
+        [
+            &self.app,
+            &self.step,
+            &declared.name,
+            &declared.version,
+            &plugin.digest,
+        ]
+    }
+}

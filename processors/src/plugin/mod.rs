@@ -1,0 +1,28 @@
+//! Plug-ins as WebAssembly components: compiling, describing and running them. The only module that knows wasmtime.
+
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::str_to_string
+)]
+mod bindings;
+mod cache;
+mod component;
+mod console;
+mod engine;
+mod failure;
+mod host;
+mod imports;
+mod instance;
+mod limits;
+mod wasi;
+
+pub(crate) use self::{
+    component::{Plugin, SIZE_LIMIT},
+    engine::Engine,
+    failure::{DEADLINE, Failure},
+    instance::{Instance, Place},
+};

@@ -1,0 +1,138 @@
+//! What was read of one partition and is not committed yet.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use formline_core::{duplicates::Duplicates, record::Record};
+
+use crate::{
+    batch::{Event, Source},
+    plugin::Failure,
+};
+
+/// One partition of one input topic. Its events stay here until their transaction is committed, so a batch that was
+/// taken back need not be read again.
+#[derive(Debug)]
+pub(super) struct Input {
+    pub(super) source: Source,
+    /// The committed offset.
+    pub(super) committed: i64,
+    pending: VecDeque<Event>,
+    bytes: usize,
+    /// Known submissions, if the topic is a form's.
+    duplicates: Option<Duplicates>,
+    suspect: Option<Suspect>,
+    resume_at: Option<Instant>,
+    is_paused: bool,
+}
+
+/// An event at which the plug-in has failed once. What stands before it goes ahead, then it is tried alone.
+#[derive(Clone, Debug)]
+pub(super) struct Suspect {
+    pub(super) offset: i64,
+    pub(super) failure: Failure,
+}
+
+// === impl Input ===
+
+impl Input {
+    pub(super) fn new(source: Source, committed: i64, duplicates: Option<Duplicates>) -> Self {
+        Self {
+            source,
+            committed,
+            pending: VecDeque::new(),
+            bytes: 0,
+            duplicates,
+            suspect: None,
+            resume_at: None,
+            is_paused: false,
+        }
+    }
+
+    /// Takes a record that was read.
+    pub(super) fn push(&mut self, record: Record) {
+        let is_duplicate = self
+            .duplicates
+            .as_mut()
+            .is_some_and(|known| known.is_duplicate(&record));
+        self.bytes += record.size();
+        self.pending.push_back(Event {
+            record,
+            attempts: 0,
+            is_duplicate,
+        });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Records and bytes that wait here.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.pending.len(), self.bytes)
+    }
+
+    /// Whether there is something to work on now.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.pending.is_empty() && self.resume_at.is_none()
+    }
+
+    /// The next batch: everything, but a suspect alone, and nothing of what stands behind one.
+    pub(super) fn take(&mut self) -> Vec<Event> {
+        let at_suspect = self.suspect.as_ref().and_then(|suspect| {
+            self.pending
+                .iter()
+                .position(|event| event.record.offset == suspect.offset)
+        });
+        let count = at_suspect.map_or(self.pending.len(), |position| position.max(1));
+        let batch: Vec<_> = self.pending.drain(..count).collect();
+        self.bytes -= batch.iter().map(|event| event.record.size()).sum::<usize>();
+        batch
+    }
+
+    /// Puts events of the last batch back in front of the others.
+    pub(super) fn put_back(&mut self, events: Vec<Event>) {
+        self.bytes += events
+            .iter()
+            .map(|event| event.record.size())
+            .sum::<usize>();
+        for event in events.into_iter().rev() {
+            self.pending.push_front(event);
+        }
+    }
+
+    /// The suspect, if a batch with this first event is its lone second try.
+    pub(super) fn suspect_at(&self, first: &Event) -> Option<&Suspect> {
+        self.suspect
+            .as_ref()
+            .filter(|suspect| suspect.offset == first.record.offset)
+    }
+
+    /// Notes at which event the plug-in has failed, or that there is none any more.
+    pub(super) fn set_suspect(&mut self, suspect: Option<Suspect>) {
+        self.suspect = suspect;
+    }
+
+    /// Lets the events wait.
+    pub(super) fn wait(&mut self, delay: Duration) {
+        self.resume_at = Some(Instant::now() + delay);
+    }
+
+    pub(super) fn resume_at(&self) -> Option<Instant> {
+        self.resume_at
+    }
+
+    /// Whether fetching has to be paused (true) or started again (false), if it is not so already: events that wait, be
+    /// it for their own time or with the whole step, stay in memory, so no more may come.
+    pub(super) fn change_pause(&mut self, now: Instant, is_step_paused: bool) -> Option<bool> {
+        if self.resume_at.is_some_and(|at| at <= now) {
+            self.resume_at = None;
+        }
+        let should_pause = is_step_paused || self.resume_at.is_some();
+        let has_changed = should_pause != self.is_paused;
+        self.is_paused = should_pause;
+        has_changed.then_some(should_pause)
+    }
+}

@@ -1,0 +1,161 @@
+//! What a worker keeps for one partition number: the stores and the instance. Topics of one step share it, because the
+//! same keys have the same number in all of them.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    Worker,
+    input::{Input, Suspect},
+};
+use crate::{
+    batch::{Batch, Event, Finished, Limits, Parked},
+    plugin::{self, Failure, Instance, Place, Plugin},
+    stores::Stores,
+};
+
+/// One partition number.
+#[derive(Debug)]
+pub(super) struct Lane {
+    number: i32,
+    pub(super) stores: Stores,
+    instance: Option<Instance>,
+}
+
+/// How work on a batch has ended.
+#[derive(Debug)]
+pub(super) enum Worked {
+    /// Well. What there is to publish, if anything.
+    Done(Option<Finished>),
+    /// The plug-in has failed at an event, which is tried again, or given up if this was its second try.
+    Failed(Option<Finished>),
+    /// The plug-in fails without any event being to blame.
+    Broken(Failure),
+}
+
+/// An event that took too long gets so much more time at its second try; the machine may have been busy.
+const PATIENCE: u32 = 4;
+
+// === impl Lane ===
+
+impl Lane {
+    pub(super) fn new(number: i32) -> Self {
+        Self {
+            number,
+            stores: Stores::new(),
+            instance: None,
+        }
+    }
+
+    /// The next batch gets a new instance.
+    pub(super) fn drop_instance(&mut self) {
+        self.instance = None;
+    }
+
+    /// Works on the next batch of an input.
+    pub(super) fn work(
+        &mut self,
+        worker: &Worker,
+        plugin: &Arc<Plugin>,
+        input: &mut Input,
+    ) -> Worked {
+        let place = Place {
+            step: &worker.step,
+            partition: self.number,
+        };
+        let started = match self.instance.take() {
+            Some(instance) => Ok(instance),
+            None => Instance::start(plugin, place, &mut self.stores),
+        };
+        let mut instance = match started {
+            Ok(instance) => instance,
+            Err(failure) => return Worked::Broken(failure),
+        };
+        let (events, mark) = (input.take(), self.stores.mark());
+        let patience = patience(input, &events);
+        let limits = &worker.step.limits;
+        let batch = Batch::new(
+            input.source.clone(),
+            events,
+            Limits::new(limits.batch * patience),
+        );
+        let begun = Instant::now();
+        let (batch, result) = instance.process(batch, &mut self.stores, limits.event * patience);
+        worker.metrics.call.observe(begun.elapsed().as_secs_f64());
+        match result {
+            Ok(()) => {
+                self.instance = Some(instance);
+                Worked::Done(finish(batch, input))
+            }
+            Err(failure) => {
+                self.stores.roll_back(mark);
+                fail(worker, batch, input, failure)
+            }
+        }
+    }
+}
+
+fn patience(input: &Input, events: &[Event]) -> u32 {
+    let suspect = events.first().and_then(|first| input.suspect_at(first));
+    match suspect {
+        Some(suspect) if suspect.failure.reason == plugin::DEADLINE => PATIENCE,
+        _ => 1,
+    }
+}
+
+fn finish(batch: Batch, input: &mut Input) -> Option<Finished> {
+    let (finished, left, retry) = batch.finish();
+    input.put_back(left);
+    if let Some(delay) = retry {
+        input.wait(delay);
+    }
+    let has_passed = |event: &Event| input.suspect_at(event).is_some();
+    if finished
+        .iter()
+        .flat_map(|done| &done.settled)
+        .any(|(event, _)| has_passed(event))
+    {
+        input.set_suspect(None);
+    }
+    finished
+}
+
+/// Takes a batch back whose call has failed. The event that the plug-in had last is to blame.
+fn fail(worker: &Worker, batch: Batch, input: &mut Input, failure: Failure) -> Worked {
+    let source = batch.source.clone();
+    let (mut events, blamed) = batch.take_back();
+    let partition = &source.partition;
+    let step = worker.step.name.as_str();
+    let Some(index) = blamed else {
+        input.put_back(events);
+        return Worked::Broken(failure);
+    };
+    worker.metrics.trap(failure.reason);
+    let offset = events[index].record.offset;
+    let attempts = events[index].attempts;
+    // The detail is not logged: a panic's message may quote the submission.
+    tracing::warn!(
+        step,
+        topic = &*partition.topic,
+        partition = partition.number,
+        offset,
+        attempts,
+        reason = failure.reason,
+        "the plug-in has failed at an event"
+    );
+    if input.suspect_at(&events[index]).is_none() {
+        input.put_back(events);
+        input.set_suspect(Some(Suspect { offset, failure }));
+        return Worked::Failed(None);
+    }
+    input.set_suspect(None);
+    let event = events.remove(index);
+    input.put_back(events);
+    let Failure { reason, detail } = failure;
+    let parked = Parked {
+        kind: reason,
+        code: reason.to_owned(),
+        detail,
+        attempts,
+    };
+    Worked::Failed(Some(Finished::parked(source, event, parked)))
+}

@@ -1,0 +1,45 @@
+//! A worker: one thread that reads partitions of a step, lets the plug-in work on them, and publishes.
+
+mod alarm;
+mod input;
+mod lane;
+mod publish;
+mod session;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use formline_core::{Client, app::Step, telemetry::Part};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::session::Session;
+use crate::{error::Error, lag::Committed, metrics::StepMetrics, plugin::Plugin};
+
+/// What a worker is and has for as long as the process lives. What it builds up meanwhile is its `Session`.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// `<instance>.<number>`: the name of the member, and the end of the transactional id.
+    pub(crate) name: String,
+    pub(crate) step: Arc<Step>,
+    pub(crate) client: Client,
+    pub(crate) form_topics: BTreeSet<String>,
+    /// The plug-in to run; another one after a swap.
+    pub(crate) plugin: watch::Receiver<Arc<Plugin>>,
+    pub(crate) metrics: StepMetrics,
+    pub(crate) committed: Committed,
+    pub(crate) part: Part,
+    pub(crate) stop: CancellationToken,
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Works until it is told to stop, or until something fails. Blocks the thread.
+    pub(crate) fn run(&self) -> Result<(), Error> {
+        let mut session = Session::open(self)?;
+        while !self.stop.is_cancelled() {
+            session.turn()?;
+        }
+        Ok(())
+    }
+}

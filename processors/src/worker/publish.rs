@@ -1,0 +1,144 @@
+//! Publishes what came of a round of batches in one transaction: outputs, changelog, dead letters and offsets.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use formline_core::{
+    Consumer,
+    dead_letter::DeadLetter,
+    event,
+    record::{Headers, Outgoing, Partition},
+    transaction::{Transaction, Transactions},
+};
+use jiff::Timestamp;
+
+use super::{Worker, lane::Lane};
+use crate::{
+    batch::{Finished, Outcome, Output},
+    error::Error,
+    plugin::Plugin,
+};
+
+/// What goes into one transaction.
+#[derive(Debug)]
+pub(super) struct Round<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) plugin: &'a Plugin,
+    pub(super) finished: &'a [Finished],
+    pub(super) lanes: &'a BTreeMap<i32, Lane>,
+    /// Where each partition goes on.
+    pub(super) next: &'a [(Partition, i64)],
+}
+
+// === impl Round ===
+
+impl Round<'_> {
+    /// Publishes everything or nothing. After an error nobody knows which: only the committed offsets tell, so the
+    /// session has to begin anew.
+    pub(super) fn publish(
+        &self,
+        transactions: &mut Transactions,
+        consumer: &Consumer,
+    ) -> Result<(), Error> {
+        let begun = Instant::now();
+        let mut transaction = transactions.begin()?;
+        // Dropped half-filled, it is aborted when the next session opens its producers.
+        self.fill(&mut transaction)?;
+        transaction.commit(self.next, consumer)?;
+        self.worker
+            .metrics
+            .commit
+            .observe(begun.elapsed().as_secs_f64());
+        self.count();
+        Ok(())
+    }
+
+    fn fill(&self, transaction: &mut Transaction<'_>) -> Result<(), Error> {
+        for finished in self.finished {
+            for output in &finished.outputs {
+                self.send(transaction, finished, output)?;
+            }
+            self.park(transaction, finished)?;
+        }
+        let changelog = self.worker.step.state_topic();
+        for (number, lane) in self.lanes {
+            for (key, value) in lane.stores.changes() {
+                transaction.send(Outgoing {
+                    topic: &changelog,
+                    partition: Some(*number),
+                    key: Some(key),
+                    value,
+                    headers: Headers::with_capacity(0),
+                    timestamp_ms: None,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(
+        &self,
+        transaction: &mut Transaction<'_>,
+        finished: &Finished,
+        output: &Output,
+    ) -> Result<(), Error> {
+        let (step, input) = (&self.worker.step, &finished.settled[output.event].0.record);
+        let port = &self.plugin.declared.outputs[output.port];
+        let headers = event::output_headers(input, &step.name, port, output.n, &self.plugin.label);
+        let own = output.headers.iter();
+        let headers = own.fold(headers, |headers, (name, value)| headers.with(name, value));
+        transaction.send(Outgoing {
+            topic: step
+                .output
+                .get(port)
+                .expect("a plug-in runs only if all its ports are bound"),
+            partition: None,
+            key: output.key.as_deref().or(input.key()),
+            // The contract: an empty value deletes the key from a compacted topic.
+            value: (!output.value.is_empty()).then_some(&output.value),
+            headers,
+            timestamp_ms: output.timestamp_ms.or(Some(input.timestamp_ms)),
+        })?;
+        Ok(())
+    }
+
+    fn park(&self, transaction: &mut Transaction<'_>, finished: &Finished) -> Result<(), Error> {
+        let topic = self.worker.step.dead_letter_topic();
+        for (event, outcome) in &finished.settled {
+            let Outcome::Parked(parked) = outcome else {
+                continue;
+            };
+            let dead_letter = DeadLetter {
+                record: &event.record,
+                step: &self.worker.step.name,
+                reason: &parked.code,
+                detail: &parked.detail,
+                attempts: parked.attempts,
+                plugin: Some(&self.plugin.label),
+            };
+            transaction.send(dead_letter.outgoing(&topic))?;
+        }
+        Ok(())
+    }
+
+    /// Counts what is committed.
+    fn count(&self) {
+        let (metrics, now) = (&self.worker.metrics, Timestamp::now());
+        for finished in self.finished {
+            for (event, outcome) in &finished.settled {
+                match outcome {
+                    Outcome::Accepted => metrics.events("accepted", 1),
+                    Outcome::Skipped => metrics.events("skipped", 1),
+                    Outcome::Duplicate => metrics.events("duplicate", 1),
+                    Outcome::Parked(parked) => {
+                        metrics.events("dead-letter", 1);
+                        metrics.dead_letter(parked.kind);
+                    }
+                }
+                metrics.passed(event, now);
+            }
+            for (counter, delta) in self.plugin.declared.counters.iter().zip(&finished.counters) {
+                metrics.count(counter, *delta);
+            }
+        }
+    }
+}

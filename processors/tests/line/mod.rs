@@ -1,0 +1,481 @@
+//! The vocabulary of the host's tests: a line of steps on a real Kafka, fed and looked at from outside.
+// Each test file is a crate of its own and uses a part of it.
+#![allow(dead_code, unreachable_pub, missing_debug_implementations)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use formline_core::{
+    Client, EventId, Producer, Record, Shutdown, Telemetry,
+    app::{Limits, Location, Step},
+    event::Submission,
+    producer,
+    progress::{Progress, Stage},
+    reader::{From, Reader},
+    record::Outgoing,
+    topic::{self, Topic},
+};
+use formline_processors::{Error, Options};
+use formline_testing::{Kafka, eventually, kafka, plugins_dir, unique};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tracing_subscriber::EnvFilter;
+
+/// Far above what anything takes, also while Kafka is killed and the machine is busy.
+pub const SOON: Duration = Duration::from_secs(120);
+
+/// Topics of one test with what runs between them.
+pub struct Line {
+    pub client: Client,
+    /// The app's name, and the beginning of all names of topics.
+    pub app: String,
+    producer: Producer,
+    plugins: TempDir,
+    steps: Vec<Arc<Step>>,
+    forms: BTreeSet<String>,
+    running: Option<Running>,
+}
+
+/// A host of its own.
+pub struct Running {
+    shutdown: Shutdown,
+    telemetry: Telemetry,
+    host: JoinHandle<Result<(), Error>>,
+}
+
+// === impl Line ===
+
+impl Line {
+    /// A line without steps, whose plug-in folder holds the given files.
+    pub async fn new(plugins: &[&str]) -> Self {
+        Self::on(kafka().await, plugins)
+    }
+
+    /// The same on a Kafka that the test can stop.
+    pub fn on(kafka: &Kafka, plugins: &[&str]) -> Self {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+        let logs = tracing_subscriber::fmt().with_env_filter(filter);
+        // Only the first test of a process succeeds.
+        let _ = logs.with_test_writer().try_init();
+        let client = Client::new(kafka.bootstrap(), BTreeMap::new());
+        let folder = tempfile::tempdir().unwrap();
+        for name in plugins {
+            fs::copy(built(name), folder.path().join(format!("{name}.wasm"))).unwrap();
+        }
+        let options = producer::Options {
+            delivery_timeout: Duration::from_secs(20),
+            queue_messages: 10_000,
+            queue_kib: 65_536,
+        };
+        Self {
+            producer: Producer::open(&client, options).unwrap(),
+            client,
+            app: unique("line"),
+            plugins: folder,
+            steps: Vec::new(),
+            forms: BTreeSet::new(),
+            running: None,
+        }
+    }
+
+    /// The name of one of the line's topics.
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}.{name}", self.app)
+    }
+
+    /// A topic that a form writes to.
+    pub async fn form(&mut self, name: &str, partitions: i32) {
+        self.forms.insert(self.topic(name));
+        self.make_topic(self.topic(name), partitions, "delete")
+            .await;
+    }
+
+    /// Adds a step from one topic to others, given by port.
+    pub async fn step(
+        &mut self,
+        plugin: &str,
+        input: (&str, &str),
+        output: &[(&str, &str)],
+        config: Value,
+    ) {
+        let step = self.describe(plugin, input, output, config);
+        self.add(step).await;
+    }
+
+    /// The same, to be changed before it is added.
+    pub fn describe(
+        &self,
+        plugin: &str,
+        input: (&str, &str),
+        output: &[(&str, &str)],
+        config: Value,
+    ) -> Step {
+        let (port, topic) = input;
+        let outputs = output
+            .iter()
+            .map(|(port, topic)| ((*port).to_owned(), self.topic(topic)));
+        Step {
+            app: self.app.clone(),
+            name: plugin.to_owned(),
+            plugin: plugin.to_owned(),
+            input: [(port.to_owned(), vec![self.topic(topic)])].into(),
+            output: outputs.collect(),
+            config,
+            limits: Limits::default(),
+            workers: 1,
+            location: Location {
+                file: Arc::new(PathBuf::from("app.toml")),
+                line: 1,
+            },
+        }
+    }
+
+    pub async fn add(&mut self, step: Step) {
+        for topic in step.output.values() {
+            self.make_topic(topic.clone(), 2, "delete").await;
+        }
+        self.make_topic(step.dead_letter_topic(), 1, "delete").await;
+        self.make_topic(step.state_topic(), 2, "compact").await;
+        self.steps.push(Arc::new(step));
+    }
+
+    async fn make_topic(&self, name: String, partitions: i32, policy: &str) {
+        let config = [("cleanup.policy".to_owned(), policy.to_owned())].into();
+        topic::apply(
+            &self.client,
+            &[Topic {
+                name,
+                partitions,
+                config,
+            }],
+        )
+        .await
+        .unwrap();
+    }
+
+    // === Running ===
+
+    /// Starts the host and waits until all steps are ready.
+    pub async fn start(&mut self) {
+        self.spawn();
+        let telemetry = self.telemetry();
+        eventually(SOON, async || telemetry.is_ready()).await;
+    }
+
+    /// Starts the host.
+    pub fn spawn(&mut self) {
+        self.spawn_as("test");
+    }
+
+    /// Starts a host of that name. One that runs goes on without being watched.
+    pub fn spawn_as(&mut self, instance: &str) {
+        let (shutdown, telemetry) = (Shutdown::new(), Telemetry::new());
+        let options = Options {
+            client: self.client.clone(),
+            plugins: self.plugins.path().to_owned(),
+            cache: cache(),
+            instance: instance.to_owned(),
+            form_topics: self.forms.clone(),
+            telemetry: telemetry.clone(),
+        };
+        // The host names its parts only after it has read the plug-ins; until then nothing may look ready.
+        for step in &self.steps {
+            let name = format!("step {}/{}", step.app, step.name);
+            match step.workers {
+                1 => drop(telemetry.part(name)),
+                many => (0..many).for_each(|n| drop(telemetry.part(format!("{name} worker {n}")))),
+            }
+        }
+        let host = formline_processors::run(options, self.steps.clone(), shutdown.clone());
+        let host = tokio::spawn(host);
+        self.running = Some(Running {
+            shutdown,
+            telemetry,
+            host,
+        });
+    }
+
+    /// Stops the host as an operator would.
+    pub async fn stop(&mut self) {
+        let running = self.leave();
+        self.stop_other(running).await;
+    }
+
+    /// The same with a host that was left.
+    pub async fn stop_other(&self, running: Running) {
+        running.shutdown.begin();
+        running.host.await.unwrap().unwrap();
+        running.shutdown.finish(SOON).await;
+    }
+
+    /// Waits until the host ends by itself, and why.
+    pub async fn failure(&mut self) -> Error {
+        let running = self.leave();
+        self.failure_of(running).await
+    }
+
+    /// Leaves the host alone, still running.
+    pub fn leave(&mut self) -> Running {
+        self.running.take().expect("it runs")
+    }
+
+    /// Waits until a host that was left ends by itself, and why.
+    pub async fn failure_of(&self, running: Running) -> Error {
+        tokio::time::timeout(SOON, running.host)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap_err()
+    }
+
+    fn telemetry(&self) -> Telemetry {
+        self.running.as_ref().expect("it runs").telemetry.clone()
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.telemetry().is_ready()
+    }
+
+    /// The value of a metric: the line that contains all the words.
+    pub async fn metric(&self, words: &[&str]) -> f64 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
+        let serving = tokio::spawn(self.telemetry().serve(listener, shutdown.clone()));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        shutdown.begin();
+        serving.await.unwrap().unwrap();
+        let mut lines = text.lines().filter(|line| !line.starts_with('#'));
+        let line = lines.find(|line| words.iter().all(|word| line.contains(word)));
+        line.and_then(|line| line.split(' ').next_back()?.parse().ok())
+            .unwrap_or(0.0)
+    }
+
+    // === Plug-in files ===
+
+    /// Drops a file into the plug-in folder as it should be done: under another name first.
+    pub fn drop_file(&self, name: &str, content: &[u8]) {
+        let unfinished = self.plugins.path().join(".unfinished");
+        fs::write(&unfinished, content).unwrap();
+        fs::rename(unfinished, self.plugins.path().join(format!("{name}.wasm"))).unwrap();
+    }
+
+    // === Records ===
+
+    /// Submits through a form, as ingest does.
+    pub async fn submit(&self, topic: &str, key: &str, value: &str) -> EventId {
+        self.send(topic, key, value, EventId::new(), None).await
+    }
+
+    /// Submits with an Idempotency-Key.
+    pub async fn submit_keyed(&self, topic: &str, key: &str, value: &str) -> EventId {
+        self.send(
+            topic,
+            key,
+            value,
+            EventId::keyed(topic, key),
+            Some("fingerprint"),
+        )
+        .await
+    }
+
+    async fn send(
+        &self,
+        topic: &str,
+        key: &str,
+        value: &str,
+        id: EventId,
+        fingerprint: Option<&str>,
+    ) -> EventId {
+        let submission = Submission {
+            id,
+            time: Timestamp::now(),
+            form: "students",
+            subject: Some(key),
+            schema: "/v1/forms/students/schema",
+            trace_parent: None,
+            fingerprint,
+        };
+        let topic = self.topic(topic);
+        let record = Outgoing {
+            topic: &topic,
+            partition: None,
+            key: Some(key.as_bytes()),
+            value: Some(value.as_bytes()),
+            headers: submission.headers(),
+            timestamp_ms: None,
+        };
+        self.producer.send(record).await.unwrap();
+        id
+    }
+
+    /// Everything in a topic that readers of committed records see.
+    pub fn records(&self, topic: &str) -> Vec<Record> {
+        self.all(&self.topic(topic))
+    }
+
+    /// What a step has parked.
+    pub fn dead_letters(&self, step: &str) -> Vec<Record> {
+        self.all(&topic::dead_letter(&self.app, step))
+    }
+
+    /// The changelog of a step's stores, before compaction.
+    pub fn changelog(&self, step: &str) -> Vec<Record> {
+        self.all(&topic::state(&self.app, step))
+    }
+
+    fn all(&self, topic: &str) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut reader = Reader::open(&self.client, topic, &[], From::Beginning).unwrap();
+        reader
+            .read_to_end(|| true, |record| records.push(record))
+            .unwrap();
+        records
+    }
+
+    /// Waits until a topic holds so many records, and returns them.
+    pub async fn wait_for(&self, topic: &str, count: usize) -> Vec<Record> {
+        let topic = self.topic(topic);
+        self.wait_for_all(&topic, count).await
+    }
+
+    /// The same for the dead letters of a step.
+    pub async fn wait_for_dead_letters(&self, step: &str, count: usize) -> Vec<Record> {
+        self.wait_for_all(&topic::dead_letter(&self.app, step), count)
+            .await
+    }
+
+    async fn wait_for_all(&self, topic: &str, count: usize) -> Vec<Record> {
+        eventually(SOON, async || {
+            let records = self.all(topic);
+            if records.len() >= count {
+                Ok(records)
+            } else {
+                Err(records.len())
+            }
+        })
+        .await
+    }
+
+    /// Waits until the steps' committed offsets are the ends of their topics.
+    pub async fn wait_until_passed(&self) {
+        for step in &self.steps {
+            let stage = Stage {
+                group: step.group(),
+                topics: step.topics(),
+            };
+            let progress = Progress::open(&self.client, vec![stage]).unwrap();
+            eventually(SOON, async || {
+                let ends = progress.ends(0).unwrap();
+                progress
+                    .has_passed(0, &ends)
+                    .map_err(|error| error.to_string())
+                    == Ok(true)
+            })
+            .await;
+        }
+    }
+}
+
+/// A test that fails must not wait for its host for ever.
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.shutdown.begin();
+        }
+    }
+}
+
+/// Columns that fit to `student`.
+pub fn columns() -> Value {
+    json!({ "columns": ["roll", "name", "label"] })
+}
+
+pub fn labels() -> Value {
+    json!({ "add": { "label": { "template": "{name} ({roll})" } } })
+}
+
+pub fn student(roll: usize) -> String {
+    json!({ "roll": roll.to_string(), "name": format!("Student {roll}") }).to_string()
+}
+
+pub fn text(record: &Record) -> String {
+    String::from_utf8(record.value().unwrap().to_vec()).unwrap()
+}
+
+pub fn texts(records: &[Record]) -> Vec<String> {
+    let mut texts: Vec<_> = records.iter().map(text).collect();
+    texts.sort();
+    texts
+}
+
+/// The file of a built plug-in, the guests of these tests included.
+pub fn built(name: &str) -> PathBuf {
+    let file = format!("{name}.wasm");
+    if name == "misbehave" {
+        guest(name).join(file)
+    } else {
+        plugins_dir().join(file)
+    }
+}
+
+/// The same plug-in with another digest: bytes that nobody reads are added to it.
+pub fn another(name: &str, mark: u8) -> Vec<u8> {
+    let mut wasm = fs::read(built(name)).unwrap();
+    // A custom section: id 0, size, and a name of one byte.
+    wasm.extend([0, 2, 1, mark]);
+    wasm
+}
+
+fn guest(name: &str) -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/guests")
+            .join(name)
+            .join("Cargo.toml");
+        // Not the folder of this very build, whose lock is held by whoever runs the tests.
+        let home = std::env::var("HOME").expect("a home folder");
+        let target = Path::new(&home).join(".cache/formline-plugins");
+        let status = Command::new("cargo")
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "--locked",
+                "--target",
+                "wasm32-wasip2",
+                "--manifest-path",
+            ])
+            .arg(&manifest)
+            .env("CARGO_TARGET_DIR", &target)
+            .status();
+        assert!(
+            status.is_ok_and(|code| code.success()),
+            "{} does not build",
+            manifest.display()
+        );
+        target.join("wasm32-wasip2/release")
+    })
+}
+
+/// Compiled code of all tests, so that each plug-in is compiled once.
+fn cache() -> PathBuf {
+    let home = std::env::var("HOME").expect("a home folder");
+    Path::new(&home).join(".cache/formline-plugins/compiled-by-tests")
+}

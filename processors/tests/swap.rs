@@ -1,0 +1,149 @@
+//! A plug-in is a file: a new one is taken up without a restart, a bad one changes nothing.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod line;
+
+use std::{collections::BTreeSet, fs};
+
+use formline_core::{Record, app::Plugins as _, event::header};
+use formline_processors::{Catalog, Error};
+use formline_testing::eventually;
+
+use self::line::{Line, SOON, another, built, labels, student};
+
+async fn enriching() -> Line {
+    let mut line = Line::new(&["enrich"]).await;
+    line.form("students", 2).await;
+    line.step(
+        "enrich",
+        ("submissions", "students"),
+        &[("enriched", "enriched")],
+        labels(),
+    )
+    .await;
+    line
+}
+
+fn digest(record: &Record) -> String {
+    record
+        .text_header(header::PLUGIN)
+        .unwrap()
+        .split_once("sha256:")
+        .unwrap()
+        .1
+        .to_owned()
+}
+
+fn digests(records: &[Record]) -> BTreeSet<String> {
+    records.iter().map(digest).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_file_takes_over_between_batches_and_nothing_is_lost_or_doubled() {
+    const VERSIONS: u8 = 5;
+    let mut line = enriching().await;
+    line.start().await;
+    let mut sent = 0;
+    for version in 0..VERSIONS {
+        line.drop_file("enrich", &another("enrich", version));
+        let swaps = ["formline_plugin_swaps_total", "swapped"];
+        let keep_submitting = async {
+            while line.metric(&swaps).await < f64::from(version + 1) {
+                line.submit("students", &sent.to_string(), &student(sent))
+                    .await;
+                sent += 1;
+            }
+        };
+        tokio::time::timeout(SOON, keep_submitting)
+            .await
+            .expect("a swap in time");
+    }
+    line.submit("students", &sent.to_string(), &student(sent))
+        .await;
+    sent += 1;
+    let records = line.wait_for("enriched", sent).await;
+    line.wait_until_passed().await;
+    assert_eq!(line.records("enriched").len(), sent);
+    assert_eq!(digests(&records).len(), usize::from(VERSIONS) + 1);
+    assert_eq!(line.metric(&["formline_plugin_info", "enrich"]).await, 1.0);
+    line.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_file_changes_nothing() {
+    let mut line = enriching().await;
+    line.start().await;
+    line.submit("students", "1", &student(1)).await;
+    let before = digests(&line.wait_for("enriched", 1).await);
+
+    let half = fs::read(built("enrich")).unwrap();
+    let bad: [&[u8]; 3] = [b"not wasm", &half[..half.len() / 2], b""];
+    for (count, content) in (1..).zip(bad) {
+        line.drop_file("enrich", content);
+        eventually(SOON, async || {
+            line.metric(&["formline_plugin_swaps_total", "bad-file"])
+                .await
+                == f64::from(count)
+        })
+        .await;
+    }
+    // A good file of another plug-in: nothing is left that is called enrich.
+    line.drop_file("enrich", &fs::read(built("rows")).unwrap());
+    eventually(SOON, async || {
+        line.metric(&["formline_plugin_swaps_total", "gone"]).await == 1.0
+    })
+    .await;
+    line.submit("students", "2", &student(2)).await;
+    assert_eq!(digests(&line.wait_for("enriched", 2).await), before);
+    line.stop().await;
+}
+
+#[test]
+fn a_catalog_tells_names_versions_and_problems() {
+    let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for name in ["enrich", "rows"] {
+        fs::copy(built(name), folder.path().join(format!("{name}.wasm"))).unwrap();
+    }
+    fs::write(folder.path().join("bad.wasm"), b"bad").unwrap();
+    fs::write(folder.path().join("large.wasm"), vec![0; 33 << 20]).unwrap();
+    fs::write(folder.path().join("README.md"), b"not a plug-in").unwrap();
+    let cache = cache.path().join("cache");
+    let catalog = Catalog::open(folder.path(), &cache).unwrap();
+    assert_eq!(catalog.names(), ["enrich", "rows"]);
+    let listed = catalog.list();
+    assert_eq!(listed.len(), 4);
+    assert!(listed[0].problem.is_some() && listed[0].name.is_empty());
+    assert!(
+        listed[2]
+            .problem
+            .as_ref()
+            .is_some_and(|problem| problem.contains("allowed"))
+    );
+    let rows = &listed[3];
+    assert_eq!(
+        (rows.name.as_str(), rows.version.as_str()),
+        ("rows", "0.1.0")
+    );
+    assert!(rows.problem.is_none() && !rows.summary.is_empty());
+
+    let facts = catalog.find("rows").unwrap();
+    assert_eq!(
+        (facts.inputs.as_slice(), facts.outputs.as_slice()),
+        (
+            ["submissions".to_owned()].as_slice(),
+            ["rows".to_owned()].as_slice()
+        )
+    );
+    for reference in [
+        "rows@0.1.0",
+        &format!("sha256:{}", rows.digest),
+        &format!("sha256:{}", &rows.digest[..12]),
+    ] {
+        assert_eq!(catalog.find(reference), Some(facts.clone()), "{reference}");
+    }
+    for reference in ["rows@0.2.0", "row", "sha256:0000", "sha256:", "bad"] {
+        assert_eq!(catalog.find(reference), None, "{reference}");
+    }
+    let missing = Catalog::open(&folder.path().join("missing"), &cache);
+    assert!(matches!(missing, Err(Error::Folder { .. })));
+}
