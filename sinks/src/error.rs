@@ -1,0 +1,98 @@
+//! Why a sink cannot work. What passes by itself is not here: sinks wait for it.
+
+use std::path::PathBuf;
+
+use formline_core::{client, consumer, producer};
+
+/// Why a sink stops. Its records wait in Kafka, and other sinks go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The key of the service account is missing or damaged. Stop.
+    #[error(
+        "the service account key {path} cannot be used: {source}; name the JSON file that Google gave"
+    )]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// It would end up in an address. Stop.
+    #[error(
+        "`{0}` is not the id of a spreadsheet; copy it from the address, between /d/ and /edit"
+    )]
+    SpreadsheetId(String),
+    /// A person made the tab, and may have content in it. Stop.
+    #[error(
+        "spreadsheet {spreadsheet} has a tab `{tab}` that formline has not made; rename that one, or name another tab in the app"
+    )]
+    TabTaken {
+        /// Title of the tab.
+        tab: String,
+        /// The spreadsheet.
+        spreadsheet: String,
+    },
+    /// A person deleted the tab. Writing it anew might be the last thing that they want. Stop.
+    #[error(
+        "the tab `{tab}` of spreadsheet {spreadsheet} is gone; bring it back from the version history, or delete the offsets of the consumer group {group} to have every row that kafka still holds written to a new tab"
+    )]
+    TabGone {
+        /// Title of the tab in the app's definition.
+        tab: String,
+        /// The spreadsheet.
+        spreadsheet: String,
+        /// The sink's consumer group.
+        group: String,
+    },
+    /// The spreadsheet is a copy, and so would be the rows. Stop.
+    #[error(
+        "spreadsheet {spreadsheet} is a copy of {original}; name the original in the app, or delete the copied tab"
+    )]
+    Copy {
+        /// The spreadsheet that the app names.
+        spreadsheet: String,
+        /// The one that it was copied from.
+        original: String,
+    },
+    /// The marks of a spreadsheet know 128 tabs. Stop.
+    #[error(
+        "spreadsheet {spreadsheet} holds the tabs of 128 sinks; name another spreadsheet in the app"
+    )]
+    TooManyTabs {
+        /// The spreadsheet.
+        spreadsheet: String,
+    },
+    /// The mark of a tab has been replaced 16 million times. Stop.
+    #[error(
+        "the tab `{tab}` has had all the writes that can be told apart; name a new tab in the app"
+    )]
+    TabUsedUp {
+        /// Title of the tab.
+        tab: String,
+    },
+    /// Offsets that the sheet holds are not in Kafka yet: the topic is another one of the same name. Stop.
+    #[error(
+        "topic {topic} was deleted and made again, so its offsets start over; name a new tab in the app to write what it holds"
+    )]
+    TopicStartedOver {
+        /// The topic.
+        topic: String,
+    },
+    /// A dead letter cannot be parked. Stop, or the record would be lost.
+    #[error(
+        "the dead-letter topic {topic} does not take a record: {source}; raise its max.message.bytes"
+    )]
+    DeadLetter {
+        /// The topic.
+        topic: String,
+        /// What Kafka says.
+        source: producer::Error,
+    },
+    /// Kafka cannot be used.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// The consumer cannot be used.
+    #[error(transparent)]
+    Consumer(#[from] consumer::Error),
+}

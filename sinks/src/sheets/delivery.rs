@@ -1,0 +1,276 @@
+//! Finds the tab of a sink and carries batches to it, for as long as it takes. What an answer means for a batch is
+//! decided in `batch`; this is the sending, asking and waiting around it.
+
+use std::{sync::Arc, time::Duration};
+
+use formline_core::retry::Backoff;
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    batch::{Batch, Next, Verdict},
+    google::{Api, Outcome},
+    kafka::Committed,
+    mark::{Entry, Found, Known, Mark},
+    metrics::Metrics,
+    quota::Quota,
+    request,
+};
+use crate::Error;
+
+/// The way to one tab of one spreadsheet.
+#[derive(Clone, Debug)]
+pub(crate) struct Tab {
+    /// Consumer group of the sink.
+    pub(crate) sink: String,
+    pub(crate) spreadsheet: String,
+    pub(crate) title: String,
+    pub(crate) api: Api,
+    pub(crate) quotas: Arc<Quotas>,
+    pub(crate) metrics: Metrics,
+}
+
+/// The budgets of this process.
+#[derive(Debug)]
+pub(crate) struct Quotas {
+    pub(crate) writes: Quota,
+    pub(crate) reads: Quota,
+}
+
+/// A batch whose fate is known.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    pub(crate) batch: Batch,
+    pub(crate) verdict: Verdict,
+    /// A moment at which its mark, if it is written, was the newest.
+    pub(crate) known_ms: i64,
+}
+
+/// Why the tab was not found this time.
+enum Hindrance {
+    Passing(String),
+    Lasting(Error),
+}
+
+pub(crate) fn now_ms() -> i64 {
+    Timestamp::now().as_millisecond()
+}
+
+// === impl Tab ===
+
+impl Tab {
+    /// Finds the newest mark of the sink's tab; creates the tab if the sink never had one. Waits while Google is away.
+    pub(crate) async fn find(self, committed: Committed) -> Result<Known, Error> {
+        let mut trouble = Trouble::new(&self.sink);
+        loop {
+            match self.try_find(&committed).await {
+                Ok(known) => return Ok(known),
+                Err(Hindrance::Lasting(error)) => return Err(error),
+                Err(Hindrance::Passing(why)) => trouble.wait(&why).await,
+            }
+        }
+    }
+
+    /// Sends a batch until it is known what became of it. Waits while Google is away. May be dropped at any time: what
+    /// is under way then cannot be applied twice.
+    pub(crate) async fn deliver(self, mut batch: Batch) -> Delivered {
+        let request = request::of(&batch);
+        let mut trouble = Trouble::new(&self.sink);
+        let (mut open, mut refusal) = (false, None);
+        loop {
+            // First the leave to write, which may take a while, then the check that the batch is not too old.
+            self.quotas.writes.take().await;
+            if open || !batch.is_fresh(now_ms()) {
+                let (entries, known_ms) = match self.entries().await {
+                    Ok(read) => read,
+                    Err(why) => {
+                        trouble.wait(&why).await;
+                        continue;
+                    }
+                };
+                match batch.judge(&entries, refusal.as_deref()) {
+                    Next::End(verdict) => {
+                        return Delivered {
+                            batch,
+                            verdict,
+                            known_ms,
+                        };
+                    }
+                    Next::Resend => batch.confirm(known_ms),
+                }
+                open = false;
+            }
+            let known_ms = now_ms();
+            let outcome = self.write(&request).await;
+            match outcome {
+                Outcome::Done(()) => {
+                    return Delivered {
+                        batch,
+                        verdict: Verdict::Written,
+                        known_ms,
+                    };
+                }
+                Outcome::Refused(why) => (open, refusal) = (true, Some(why)),
+                Outcome::Busy(wait) => self.quotas.writes.pause(trouble.pause(wait)).await,
+                Outcome::Denied(why) => trouble.wait(&why).await,
+                Outcome::Unknown(why) => {
+                    open = true;
+                    trouble.wait(&why).await;
+                }
+            }
+        }
+    }
+
+    async fn try_find(&self, committed: &Committed) -> Result<Known, Hindrance> {
+        // Tabs before marks: a tab that another process creates in between is then seen by its mark.
+        let taken = self.look_at_tabs().await.map_err(Hindrance::Passing)?;
+        let (entries, read_ms) = self.entries().await.map_err(Hindrance::Passing)?;
+        let (spreadsheet, tab) = (self.spreadsheet.clone(), self.title.clone());
+        let error = match Found::among(&entries, &self.sink, &spreadsheet, read_ms) {
+            Found::Known(known) => {
+                return committed
+                    .check(&known.mark)
+                    .map_err(Hindrance::Lasting)
+                    .map(|()| known);
+            }
+            Found::CopyOf(original) => Error::Copy {
+                spreadsheet,
+                original,
+            },
+            Found::Nothing if committed.any => Error::TabGone {
+                tab,
+                spreadsheet,
+                group: self.sink.clone(),
+            },
+            Found::Nothing if taken => Error::TabTaken { tab, spreadsheet },
+            Found::Nothing => return self.create(&entries).await,
+        };
+        Err(Hindrance::Lasting(error))
+    }
+
+    async fn create(&self, entries: &[Entry]) -> Result<Known, Hindrance> {
+        let mark = Mark {
+            sink: self.sink.clone(),
+            spreadsheet: self.spreadsheet.clone(),
+            sheet: self.sheet_id(),
+            at: now_ms(),
+            ..Mark::default()
+        };
+        let full = || Error::TooManyTabs {
+            spreadsheet: self.spreadsheet.clone(),
+        };
+        let batch = Batch::creating(mark, &self.title, entries);
+        let batch = batch.ok_or_else(|| Hindrance::Lasting(full()))?;
+        let delivered = self.clone().deliver(batch).await;
+        match delivered.verdict {
+            Verdict::Written => Ok(delivered.batch.into_known(delivered.known_ms).0),
+            Verdict::Refused(why) => Err(Hindrance::Passing(why)),
+            Verdict::Overtaken | Verdict::Gone => Err(Hindrance::Passing(
+                "another process creates the tab".to_owned(),
+            )),
+        }
+    }
+
+    /// The same for every process, so that of two that create the tab one is refused.
+    fn sheet_id(&self) -> i32 {
+        let digest = Sha256::digest(format!("{}\n{}", self.sink, self.title));
+        let bytes = [digest[0], digest[1], digest[2], digest[3]];
+        i32::from_be_bytes(bytes) & i32::MAX
+    }
+
+    /// Whether the spreadsheet has a tab of our title.
+    async fn look_at_tabs(&self) -> Result<bool, String> {
+        self.quotas.reads.take().await;
+        let tabs = self.api.tabs(&self.spreadsheet).await;
+        let tabs = self.value(tabs).await?;
+        self.metrics.cells(tabs.iter().map(|tab| tab.cells).sum());
+        Ok(tabs.iter().any(|tab| tab.title == self.title))
+    }
+
+    /// All marks of the spreadsheet, and a moment since which nothing older can be in the answer.
+    async fn entries(&self) -> Result<(Vec<Entry>, i64), String> {
+        self.quotas.reads.take().await;
+        let read_ms = now_ms();
+        let entries = self.api.entries(&self.spreadsheet).await;
+        Ok((self.value(entries).await?, read_ms))
+    }
+
+    async fn write(
+        &self,
+        request: &google_sheets4::api::BatchUpdateSpreadsheetRequest,
+    ) -> Outcome<()> {
+        let outcome = self.api.write(&self.spreadsheet, request.clone()).await;
+        self.metrics.request(outcome.label());
+        outcome
+    }
+
+    /// The answer to a question, which may be asked again.
+    async fn value<T>(&self, outcome: Outcome<T>) -> Result<T, String> {
+        self.metrics.request(outcome.label());
+        match outcome {
+            Outcome::Done(value) => Ok(value),
+            Outcome::Busy(wait) => {
+                self.quotas.reads.pause(wait.unwrap_or_default()).await;
+                Err("too many calls".to_owned())
+            }
+            Outcome::Refused(why) | Outcome::Denied(why) | Outcome::Unknown(why) => Err(why),
+        }
+    }
+}
+
+// === Trouble ===
+
+/// Waits between attempts, and tells the operator once.
+struct Trouble<'a> {
+    sink: &'a str,
+    backoff: Backoff,
+    told: bool,
+}
+
+impl<'a> Trouble<'a> {
+    /// Google asks to wait longer each time, up to 32 or 64 s (guide "Usage limits").
+    fn new(sink: &'a str) -> Self {
+        let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(32));
+        Self {
+            sink,
+            backoff,
+            told: false,
+        }
+    }
+
+    async fn wait(&mut self, why: &str) {
+        let delay = self.pause(None);
+        if self.told {
+            tracing::debug!(
+                sink = self.sink,
+                why,
+                ?delay,
+                "google sheets still does not do as asked"
+            );
+        } else {
+            tracing::warn!(
+                sink = self.sink,
+                why,
+                "google sheets does not do as asked; rows wait in kafka"
+            );
+        }
+        self.told = true;
+        tokio::time::sleep(delay).await;
+    }
+
+    fn pause(&mut self, asked: Option<Duration>) -> Duration {
+        let own = self.backoff.delay();
+        asked.map_or(own, |asked| asked.max(own))
+    }
+}
+
+impl Drop for Trouble<'_> {
+    fn drop(&mut self) {
+        if self.told {
+            tracing::info!(
+                sink = self.sink,
+                "google sheets has answered again, or the sink ends"
+            );
+        }
+    }
+}

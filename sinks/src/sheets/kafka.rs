@@ -1,0 +1,137 @@
+//! What the sink asks Kafka beside reading: how far its group was, and whether everything that was accepted before a
+//! moment has come in ("the chase").
+//!
+//! Rows must stand in order of submission, but the line before the sink has several partitions, threads and processes.
+//! A chase takes the time, then follows what is in Kafka at that time through every consumer group up to the sink:
+//! when a group has committed past the ends of its inputs, its outputs are in the next topics, and their ends are
+//! taken. When the sink has read past the last ends, every row of a submission that was in Kafka at that time has come.
+//! Against a hold-back by the times of the records alone this also holds when one partition is slow.
+
+use std::{sync::Arc, time::Duration};
+
+use formline_core::{
+    App, Client,
+    app::Sink,
+    client,
+    progress::{Offsets, Progress, Stage},
+    record::Partition,
+};
+use jiff::Timestamp;
+
+use super::mark::Mark;
+use crate::Error;
+
+/// Asks about the stages before a sink, and the sink itself as the last. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Upstream {
+    progress: Arc<Progress>,
+    own: usize,
+}
+
+/// A chase that has come to the sink: once the sink has read up to `ends`, all rows of submissions that were in Kafka
+/// at `time` (microseconds since 1970) have come.
+#[derive(Debug)]
+pub(crate) struct Chased {
+    pub(crate) time: i64,
+    pub(crate) ends: Offsets,
+}
+
+/// What Kafka knows of the sink's group and topics.
+#[derive(Clone, Debug)]
+pub(crate) struct Committed {
+    /// Whether the group has committed anything on the assigned partitions.
+    pub(crate) any: bool,
+    ends: Offsets,
+}
+
+/// Between two questions whether a stage has passed.
+const PAUSE: Duration = Duration::from_millis(25);
+
+// === impl Upstream ===
+
+impl Upstream {
+    pub(crate) fn open(client: &Client, app: &App, sink: &Sink) -> Result<Self, client::Error> {
+        let mut stages = app.upstream(&sink.input);
+        let own = stages.len();
+        stages.push(Stage {
+            group: sink.group(),
+            topics: sink.input.clone(),
+        });
+        Ok(Self {
+            progress: Arc::new(Progress::open(client, stages)?),
+            own,
+        })
+    }
+
+    /// Follows what is in Kafka now up to the sink's own topics. Ends only when every stage has passed it.
+    pub(crate) async fn chase(self) -> Result<Chased, client::Error> {
+        let time = Timestamp::now().as_microsecond();
+        for stage in 0..self.own {
+            let ends = self.ask(move |progress| progress.ends(stage)).await?;
+            let ends = Arc::new(ends);
+            loop {
+                let asked = Arc::clone(&ends);
+                if self
+                    .ask(move |progress| progress.has_passed(stage, &asked))
+                    .await?
+                {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        let own = self.own;
+        let ends = self.ask(move |progress| progress.ends(own)).await?;
+        Ok(Chased { time, ends })
+    }
+
+    pub(crate) async fn committed(
+        &self,
+        partitions: Vec<Partition>,
+    ) -> Result<Committed, client::Error> {
+        let own = self.own;
+        self.ask(move |progress| {
+            let mut any = false;
+            for Partition { topic, number } in partitions {
+                any |= progress.has_passed(own, &vec![(topic.to_string(), number, 1)])?;
+            }
+            Ok(Committed {
+                any,
+                ends: progress.ends(own)?,
+            })
+        })
+        .await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Progress) -> Result<T, client::Error> + Send + 'static,
+    ) -> Result<T, client::Error> {
+        let progress = Arc::clone(&self.progress);
+        let answer = tokio::task::spawn_blocking(move || question(&progress));
+        answer
+            .await
+            .expect("questions do not panic, and the runtime outlives the sink")
+    }
+}
+
+// === impl Committed ===
+
+impl Committed {
+    /// Refuses a mark that is ahead of Kafka: it was written for another topic of the same name.
+    pub(crate) fn check(&self, mark: &Mark) -> Result<(), Error> {
+        let ahead = mark.positions.lows().find(|(topic, number, low)| {
+            let same = |end: &&(String, i32, i64)| end.0 == *topic && end.1 == *number;
+            self.ends
+                .iter()
+                .find(same)
+                .is_some_and(|(_, _, end)| low > end)
+        });
+        match ahead {
+            Some((topic, _, _)) => Err(Error::TopicStartedOver {
+                topic: topic.to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+}

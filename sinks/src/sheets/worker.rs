@@ -1,0 +1,361 @@
+//! The task of one sink: reads its topics, keeps one session with the tab while it owns partitions, and stops only
+//! for what a person must mend.
+
+use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
+
+use formline_core::{
+    Client, Consumer, Producer, Record, Shutdown,
+    app::{Sheets, Sink},
+    consumer::{self, Polled},
+    dead_letter::DeadLetter,
+    producer,
+    record::Partition,
+    retry::Backoff,
+};
+use futures::future::BoxFuture;
+
+use super::{
+    delivery::Tab,
+    kafka::Upstream,
+    mark::Known,
+    session::{Happened, Letter, Session, Settled},
+};
+use crate::Error;
+
+/// What the task of one sink works with.
+pub(crate) struct Worker {
+    pub(crate) sink: Arc<Sink>,
+    pub(crate) settings: Sheets,
+    pub(crate) tab: Tab,
+    pub(crate) upstream: Upstream,
+    pub(crate) producer: Arc<Producer>,
+    pub(crate) client: Client,
+    /// Name of this process in the group.
+    pub(crate) member: String,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// One membership in the consumer group.
+struct Membership<'a> {
+    worker: &'a Worker,
+    consumer: Consumer,
+    partitions: Vec<Partition>,
+    /// The first offset that was read of each partition. The mark knows nothing of a partition without rows.
+    first: HashMap<Partition, i64>,
+    phase: Phase,
+    paused: bool,
+}
+
+enum Phase {
+    /// No partition is ours.
+    Idle,
+    /// Partitions are ours; where to begin is to be read from the sheet.
+    Finding(BoxFuture<'static, Result<Known, Error>>),
+    Writing(Box<Session>),
+}
+
+enum Event {
+    Found(Result<Known, Error>),
+    Session(Happened),
+}
+
+/// Between two looks at Kafka. librdkafka fetches in the background, so it bounds only the delay.
+const POLL: Duration = Duration::from_millis(20);
+
+/// After a full look there is more; others get their turn in between.
+const BUSY_POLL: Duration = Duration::from_millis(1);
+
+/// Records of one look.
+const BURST: usize = 500;
+
+/// How long a stopping sink waits for the write in hand. Then the next start settles what became of it.
+const GRACE: Duration = Duration::from_secs(5);
+
+// === impl Worker ===
+
+impl Worker {
+    /// Works until the shutdown begins or a person must act.
+    pub(crate) async fn run(self) -> Result<(), Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        while !self.shutdown.has_begun() {
+            let mut membership = Membership::join(&self)?;
+            let ended = membership.work().await;
+            membership.leave().await;
+            match ended {
+                Err(Error::Consumer(error @ consumer::Error::Failed(_))) => {
+                    tracing::warn!(%error, sink = self.tab.sink, "joining the group anew");
+                    tokio::select! {
+                        () = self.shutdown.begun() => {}
+                        () = tokio::time::sleep(backoff.delay()) => {}
+                    }
+                }
+                ended => return ended,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for the newest mark, for as long as Kafka or Google is away.
+    fn find(&self, partitions: Vec<Partition>) -> BoxFuture<'static, Result<Known, Error>> {
+        let (upstream, tab) = (self.upstream.clone(), self.tab.clone());
+        Box::pin(async move {
+            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+            let committed = loop {
+                match upstream.committed(partitions.clone()).await {
+                    Ok(committed) => break committed,
+                    Err(error) => {
+                        tracing::warn!(%error, sink = tab.sink, "kafka does not say how far the sink is");
+                        tokio::time::sleep(backoff.delay()).await;
+                    }
+                }
+            };
+            tab.find(committed).await
+        })
+    }
+
+    /// Parks a record. False if the shutdown came first.
+    async fn park(&self, letter: &Letter) -> Result<bool, Error> {
+        let Letter {
+            record,
+            reason,
+            detail,
+        } = letter;
+        let topic = self.sink.dead_letter_topic();
+        let parked = DeadLetter {
+            record,
+            step: &self.sink.name,
+            reason,
+            detail,
+            attempts: 1,
+            plugin: None,
+        };
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        while !self.shutdown.has_begun() {
+            match self.producer.send(parked.outgoing(&topic)).await {
+                Ok(_) => {
+                    tracing::warn!(
+                        sink = self.tab.sink,
+                        ?record,
+                        reason,
+                        "parked a dead letter"
+                    );
+                    self.tab.metrics.dead_letter(reason);
+                    return Ok(true);
+                }
+                Err(producer::Error::QueueFull | producer::Error::NotAcknowledged(_)) => {
+                    tokio::time::sleep(backoff.delay()).await;
+                }
+                Err(source) => return Err(Error::DeadLetter { topic, source }),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("tab", &self.tab)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Membership ===
+
+impl<'a> Membership<'a> {
+    fn join(worker: &'a Worker) -> Result<Self, Error> {
+        let options = consumer::Options {
+            group: worker.sink.group(),
+            member: worker.member.clone(),
+            topics: worker.sink.input.clone(),
+        };
+        Ok(Self {
+            worker,
+            consumer: Consumer::join(&worker.client, &options)?,
+            partitions: Vec::new(),
+            first: HashMap::new(),
+            phase: Phase::Idle,
+            paused: false,
+        })
+    }
+
+    async fn work(&mut self) -> Result<(), Error> {
+        let mut pause = POLL;
+        loop {
+            let event = tokio::select! {
+                () = self.worker.shutdown.begun() => return Ok(()),
+                event = self.phase.event() => Some(event),
+                () = tokio::time::sleep(pause) => None,
+            };
+            if let Some(event) = event {
+                self.settle(event)?;
+            }
+            pause = if self.poll()? { BUSY_POLL } else { POLL };
+            self.park().await?;
+            self.advance()?;
+        }
+    }
+
+    /// Finishes the write in hand and goes.
+    async fn leave(mut self) {
+        if let Phase::Writing(session) = &mut self.phase {
+            let finished = tokio::time::timeout(GRACE, session.finish()).await;
+            if finished == Ok(Settled::Written) {
+                self.commit();
+            }
+        }
+        self.worker.tab.metrics.buffered(0);
+        let consumer = self.consumer;
+        // Leaving asks the brokers, which blocks the thread.
+        let left = tokio::task::spawn_blocking(move || drop(consumer)).await;
+        left.expect("dropping a consumer does not panic");
+    }
+
+    /// Takes what Kafka has brought. True if there may be more.
+    fn poll(&mut self) -> Result<bool, Error> {
+        for _ in 0..BURST {
+            match self.consumer.poll(Duration::ZERO)? {
+                Polled::Record(record) => self.take(record),
+                Polled::Assigned(partitions) => self.assigned(partitions)?,
+                Polled::Revoked(_) => self.revoked(),
+                Polled::Idle => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, record: Record) {
+        self.first
+            .entry(record.partition.clone())
+            .or_insert(record.offset);
+        // While the mark is being looked for, records are dropped: reading begins anew when it is found.
+        if let Phase::Writing(session) = &mut self.phase {
+            session.take(record);
+        }
+    }
+
+    fn assigned(&mut self, partitions: Vec<Partition>) -> Result<(), Error> {
+        self.revoked();
+        self.partitions = partitions;
+        self.look()
+    }
+
+    /// Forgets everything: it is the next owner's. A write in hand is dropped, and applied at most once nevertheless.
+    fn revoked(&mut self) {
+        self.phase = Phase::Idle;
+        self.partitions.clear();
+        self.first.clear();
+        self.worker.tab.metrics.buffered(0);
+    }
+
+    /// Looks for the newest mark. Reading waits, membership goes on.
+    fn look(&mut self) -> Result<(), Error> {
+        if !self.partitions.is_empty() {
+            self.pause(true)?;
+            self.phase = Phase::Finding(self.worker.find(self.partitions.clone()));
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Found(known) => return self.begin(known?),
+            Event::Session(happened) => {
+                let Phase::Writing(session) = &mut self.phase else {
+                    return Ok(());
+                };
+                match session.settle(happened) {
+                    Settled::Nothing => {}
+                    Settled::Written => self.commit(),
+                    Settled::Lost => self.look()?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads on where the sheet ends.
+    fn begin(&mut self, known: Known) -> Result<(), Error> {
+        let Worker {
+            tab,
+            upstream,
+            settings,
+            ..
+        } = self.worker;
+        for partition in &self.partitions {
+            let low = known
+                .mark
+                .positions
+                .get(partition)
+                .map(|offsets| offsets.low());
+            if let Some(offset) = low.or_else(|| self.first.get(partition).copied()) {
+                self.consumer.seek(partition, offset)?;
+            }
+        }
+        let rows = known.mark.rows;
+        tracing::info!(sink = tab.sink, tab = tab.title, rows, "writing to the tab");
+        let session = Session::new(known, tab.clone(), upstream.clone(), settings);
+        self.phase = Phase::Writing(Box::new(session));
+        self.pause(false)
+    }
+
+    /// Parks dead letters. Their offsets count as done only once Kafka has them.
+    async fn park(&mut self) -> Result<(), Error> {
+        let Phase::Writing(session) = &mut self.phase else {
+            return Ok(());
+        };
+        for letter in session.letters() {
+            if !self.worker.park(&letter).await? {
+                break;
+            }
+            session.parked(&letter.record);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self) -> Result<(), Error> {
+        let Phase::Writing(session) = &mut self.phase else {
+            return Ok(());
+        };
+        session.advance(&self.partitions, &self.consumer.positions()?)?;
+        self.worker.tab.metrics.buffered(session.buffered());
+        let full = session.is_draining();
+        if full != self.paused {
+            self.pause(full)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn pause(&mut self, pause: bool) -> Result<(), Error> {
+        self.paused = pause;
+        Ok(self.consumer.pause(&self.partitions, pause)?)
+    }
+
+    /// Commits where a new owner would begin to read. The mark decides; this is for the lag that operators see.
+    fn commit(&self) {
+        let Phase::Writing(session) = &self.phase else {
+            return;
+        };
+        let positions = session.positions();
+        let low =
+            |partition: &Partition| Some((partition.clone(), positions.get(partition)?.low()));
+        let next: Vec<_> = self.partitions.iter().filter_map(low).collect();
+        if let Err(error) = self.consumer.commit(&next) {
+            tracing::warn!(%error, sink = self.worker.tab.sink, "offsets were not committed");
+        }
+    }
+}
+
+// === impl Phase ===
+
+impl Phase {
+    /// Cancel safe.
+    async fn event(&mut self) -> Event {
+        match self {
+            Self::Idle => pending().await,
+            Self::Finding(found) => Event::Found(found.await),
+            Self::Writing(session) => Event::Session(session.happened().await),
+        }
+    }
+}

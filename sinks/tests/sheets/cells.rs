@@ -1,0 +1,153 @@
+//! What stands in the cells.
+
+use formline_core::event;
+use serde_json::{Value, json};
+
+use crate::line::{Line, any, cell, earlier, now};
+use formline_testing::eventually;
+
+#[tokio::test]
+async fn values_keep_their_types_and_a_formula_stays_text() {
+    let line = Line::new().await;
+    let running = line.start();
+    let time = now();
+    let values = [
+        json!("=1+1"),
+        json!("00123"),
+        json!(42.5),
+        json!(true),
+        Value::Null,
+        json!("ä"),
+    ];
+    let names = ["formula", "roll", "points", "consent", "nothing", "name"];
+    let cells = names
+        .iter()
+        .zip(&values)
+        .map(|(name, value)| cell(name, value.clone()));
+    let id = line.submit(time, cells.collect()).await;
+    line.expect(std::slice::from_ref(&id)).await;
+
+    let grid = line.grid().await;
+    let heading = [
+        "Submission",
+        "Submitted at",
+        "Note",
+        "FORMULA",
+        "ROLL",
+        "POINTS",
+        "CONSENT",
+        "NOTHING",
+        "NAME",
+    ];
+    assert_eq!(grid[0], heading.map(Value::from));
+    let row = [
+        json!(id),
+        json!(event::format_time(time)),
+        json!(""),
+        json!("=1+1"),
+        json!("00123"),
+        json!(42.5),
+        json!(true),
+        json!(""),
+        json!("ä"),
+    ];
+    assert_eq!(grid[1], row);
+    assert_eq!(
+        line.tab().await["gridProperties"]["columnCount"],
+        9,
+        "no column too many"
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn columns_are_found_by_name_and_new_ones_are_added_at_the_right() {
+    let line = Line::new().await;
+    let running = line.start();
+    let first = line
+        .submit(now(), json!([cell("a", "a1"), cell("b", "b1")]))
+        .await;
+    line.expect(std::slice::from_ref(&first)).await;
+    let second = line
+        .submit(now(), json!([cell("c", "c2"), cell("a", "a2")]))
+        .await;
+    line.expect(&[first, second]).await;
+    let rows: Vec<_> = line
+        .grid()
+        .await
+        .iter()
+        .map(|row| row[3..].to_vec())
+        .collect();
+    assert_eq!(
+        rows,
+        [vec!["A", "B", "C"], vec!["a1", "b1"], vec!["a2", "", "c2"]]
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_long_for_a_cell_is_cut() {
+    let line = Line::new().await;
+    let running = line.start();
+    let id = line
+        .submit(now(), json!([cell("essay", "long ".repeat(12_000))]))
+        .await;
+    line.expect(std::slice::from_ref(&id)).await;
+    let text = line.sheet().await[0][3].as_str().unwrap().to_owned();
+    assert!(
+        text.ends_with(&format!("submission {id}]")) && text.len() < 50_000,
+        "{}",
+        text.len()
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_row_is_parked_once_and_its_neighbours_are_written() {
+    let line = Line::new().await;
+    let before = line.submit(earlier(3), any()).await;
+    line.submit_raw(earlier(2), Some(b"{\"version\":1")).await;
+    line.submit_raw(earlier(2), None).await;
+    let after = line.submit(earlier(1), any()).await;
+    let running = line.start();
+    line.expect(&[before, after]).await;
+    let letters = || async { Some(line.dead_letters().await).filter(|letters| letters.len() == 2) };
+    let mut letters = eventually(crate::line::DEADLINE, letters).await;
+    letters.sort();
+    let malformed = |value: Option<&[u8]>| ("malformed".to_owned(), value.map(<[u8]>::to_vec));
+    assert_eq!(
+        letters,
+        [malformed(None), malformed(Some(b"{\"version\":1"))]
+    );
+
+    // Once the mark knows that they are parked, a new start does not park them again.
+    line.expect_committed().await;
+    running.stop().await;
+    let running = line.start();
+    let third = line.submit(now(), any()).await;
+    let ids = line.ids().await;
+    line.expect(&[ids, vec![third]].concat()).await;
+    assert_eq!(line.dead_letters().await.len(), 2);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_form_with_too_many_columns_loses_no_other_form_its_row() {
+    let line = Line::new().await;
+    let running = line.start();
+    let wide: Value = (0..400)
+        .map(|n| cell(&format!("a column with a long name {n}"), 1))
+        .collect();
+    line.submit(earlier(2), wide).await;
+    let id = line.submit(earlier(1), any()).await;
+    line.expect(&[id]).await;
+    let reasons = || async {
+        let letters = line.dead_letters().await;
+        letters
+            .first()
+            .filter(|(reason, _)| reason == "too-many-columns")
+            .map(|_| ())
+    };
+    eventually(crate::line::DEADLINE, reasons).await;
+    running.stop().await;
+}

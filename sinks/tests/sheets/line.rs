@@ -1,0 +1,240 @@
+//! The vocabulary: a line with a topic of rows, a sink and an emulated spreadsheet.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use formline_core::{
+    App, Client, EventId, Producer, Shutdown, Telemetry,
+    app::{Location, Sheets, Sink, SinkKind},
+    event::{self, header},
+    producer,
+    progress::{Progress, Stage},
+    reader::{From, Reader},
+    record::{Headers, Outgoing},
+    topic::{self, Topic},
+};
+use formline_sinks::sheets::{self, Google};
+use formline_testing::{Kafka, eventually, kafka, unique};
+use jiff::{Timestamp, ToSpan};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::{running::Running, spreadsheet::Emulated};
+
+/// Longer than anything that a healthy line on a busy machine needs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) const TAB: &str = "Responses";
+
+/// A topic of rows with two partitions, a spreadsheet, and what the sink between them is told.
+pub(crate) struct Line {
+    pub(crate) client: Client,
+    pub(crate) app: String,
+    pub(crate) rows: String,
+    pub(crate) settings: Sheets,
+    pub(crate) producer: Producer,
+    pub(crate) google: Google,
+    pub(crate) emulated: Emulated,
+}
+
+impl Line {
+    pub(crate) async fn new() -> Self {
+        Self::on(kafka().await, "1048576").await
+    }
+
+    /// A line whose dead-letter topic takes messages of so many bytes.
+    pub(crate) async fn on(kafka: &Kafka, dead_letter_bytes: &str) -> Self {
+        let client = Client::new(kafka.bootstrap(), BTreeMap::new());
+        let app = unique("app");
+        let rows = format!("{app}.rows");
+        let topic = |name: &str, partitions, bytes: &str| Topic {
+            name: name.to_owned(),
+            partitions,
+            config: [("max.message.bytes".to_owned(), bytes.to_owned())].into(),
+        };
+        let dead_letters = topic::dead_letter(&app, "sheet");
+        let topics = [
+            topic(&rows, 2, "1048576"),
+            topic(&dead_letters, 1, dead_letter_bytes),
+        ];
+        topic::apply(&client, &topics).await.unwrap();
+        let emulated = Emulated::new().await;
+        Self {
+            producer: producer(&client),
+            client,
+            app,
+            rows,
+            settings: Sheets {
+                spreadsheet: unique("sheet"),
+                tab: TAB.to_owned(),
+                grace: Duration::from_millis(200),
+                hold_back: Duration::from_secs(60),
+                flush_interval: Duration::from_millis(100),
+                batch_rows: 50,
+            },
+            google: Google::Emulator {
+                base_url: emulated.base.clone(),
+            },
+            emulated,
+        }
+    }
+
+    pub(crate) fn definition(&self) -> App {
+        let location = Location {
+            file: Arc::new(PathBuf::from("app.toml")),
+            line: 1,
+        };
+        let sink = Sink {
+            app: self.app.clone(),
+            name: "sheet".to_owned(),
+            input: vec![self.rows.clone()],
+            kind: SinkKind::Sheets(self.settings.clone()),
+            location,
+        };
+        App {
+            name: self.app.clone(),
+            folder: PathBuf::new(),
+            topics: Vec::new(),
+            forms: Vec::new(),
+            steps: Vec::new(),
+            sinks: vec![Arc::new(sink)],
+        }
+    }
+
+    pub(crate) fn group(&self) -> String {
+        topic::group(&self.app, "sheet")
+    }
+
+    pub(crate) fn start(&self) -> Running {
+        self.start_as("one", self.definition())
+    }
+
+    pub(crate) fn start_as(&self, instance: &str, app: App) -> Running {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+        let (telemetry, shutdown) = (Telemetry::new(), Shutdown::new());
+        let options = sheets::Options {
+            client: self.client.clone(),
+            instance: instance.to_owned(),
+            google: self.google.clone(),
+            telemetry: telemetry.clone(),
+        };
+        let app = Arc::new(app);
+        let sinks = app
+            .sinks
+            .iter()
+            .map(|sink| (Arc::clone(&app), Arc::clone(sink)))
+            .collect();
+        runtime.spawn(sheets::run(options, sinks, shutdown.clone()));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let admin = format!("http://{}", listener.local_addr().unwrap());
+        let (served, stop) = (telemetry.clone(), shutdown.clone());
+        runtime.spawn(async move {
+            served
+                .serve(TcpListener::from_std(listener).unwrap(), stop)
+                .await
+        });
+        Running {
+            telemetry,
+            admin,
+            shutdown,
+            runtime: Some(runtime),
+        }
+    }
+
+    /// Puts a row on the topic, as the step `rows` would.
+    pub(crate) async fn submit(&self, time: Timestamp, cells: Value) -> String {
+        let row = json!({ "version": 1, "form": "f", "cells": cells });
+        self.submit_raw(time, Some(row.to_string().as_bytes()))
+            .await
+    }
+
+    pub(crate) async fn submit_raw(&self, time: Timestamp, value: Option<&[u8]>) -> String {
+        let id = EventId::new().to_string();
+        let record = outgoing(&self.rows, &id, time, value);
+        self.producer.send(record).await.unwrap();
+        id
+    }
+
+    /// Waits until the sink's group has committed everything that is on the topic.
+    pub(crate) async fn expect_committed(&self) {
+        let stage = Stage {
+            group: self.group(),
+            topics: vec![self.rows.clone()],
+        };
+        let progress = Arc::new(Progress::open(&self.client, vec![stage]).unwrap());
+        eventually(DEADLINE, async || {
+            let progress = Arc::clone(&progress);
+            let look = move || progress.has_passed(0, &progress.ends(0).unwrap()).unwrap();
+            tokio::task::spawn_blocking(look).await.unwrap()
+        })
+        .await;
+    }
+
+    /// Reason and value of each dead letter.
+    pub(crate) async fn dead_letters(&self) -> Vec<(String, Option<Vec<u8>>)> {
+        let (client, topic) = (self.client.clone(), topic::dead_letter(&self.app, "sheet"));
+        let read = move || {
+            let mut reader = Reader::open(&client, &topic, &[], From::Beginning).unwrap();
+            let mut letters = Vec::new();
+            let keep = |record: formline_core::Record| {
+                let reason = record
+                    .text_header("dead-letter-reason")
+                    .unwrap_or_default()
+                    .to_owned();
+                letters.push((reason, record.value().map(<[u8]>::to_vec)));
+            };
+            reader.read_to_end(|| true, keep).unwrap();
+            letters
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    }
+}
+
+pub(crate) fn producer(client: &Client) -> Producer {
+    let options = producer::Options {
+        delivery_timeout: Duration::from_secs(30),
+        queue_messages: 10_000,
+        queue_kib: 65_536,
+    };
+    Producer::open(client, options).unwrap()
+}
+
+/// A record of the rows topic. Its key is its id, so that both partitions are used.
+pub(crate) fn outgoing<'a>(
+    topic: &'a str,
+    id: &'a str,
+    time: Timestamp,
+    value: Option<&'a [u8]>,
+) -> Outgoing<'a> {
+    let headers = Headers::with_capacity(3)
+        .with(header::ID, EventId::new().to_string())
+        .with(header::ORIGIN, id)
+        .with(header::TIME, event::format_time(time));
+    Outgoing {
+        topic,
+        partition: None,
+        key: Some(id.as_bytes()),
+        value,
+        headers,
+        timestamp_ms: None,
+    }
+}
+
+/// One cell of a row.
+pub(crate) fn cell(column: &str, value: impl Into<Value>) -> Value {
+    json!({ "column": column, "title": column.to_uppercase(), "value": value.into() })
+}
+
+/// The cells of a row that does not matter.
+pub(crate) fn any() -> Value {
+    json!([cell("roll", "99999")])
+}
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+pub(crate) fn earlier(milliseconds: i64) -> Timestamp {
+    now() - milliseconds.milliseconds()
+}

@@ -1,0 +1,14 @@
+//! The sheets sink between a real Kafka and the real emulator: rows arrive once and in order, whatever happens.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod account;
+mod cells;
+mod faults;
+mod line;
+mod metrics;
+mod order;
+mod owners;
+mod people;
+mod running;
+mod spreadsheet;

@@ -1,0 +1,171 @@
+//! What people do to a spreadsheet.
+
+use formline_testing::eventually;
+use serde_json::json;
+
+use crate::line::{DEADLINE, Line, TAB, any, now};
+
+#[tokio::test]
+async fn a_deleted_tab_stops_the_sink_and_is_not_written_anew() {
+    let line = Line::new().await;
+    let running = line.start();
+    let id = line.submit(now(), any()).await;
+    line.expect(&[id]).await;
+    assert!(running.telemetry.is_ready());
+    line.expect_committed().await;
+    let sheet = line.tab().await["sheetId"].clone();
+    line.change(json!([{ "deleteSheet": { "sheetId": sheet } }]))
+        .await;
+    line.submit(now(), any()).await;
+    running.expect_stopped("is gone").await;
+    assert!(line.tab().await.is_null(), "it is not made again");
+    running.stop().await;
+    let running = line.start();
+    running.expect_stopped("is gone").await;
+    assert!(line.tab().await.is_null(), "nor by a new start");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_tab_that_a_person_made_is_left_alone() {
+    let line = Line::new().await;
+    line.change(json!([{ "addSheet": { "properties": { "title": TAB } } }]))
+        .await;
+    let running = line.start();
+    line.submit(now(), any()).await;
+    running.expect_stopped("that formline has not made").await;
+    assert_eq!(line.grid().await.len(), 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_renamed_tab_is_still_the_same_tab() {
+    let line = Line::new().await;
+    let running = line.start();
+    let mut ids = vec![line.submit(now(), any()).await];
+    line.expect(&ids).await;
+    running.stop().await;
+    let sheet = line.tab().await["sheetId"].clone();
+    let rename = |title: &str| {
+        let properties = json!({ "sheetId": sheet, "title": title });
+        json!([{ "updateSheetProperties": { "properties": properties, "fields": "title" } }])
+    };
+    line.change(rename("Antworten")).await;
+    let running = line.start();
+    ids.push(line.submit(now(), any()).await);
+    eventually(DEADLINE, async || {
+        let grid = line.get("/values/Antworten!A1:A9").await;
+        grid["values"]
+            .as_array()
+            .is_some_and(|rows| rows.len() == 3)
+    })
+    .await;
+    line.change(rename(TAB)).await;
+    line.expect(&ids).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn while_a_person_has_taken_a_column_away_rows_wait() {
+    let line = Line::new().await;
+    let running = line.start();
+    let mut ids = vec![line.submit(now(), any()).await];
+    line.expect(&ids).await;
+    let tab = line.tab().await;
+    let columns = |count: u64| {
+        let grid = json!({ "columnCount": count, "rowCount": tab["gridProperties"]["rowCount"] });
+        let properties = json!({ "sheetId": tab["sheetId"], "gridProperties": grid });
+        let fields = "gridProperties.columnCount";
+        json!([{ "updateSheetProperties": { "properties": properties, "fields": fields } }])
+    };
+    line.change(columns(2)).await;
+    for _ in 0..4 {
+        ids.push(line.submit(now(), any()).await);
+    }
+    // Refused with all rows, with half of them, with one, and with a blank one: it cannot be the rows.
+    let name = r#"formline_sheets_requests_total{outcome="refused"}"#;
+    eventually(DEADLINE, async || running.metric(name).await >= 3.0).await;
+    line.change(columns(4)).await;
+    line.expect(&ids).await;
+    assert_eq!(line.dead_letters().await, []);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_copy_of_a_spreadsheet_is_not_written() {
+    let mut line = Line::new().await;
+    let running = line.start();
+    let id = line.submit(now(), any()).await;
+    line.expect(&[id]).await;
+    running.stop().await;
+    let search = json!([{ "createDeveloperMetadata": { "developerMetadata": {
+        "metadataId": 5, "metadataKey": "formline", "visibility": "DOCUMENT", "location": { "sheetId": 7 },
+        "metadataValue": line.newest_mark().await.replace(&line.tab().await["sheetId"].to_string(), "7"),
+    } } }]);
+    line.settings.spreadsheet = formline_testing::unique("copy");
+    line.change(json!([{ "addSheet": { "properties": { "title": TAB, "sheetId": 7 } } }]))
+        .await;
+    line.change(search).await;
+    let running = line.start();
+    running.expect_stopped("is a copy of").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_topic_that_was_made_again_stops_the_sink() {
+    let line = Line::new().await;
+    let running = line.start();
+    let id = line.submit(now(), any()).await;
+    line.expect(&[id]).await;
+    running.stop().await;
+    // The same tab and group; the topic of the sheet's rows is gone, and one with fewer records has its name.
+    let mark = line.newest_mark().await;
+    let ahead = mark.replace("[1,[]]", "[1000,[]]");
+    assert_ne!(mark, ahead);
+    let update = json!([{ "updateDeveloperMetadata": {
+        "dataFilters": [{ "developerMetadataLookup": { "metadataKey": "formline", "metadataValue": mark } }],
+        "developerMetadata": { "metadataValue": ahead }, "fields": "metadataValue",
+    } }]);
+    line.change(update).await;
+    let running = line.start();
+    running.expect_stopped("offsets start over").await;
+    running.stop().await;
+}
+
+/// Metadata that stands in the spreadsheet before the sink comes.
+fn metadata(id: i64, sheet: &serde_json::Value, value: &str) -> serde_json::Value {
+    json!({ "createDeveloperMetadata": { "developerMetadata": {
+        "metadataId": id, "metadataKey": "formline", "metadataValue": value,
+        "visibility": "DOCUMENT", "location": { "sheetId": sheet },
+    } } })
+}
+
+#[tokio::test]
+async fn a_tab_whose_mark_cannot_move_on_stops_the_sink() {
+    let line = Line::new().await;
+    let running = line.start();
+    let id = line.submit(now(), any()).await;
+    line.expect(std::slice::from_ref(&id)).await;
+    running.stop().await;
+    let sheet = line.tab().await["sheetId"].clone();
+    let last = metadata((1 << 24) - 1, &sheet, &line.newest_mark().await);
+    line.change(json!([last])).await;
+    let running = line.start();
+    line.submit(now(), any()).await;
+    running.expect_stopped("name a new tab").await;
+    assert_eq!(line.ids().await, [id]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_spreadsheet_with_too_many_tabs_stops_the_sink() {
+    let line = Line::new().await;
+    let marks: serde_json::Value = (0..128)
+        .map(|tab| metadata((tab << 24) + 1, &json!(0), "1"))
+        .collect();
+    line.change(marks).await;
+    let running = line.start();
+    line.submit(now(), any()).await;
+    running.expect_stopped("128 sinks").await;
+    running.stop().await;
+}

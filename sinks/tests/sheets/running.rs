@@ -1,0 +1,67 @@
+//! A sink at work.
+
+use formline_core::{Shutdown, Telemetry};
+use formline_testing::eventually;
+use tokio::runtime::Runtime;
+
+use crate::line::DEADLINE;
+
+/// A sink in a runtime of its own, so that it can be killed at any point.
+pub(crate) struct Running {
+    pub(crate) telemetry: Telemetry,
+    pub(crate) admin: String,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) runtime: Option<Runtime>,
+}
+
+impl Running {
+    /// The value of a metric, 0 if it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let text = self.admin("metrics").await;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or(0.0)
+    }
+
+    async fn admin(&self, path: &str) -> String {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = http
+            .get(format!("{}/{path}", self.admin))
+            .send()
+            .await
+            .unwrap();
+        answer.text().await.unwrap()
+    }
+
+    /// Waits until the sink has stopped, with this in its reason.
+    pub(crate) async fn expect_stopped(&self, reason: &str) {
+        eventually(DEADLINE, async || {
+            let health = self.admin("readyz").await;
+            if health.contains(reason) {
+                Ok(())
+            } else {
+                Err(health)
+            }
+        })
+        .await;
+    }
+
+    /// What a crash does: nothing is finished.
+    pub(crate) fn kill(mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.begin();
+        self.shutdown.finish(DEADLINE).await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

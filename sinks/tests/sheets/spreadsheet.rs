@@ -1,0 +1,215 @@
+//! The spreadsheet: what stands in it, what people do to it, and what happens to Google.
+
+use std::net::SocketAddr;
+
+use formline_sinks::emulator::{self, Emulator};
+use formline_testing::eventually;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::line::{DEADLINE, Line, TAB};
+
+/// The emulator in Google's place.
+pub(crate) struct Emulated {
+    /// Its address with a slash at the end.
+    pub(crate) base: String,
+    address: SocketAddr,
+    folder: tempfile::TempDir,
+    http: reqwest::Client,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+impl Emulated {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        Self {
+            base: format!("http://{address}/"),
+            address,
+            server: serve(listener, &folder, &stop),
+            folder,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            stop,
+        }
+    }
+
+    /// Google is away.
+    pub(crate) async fn stop(&mut self) {
+        self.stop.cancel();
+        (&mut self.server).await.unwrap();
+    }
+
+    /// Google is back, as it was.
+    pub(crate) async fn restart(&mut self) {
+        self.stop = CancellationToken::new();
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.server = serve(listener, &self.folder, &self.stop);
+    }
+}
+
+impl Drop for Emulated {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn serve(
+    listener: TcpListener,
+    folder: &tempfile::TempDir,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    let options = emulator::Options {
+        data: folder.path().into(),
+        quota: None,
+    };
+    let emulator = Emulator::open(options).unwrap();
+    let stop = stop.clone();
+    tokio::spawn(async move { emulator.serve(listener, stop).await.unwrap() })
+}
+
+impl Line {
+    /// All rows below the heading, as Google shows them.
+    pub(crate) async fn sheet(&self) -> Vec<Vec<Value>> {
+        let mut rows = self.grid().await;
+        if !rows.is_empty() {
+            rows.remove(0);
+        }
+        rows
+    }
+
+    /// The whole tab; empty if there is none.
+    pub(crate) async fn grid(&self) -> Vec<Vec<Value>> {
+        let path = format!("/values/{TAB}!A1:ZZ9999?valueRenderOption=UNFORMATTED_VALUE");
+        let answer: Value = self.get(&path).await;
+        serde_json::from_value(answer["values"].clone()).unwrap_or_default()
+    }
+
+    pub(crate) async fn ids(&self) -> Vec<String> {
+        let ids = self
+            .sheet()
+            .await
+            .into_iter()
+            .map(|row| row[0].as_str().unwrap().to_owned());
+        ids.collect()
+    }
+
+    /// Waits until the sheet holds these submissions, each once and in this order.
+    pub(crate) async fn expect(&self, ids: &[String]) {
+        eventually(DEADLINE, async || {
+            let found = self.ids().await;
+            if found.len() >= ids.len() {
+                Ok(())
+            } else {
+                Err(format!("{} rows", found.len()))
+            }
+        })
+        .await;
+        assert_eq!(self.ids().await, ids);
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let url = format!(
+            "{}v4/spreadsheets/{}{path}",
+            self.emulated.base, self.settings.spreadsheet
+        );
+        self.emulated
+            .http
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
+    }
+
+    /// What a person does to the spreadsheet.
+    pub(crate) async fn change(&self, requests: Value) {
+        let url = format!(
+            "{}v4/spreadsheets/{}:batchUpdate",
+            self.emulated.base, self.settings.spreadsheet
+        );
+        let body = json!({ "requests": requests });
+        let answer = self
+            .emulated
+            .http
+            .post(url)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    }
+
+    /// The properties of the tab.
+    pub(crate) async fn tab(&self) -> Value {
+        let spreadsheet = self.get("").await;
+        let sheets = spreadsheet["sheets"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let ours = |sheet: &Value| sheet["properties"]["title"] == TAB;
+        sheets.into_iter().find(ours).unwrap_or_default()["properties"].clone()
+    }
+
+    /// Plans what happens to the next writes.
+    pub(crate) async fn plan(&self, faults: Value) {
+        let url = format!("{}admin/faults", self.emulated.base);
+        let answer = self
+            .emulated
+            .http
+            .post(url)
+            .json(&faults)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    }
+
+    /// Faults that no write has met yet.
+    pub(crate) async fn planned(&self) -> usize {
+        let url = format!("{}admin/faults", self.emulated.base);
+        let answer: Value = self
+            .emulated
+            .http
+            .get(url)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let faults = answer.as_array().or_else(|| answer["faults"].as_array());
+        faults.unwrap_or_else(|| panic!("no list: {answer}")).len()
+    }
+
+    /// The text of the newest mark.
+    pub(crate) async fn newest_mark(&self) -> String {
+        let url = format!(
+            "{}v4/spreadsheets/{}/developerMetadata:search",
+            self.emulated.base, self.settings.spreadsheet
+        );
+        let body = json!({ "dataFilters": [{ "developerMetadataLookup": { "metadataKey": "formline" } }] });
+        let answer: Value = self
+            .emulated
+            .http
+            .post(url)
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let found = answer["matchedDeveloperMetadata"].as_array().unwrap();
+        let marks = found.iter().map(|matched| &matched["developerMetadata"]);
+        let newest = marks
+            .max_by_key(|mark| mark["metadataId"].as_i64())
+            .unwrap();
+        newest["metadataValue"].as_str().unwrap().to_owned()
+    }
+}
