@@ -91,7 +91,7 @@ fn a_wrong_app_is_refused_with_every_mistake() {
             .as_array()
             .unwrap()
             .iter()
-            .any(|mistake| mistake["line"] == 24),
+            .any(|mistake| mistake["line"] == 22),
         "{mistakes}"
     );
 }

@@ -3,7 +3,14 @@
 
 mod vocabulary;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use formline_testing::{Kafka, eventually, kafka};
 use reqwest::StatusCode;
@@ -93,25 +100,30 @@ async fn whatever_is_killed_the_sheet_holds_exactly_what_was_accepted() {
 }
 
 /// Clients submit with a key of their own for each submission and repeat what got no answer, while the process is
-/// killed three times at random moments.
+/// killed three times, each time when a random number of submissions has been accepted.
 async fn submit_while_it_is_killed(seed: &mut Seed) -> (BTreeSet<String>, Line) {
     let mut line = Line::start(kafka().await.bootstrap()).await;
     let (http, form) = (line.http.clone(), line.form());
+    let count = Arc::new(AtomicU64::new(0));
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
-        let (http, form) = (http.clone(), form.clone());
+        let (http, form, count) = (http.clone(), form.clone(), Arc::clone(&count));
         clients.spawn(async move {
             let mut ids = Vec::new();
             for n in 0..SUBMISSIONS {
                 ids.push(submit_until_accepted(&http, &form, client * SUBMISSIONS + n).await);
+                count.fetch_add(1, Ordering::Relaxed);
             }
             ids
         });
     }
-    for _ in 0..3 {
-        // The moment is the point of the test: no condition would be random.
-        tokio::time::sleep(Duration::from_millis(200 + seed.below(2500))).await;
+    let total = (CLIENTS * SUBMISSIONS) as u64;
+    let mut moments = [(); 3].map(|()| seed.below(total));
+    moments.sort_unstable();
+    for moment in moments {
+        eventually(PATIENCE, async || count.load(Ordering::Relaxed) >= moment).await;
         line.kill9();
+        println!("killed after {} answers", count.load(Ordering::Relaxed));
         line.start_again().await;
     }
     let accepted = clients.join_all().await.into_iter().flatten().collect();

@@ -1,0 +1,147 @@
+//! What can be typed. Flags mean the same as those of `formline`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, builder::RangedI64ValueParser};
+
+/// Measures Formline beside the least that could do the same work, on the same machine and the same Kafka.
+#[derive(Debug, Parser)]
+#[command(name = "formline-loadtest", version, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure, in turn with a bare counterpart; without a subcommand all of it. Run it at the repository's root
+    Bench(Bench),
+    /// The bare counterpart of ingest: an HTTP server that reads the body, answers 202 and forgets it
+    BareHandler {
+        /// Address to listen on
+        #[arg(long, value_name = "HOST:PORT")]
+        listen: SocketAddr,
+    },
+    /// The bare counterpart of a chain of steps: loops that copy each topic to the next one in transactions
+    BareLoops {
+        /// Addresses of Kafka
+        #[arg(long, value_name = "HOST:PORT,…")]
+        bootstrap: String,
+        /// Topic of the chain, in order; at least two
+        #[arg(long = "topic", value_name = "TOPIC", required = true)]
+        topics: Vec<String>,
+    },
+}
+
+/// How to measure.
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// The part to measure; none: all parts with their defaults
+    #[command(subcommand)]
+    pub(crate) part: Option<Part>,
+    /// The `formline` to measure [default: the one beside this program]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(crate) formline: Option<PathBuf>,
+    /// Addresses of Kafka [default: starts one with deploy/kafka/kafka and stops it afterwards]
+    #[arg(long, value_name = "HOST:PORT,…", global = true)]
+    pub(crate) bootstrap: Option<String>,
+    /// Folder of the built plug-ins [default: builds them with deploy/setup/plugins]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) plugins: Option<PathBuf>,
+    /// How often both sides are measured, in turn
+    #[arg(long, value_name = "N", global = true, default_value_t = 2, value_parser = up_to(100))]
+    pub(crate) rounds: u32,
+    /// Begins the rolls of the students and chooses their names [default: from the clock]
+    #[arg(long, value_name = "N", global = true)]
+    pub(crate) seed: Option<u32>,
+    /// Also write the figures as JSON
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// A part of the bench.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Part {
+    /// From the answer to the committed output of two steps, beside two bare loops
+    Chain(Chain),
+    /// Accepted submissions a second and their cost, beside a bare handler
+    Ingest(Ingest),
+}
+
+/// How the chain is measured.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Chain {
+    /// Seconds that are measured on each side of each round
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = up_to(3600))]
+    pub(crate) seconds: u32,
+    /// Submissions a second
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = up_to(100_000))]
+    pub(crate) rate: u32,
+}
+
+/// How ingest is measured.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Ingest {
+    /// Seconds that are measured in each cell of the table
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = up_to(3600))]
+    pub(crate) seconds: u32,
+}
+
+/// A number from 1 to `most`.
+fn up_to(most: i64) -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=most)
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self {
+            seconds: 60,
+            rate: 1000,
+        }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self { seconds: 10 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bench(typed: &str) -> Bench {
+        let typed = Arguments::try_parse_from(typed.split(' ')).expect("right use");
+        match typed.command {
+            Command::Bench(bench) => bench,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_may_stand_behind_the_part_and_defaults_are_the_same_without_one() {
+        let chain = bench("formline-loadtest bench chain --rate 5 --rounds 3 --json out.json");
+        assert_eq!((chain.rounds, chain.json), (3, Some("out.json".into())));
+        assert!(matches!(
+            chain.part,
+            Some(Part::Chain(Chain {
+                seconds: 60,
+                rate: 5
+            }))
+        ));
+
+        assert!(bench("formline-loadtest bench").part.is_none());
+        let (chain, ingest) = (Chain::default(), Ingest::default());
+        let typed = bench("formline-loadtest bench chain").part;
+        assert!(
+            matches!(typed, Some(Part::Chain(Chain { seconds, rate })) if (seconds, rate) == (chain.seconds, chain.rate))
+        );
+        let typed = bench("formline-loadtest bench ingest").part;
+        assert!(
+            matches!(typed, Some(Part::Ingest(Ingest { seconds })) if seconds == ingest.seconds)
+        );
+    }
+}

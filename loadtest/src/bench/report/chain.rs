@@ -1,0 +1,185 @@
+//! The figures of the chain.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Cost, latency_cells, ratio};
+use crate::{latency::Percentiles, table::Table};
+
+/// Of each round Formline's row, and the bare one behind it.
+#[derive(Debug, Serialize)]
+pub(in crate::bench) struct ChainReport {
+    /// Submissions a second.
+    pub(in crate::bench) rate: u32,
+    pub(in crate::bench) seconds: u32,
+    pub(in crate::bench) warm_up_seconds: u64,
+    pub(in crate::bench) rows: Vec<ChainRow>,
+}
+
+/// One side of one round.
+#[derive(Debug, Serialize)]
+pub(in crate::bench) struct ChainRow {
+    pub(in crate::bench) round: u32,
+    pub(in crate::bench) side: &'static str,
+    /// Warm-up included.
+    pub(in crate::bench) accepted: usize,
+    pub(in crate::bench) accepted_per_second: f64,
+    pub(in crate::bench) refused: u64,
+    /// Accepted, and not in the last topic.
+    pub(in crate::bench) lost: usize,
+    /// More than once in the last topic.
+    pub(in crate::bench) doubled: usize,
+    /// From the answer to the committed last output.
+    pub(in crate::bench) latency: Percentiles,
+    /// From when a submission was due to its answer.
+    pub(in crate::bench) answer: Percentiles,
+    pub(in crate::bench) cpu_us: Cost,
+}
+
+// === impl ChainReport ===
+
+impl ChainReport {
+    /// What was lost or doubled, in words.
+    pub(super) fn broken(&self) -> Vec<String> {
+        let broken = self
+            .rows
+            .iter()
+            .filter(|row| row.lost > 0 || row.doubled > 0);
+        let words = |row: &ChainRow| {
+            let ChainRow {
+                round,
+                side,
+                lost,
+                doubled,
+                ..
+            } = row;
+            format!("chain, round {round}, {side}: {lost} lost, {doubled} doubled")
+        };
+        broken.map(words).collect()
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new(&[
+            "round side",
+            "accepted",
+            "per s",
+            "refused",
+            "lost",
+            "doubled",
+            "p50 ms",
+            "p90 ms",
+            "p99 ms",
+            "max ms",
+            "ingest us",
+            "steps us",
+            "kafka us",
+            "generator us",
+        ]);
+        for row in &self.rows {
+            let (name, rate) = (
+                format!("{} {}", row.round, row.side),
+                row.accepted_per_second,
+            );
+            let counts = [row.lost, row.doubled].map(|count| count.to_string());
+            let first = [
+                name,
+                row.accepted.to_string(),
+                format!("{rate:.0}"),
+                row.refused.to_string(),
+            ];
+            let cost = row.cpu_us.cells(["ingest", "steps", "kafka", "generator"]);
+            let cells = first
+                .into_iter()
+                .chain(counts)
+                .chain(latency_cells(&row.latency));
+            table.row(cells.chain(cost));
+        }
+        table
+    }
+}
+
+impl fmt::Display for ChainReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rate,
+            seconds,
+            warm_up_seconds,
+            rows,
+        } = self;
+        writeln!(
+            f,
+            "chain: {rate} submissions/s for {seconds} s after {warm_up_seconds} s of warm-up"
+        )?;
+        writeln!(
+            f,
+            "  latency from the answer to the committed last output; us: CPU per submission"
+        )?;
+        write!(f, "{}", self.table())?;
+        for pair in rows.chunks_exact(2) {
+            let (formline, bare) = (&pair[0], &pair[1]);
+            let round = formline.round;
+            let p50 = ratio(formline.latency.p50_ms, bare.latency.p50_ms);
+            let p99 = ratio(formline.latency.p99_ms, bare.latency.p99_ms);
+            let steps = ratio(formline.cpu_us.of("steps"), bare.cpu_us.of("steps"));
+            writeln!(
+                f,
+                "  round {round}, formline / bare: p50 {p50}, p99 {p99}, CPU of the steps {steps}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::{super::tests::*, *};
+
+    fn row(side: &'static str, lost: usize, doubled: usize) -> ChainRow {
+        ChainRow {
+            round: 1,
+            side,
+            accepted: 10,
+            accepted_per_second: 10.0,
+            refused: 0,
+            lost,
+            doubled,
+            latency: LATENCY,
+            answer: LATENCY,
+            cpu_us: cost("steps"),
+        }
+    }
+
+    /// A round of which Formline's side has lost or doubled so many.
+    pub(in super::super) fn report(lost: usize, doubled: usize) -> ChainReport {
+        let rows = vec![row("formline", lost, doubled), row("bare", 0, 0)];
+        ChainReport {
+            rate: 10,
+            seconds: 1,
+            warm_up_seconds: 5,
+            rows,
+        }
+    }
+
+    #[test]
+    fn what_was_lost_or_doubled_is_named() {
+        assert_eq!(report(0, 0).broken(), [""; 0]);
+        assert_eq!(
+            report(1, 0).broken(),
+            ["chain, round 1, formline: 1 lost, 0 doubled"]
+        );
+        assert_eq!(
+            report(0, 2).broken(),
+            ["chain, round 1, formline: 0 lost, 2 doubled"]
+        );
+    }
+
+    #[test]
+    fn each_round_has_its_ratios() {
+        let mut report = report(0, 0);
+        report.rows[1].latency.p99_ms = 2.0;
+        let text = report.to_string();
+        let line = "round 1, formline / bare: p50 1.00, p99 2.00, CPU of the steps 1.00";
+        assert!(text.contains(line), "{text}");
+    }
+}

@@ -1,0 +1,175 @@
+//! Where a bench takes place: one Kafka, one build of Formline, and the processes of either side.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use formline_core::Client;
+use tempfile::TempDir;
+
+use crate::{
+    arguments::Bench,
+    child::{Child, free_addresses},
+    kafka::Kafka,
+    progress,
+};
+
+/// What all measurements of one run share.
+#[derive(Debug)]
+pub(super) struct Setting {
+    // Before the folder that it writes to, since fields are dropped in this order.
+    pub(super) kafka: Kafka,
+    pub(super) client: Client,
+    pub(super) seed: u32,
+    formline: PathBuf,
+    app: PathBuf,
+    plugins: PathBuf,
+    folder: TempDir,
+}
+
+/// Relative to the repository's root.
+const APP: &str = "apps/student-data";
+const PLUGINS_SCRIPT: &str = "deploy/setup/plugins";
+
+// === impl Setting ===
+
+impl Setting {
+    /// Finds or builds everything, and starts Kafka unless one was named.
+    pub(super) async fn prepare(bench: &Bench) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("formline-loadtest-")
+            .tempdir()?;
+        let app = existing(Path::new(APP), "run this at the repository's root")?;
+        let formline = match &bench.formline {
+            Some(named) => named.clone(),
+            None => std::env::current_exe()?.with_file_name("formline"),
+        };
+        let formline = existing(&formline, "build it, or name it with --formline PATH")?;
+        let plugins = match &bench.plugins {
+            Some(named) => existing(
+                named,
+                "build them with make plugins, or leave --plugins out",
+            )?,
+            None => build_plugins(folder.path()).await?,
+        };
+        let kafka = match &bench.bootstrap {
+            Some(named) => Kafka::at(named),
+            None => Kafka::start(folder.path()).await?,
+        };
+        progress::say(&format!("kafka {}", kafka.description));
+        let client = Client::new(&kafka.bootstrap, [].into());
+        let seed = bench.seed.unwrap_or_else(seed_of_now);
+        Ok(Self {
+            kafka,
+            client,
+            seed,
+            formline,
+            app,
+            plugins,
+            folder,
+        })
+    }
+
+    /// `formline ingest`, ready, and where its forms are.
+    pub(super) async fn ingest(&self) -> Result<(Child, SocketAddr)> {
+        let [http, admin] = free_addresses()?;
+        let mut command = self.formline("ingest", admin);
+        command.arg("--http").arg(http.to_string());
+        let mut child = Child::start("ingest", &mut command, self.folder.path())?;
+        child.ready(admin).await?;
+        Ok((child, http))
+    }
+
+    /// `formline process` with these steps, ready.
+    pub(super) async fn steps(&self, steps: &[&str]) -> Result<Child> {
+        let [admin] = free_addresses()?;
+        let mut command = self.formline("process", admin);
+        for step in steps {
+            command.args(["--step", step]);
+        }
+        let mut child = Child::start("steps", &mut command, self.folder.path())?;
+        child.ready(admin).await?;
+        Ok(child)
+    }
+
+    /// The bare counterpart of ingest, ready, and where it listens.
+    pub(super) async fn bare_handler(&self) -> Result<(Child, SocketAddr)> {
+        let [http] = free_addresses()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bare-handler", "--listen", &http.to_string()]);
+        // The name in the report is that of what it stands for.
+        let mut child = Child::start("ingest", &mut command, self.folder.path())?;
+        child.ready(http).await?;
+        Ok((child, http))
+    }
+
+    /// The bare counterpart of steps. It is ready when a record has passed.
+    pub(super) fn bare_loops(&self, topics: &[&str]) -> Result<Child> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bare-loops", "--bootstrap", &self.kafka.bootstrap]);
+        for topic in topics {
+            command.args(["--topic", topic]);
+        }
+        Child::start("steps", &mut command, self.folder.path())
+    }
+
+    /// What is measured beside these processes: the generator, which is this process, and Kafka if it is ours.
+    pub(super) fn watched<'a>(
+        &'a self,
+        processes: impl IntoIterator<Item = &'a Child>,
+    ) -> Vec<(&'static str, u32)> {
+        let children = processes.into_iter().chain(&self.kafka.node);
+        let children = children.map(|child| (child.name(), child.id()));
+        children
+            .chain([("generator", std::process::id())])
+            .collect()
+    }
+
+    fn formline(&self, command: &str, admin: SocketAddr) -> Command {
+        let mut formline = Command::new(&self.formline);
+        formline.args([
+            command,
+            "--bootstrap",
+            &self.kafka.bootstrap,
+            "--admin",
+            &admin.to_string(),
+        ]);
+        formline.arg("--app").arg(&self.app);
+        formline.arg("--plugins").arg(&self.plugins);
+        formline.arg("--data").arg(self.folder.path().join("data"));
+        formline
+    }
+}
+
+/// The absolute path: children work in a folder of their own.
+fn existing(path: &Path, remedy: &str) -> Result<PathBuf> {
+    path.canonicalize()
+        .with_context(|| format!("{} is not there; {remedy}", path.display()))
+}
+
+async fn build_plugins(folder: &Path) -> Result<PathBuf> {
+    progress::say("building the plug-ins");
+    let plugins = folder.join("plugins");
+    let status = tokio::process::Command::new(PLUGINS_SCRIPT)
+        .arg(&plugins)
+        // Standard output is for the figures.
+        .stdout(std::io::stderr())
+        .kill_on_drop(true)
+        .status()
+        .await;
+    let status = status.with_context(|| format!("{PLUGINS_SCRIPT} cannot be run"))?;
+    ensure!(status.success(), "{PLUGINS_SCRIPT} failed ({status})");
+    Ok(plugins)
+}
+
+/// Seconds since 1970, so that rolls of different runs differ.
+fn seed_of_now() -> u32 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,144 @@
+//! One HTTP/1.1 keep-alive connection that has one request under way at a time.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use formline_core::EventId;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::{Answer, response};
+
+/// A connection. After an error it is of no use.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    /// The response as far as it has come.
+    response: Vec<u8>,
+}
+
+/// The largest response that is taken; a list of 100 violations fits.
+const RESPONSE_BYTES: usize = 64 << 10;
+
+// === impl Connection ===
+
+impl Connection {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address)
+            .await
+            .with_context(|| format!("cannot connect to {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            response: Vec::with_capacity(1024),
+        })
+    }
+
+    /// Sends a request, head and body, and waits for the whole response.
+    pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Answer> {
+        self.stream
+            .write_all(request)
+            .await
+            .context("cannot send a request")?;
+        self.response.clear();
+        loop {
+            let read = self
+                .stream
+                .read_buf(&mut self.response)
+                .await
+                .context("cannot read a response")?;
+            ensure!(
+                read > 0,
+                "the server closed a connection instead of answering"
+            );
+            ensure!(
+                self.response.len() <= RESPONSE_BYTES,
+                "a response is larger than {RESPONSE_BYTES} bytes"
+            );
+            if let Some(head) = response::parse(&self.response)?
+                && head.response_bytes <= self.response.len()
+            {
+                return Ok(Answer {
+                    status: head.status,
+                    id: head.location.and_then(id),
+                });
+            }
+        }
+    }
+}
+
+/// The id at the end of `/v1/submissions/{id}`.
+fn id(location: &str) -> Option<EventId> {
+    location.rsplit_once('/')?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that reads one request and sends what it is told to.
+    async fn server(response: &'static [&'static [u8]]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            let mut request = [0; 4];
+            stream.read_exact(&mut request).await.expect("a request");
+            for part in response {
+                stream.write_all(part).await.expect("still there");
+                stream.flush().await.expect("still there");
+                tokio::task::yield_now().await;
+            }
+        });
+        address
+    }
+
+    async fn ask(response: &'static [&'static [u8]]) -> Result<Answer> {
+        let mut connection = Connection::open(server(response).await).await?;
+        connection.exchange(b"GET\n").await
+    }
+
+    #[tokio::test]
+    async fn a_response_in_pieces_is_read_to_its_end() {
+        let parts: &[&[u8]] = &[
+            b"HTTP/1.1 202 Accepted\r\nlocation: /v1/submissions/0193",
+            b"4c6e-0000-7000-8000-000000000001\r\ncontent-le",
+            b"ngth: 4\r\n\r\n{}",
+            b"{}",
+        ];
+        let answer = ask(parts).await.expect("an answer");
+        let id = "01934c6e-0000-7000-8000-000000000001"
+            .parse()
+            .expect("an id");
+        assert_eq!(
+            answer,
+            Answer {
+                status: 202,
+                id: Some(id)
+            }
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_is_an_error() {
+        let closed = ask(&[b"HTTP/1.1 202 Accepted\r\ncontent-length: 4\r\n\r\n{}"]).await;
+        assert!(
+            closed
+                .expect_err("two bytes are missing")
+                .to_string()
+                .contains("closed a connection")
+        );
+        const ENDLESS: &[&[u8]] = &[&[b'x'; RESPONSE_BYTES + 1]];
+        let endless = ask(ENDLESS).await;
+        assert!(
+            endless
+                .expect_err("no end of the head")
+                .to_string()
+                .contains("larger than")
+        );
+    }
+}

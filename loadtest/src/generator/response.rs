@@ -1,0 +1,110 @@
+//! The head of an HTTP/1.1 response: as much of it as a load generator needs, and no more.
+
+use anyhow::{Context as _, Result};
+
+/// What a response says before its body.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Head<'a> {
+    pub(crate) status: u16,
+    /// The value of `Location`, if there is one.
+    pub(crate) location: Option<&'a str>,
+    /// Bytes of head and body together.
+    pub(crate) response_bytes: usize,
+}
+
+const END: &[u8] = b"\r\n\r\n";
+
+/// Reads the head; none as long as it is not complete. Only bodies with a `Content-Length` are understood, which all
+/// servers send that are measured here.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>> {
+    let Some(end) = bytes.windows(END.len()).position(|window| window == END) else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(&bytes[..end]).context("the head of a response is not text")?;
+    let mut lines = text.split("\r\n");
+    let status = status(lines.next().unwrap_or_default())?;
+    let (mut location, mut body_bytes) = (None, None);
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        if name.eq_ignore_ascii_case("content-length") {
+            let length: usize = value
+                .trim()
+                .parse()
+                .with_context(|| format!("content-length is {value}"))?;
+            body_bytes = Some(length);
+        } else if name.eq_ignore_ascii_case("location") {
+            location = Some(value.trim());
+        }
+    }
+    let body_bytes =
+        body_bytes.with_context(|| format!("a response {status} has no content-length"))?;
+    let head_bytes = end + END.len();
+    let response_bytes = head_bytes
+        .checked_add(body_bytes)
+        .context("content-length is beyond all memory")?;
+    Ok(Some(Head {
+        status,
+        location,
+        response_bytes,
+    }))
+}
+
+fn status(line: &str) -> Result<u16> {
+    let code = line
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3));
+    let code = code.and_then(|code| code.parse().ok());
+    code.with_context(|| format!("`{line}` does not begin a response of HTTP/1.1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCEPTED: &str =
+        "HTTP/1.1 202 Accepted\r\nLOCATION: /v1/submissions/7\r\ncontent-Length: 2\r\n\r\n{}";
+
+    #[test]
+    fn a_head_is_read_whatever_follows_it() {
+        for text in [ACCEPTED.to_owned(), format!("{ACCEPTED}HTTP/1.1 5")] {
+            let head = parse(text.as_bytes()).expect("right").expect("complete");
+            assert_eq!(
+                (head.status, head.location),
+                (202, Some("/v1/submissions/7"))
+            );
+            assert_eq!(head.response_bytes, ACCEPTED.len());
+        }
+    }
+
+    #[test]
+    fn a_head_in_pieces_is_not_there_before_its_end() {
+        let end = ACCEPTED.len() - "{}".len();
+        for length in 0..end {
+            assert_eq!(
+                parse(&ACCEPTED.as_bytes()[..length]).expect("no mistake yet"),
+                None
+            );
+        }
+        assert!(parse(&ACCEPTED.as_bytes()[..end]).expect("right").is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        for (text, reason) in [
+            ("HTTP/1.1 202 Accepted\r\n\r\n", "no content-length"),
+            (
+                "HTTP/1.1 202 Accepted\r\ncontent-length: two\r\n\r\n",
+                "content-length is",
+            ),
+            (
+                "HTTP/1.1 202 Accepted\r\ncontent-length: 18446744073709551615\r\n\r\n",
+                "beyond all memory",
+            ),
+            ("SSH-2.0-x\r\n\r\n", "does not begin"),
+            ("HTTP/1.1 2\r\n\r\n", "does not begin"),
+        ] {
+            let error = parse(text.as_bytes()).expect_err(text);
+            assert!(error.to_string().contains(reason), "{text}: {error}");
+        }
+        assert!(parse(b"HTTP/1.1 202 \xff\r\n\r\n").is_err());
+    }
+}

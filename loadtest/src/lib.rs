@@ -1,0 +1,21 @@
+//! Measures Formline beside the least that could do the same work, on the same machine and the same Kafka.
+//!
+//! It imports only core. What it compares with (`bare`) stands on rdkafka and axum alone, on purpose.
+
+mod arguments;
+pub mod bare;
+mod bench;
+mod child;
+mod cpu;
+mod destination;
+mod generator;
+mod kafka;
+mod latency;
+mod machine;
+mod progress;
+mod table;
+
+pub use self::{
+    arguments::{Arguments, Bench, Command},
+    bench::run,
+};

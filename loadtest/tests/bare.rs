@@ -1,0 +1,168 @@
+//! The bare side does what it is compared for: it copies exactly once through a real Kafka, and answers real HTTP.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{
+    collections::HashMap,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use formline_core::{
+    Client, Producer, Record, producer,
+    reader::{From, Reader},
+    record::{Headers, Outgoing},
+    topic::{self, Topic},
+};
+use formline_loadtest::bare::{copy_loop::CopyLoop, handler::PATH};
+use formline_testing::{Process, eventually, free_port, kafka, unique};
+
+const RECORDS: usize = 1_000;
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Topics a, b and c of one test.
+struct Chain {
+    client: Client,
+    topics: [String; 3],
+}
+
+impl Chain {
+    async fn new() -> Self {
+        let client = Client::new(kafka().await.bootstrap(), [].into());
+        let topics = ["a", "b", "c"].map(unique);
+        let declared = topics.clone().map(|name| Topic {
+            partitions: if name.starts_with('c') { 1 } else { 6 },
+            name,
+            config: [].into(),
+        });
+        topic::apply(&client, &declared).await.unwrap();
+        Self { client, topics }
+    }
+
+    /// Writes records numbered from `first` to the first topic.
+    async fn write(&self, first: usize, count: usize) {
+        let limits = producer::Options {
+            delivery_timeout: DEADLINE,
+            queue_messages: 10_000,
+            queue_kib: 10_000,
+        };
+        let producer = Producer::open(&self.client, limits).unwrap();
+        for number in first..first + count {
+            let number = number.to_string();
+            let record = Outgoing {
+                topic: &self.topics[0],
+                partition: None,
+                key: Some(number.as_bytes()),
+                value: Some(b"a student"),
+                headers: Headers::with_capacity(1).with("number", &number),
+                timestamp_ms: None,
+            };
+            producer.send(record).await.unwrap();
+        }
+    }
+
+    /// Every committed record of the last topic.
+    fn read(&self) -> Vec<Record> {
+        let mut reader = Reader::open(&self.client, &self.topics[2], &[], From::Beginning).unwrap();
+        let mut records = Vec::new();
+        reader
+            .read_to_end(|| true, |record| records.push(record))
+            .unwrap();
+        records
+    }
+
+    fn copy(&self, from: usize, stop: &AtomicBool) {
+        let [from, to] = [from, from + 1].map(|topic| &self.topics[topic]);
+        CopyLoop::open(self.client.bootstrap(), from, to)
+            .unwrap()
+            .run(stop)
+            .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_arrives_once_although_a_loop_is_replaced() {
+    let chain = Chain::new().await;
+    let (early, late) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            chain.copy(0, &early);
+            chain.copy(0, &late);
+        });
+        scope.spawn(|| chain.copy(1, &late));
+        let story = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| {
+            story.block_on(async {
+                chain.write(0, RECORDS / 2).await;
+                early.store(true, Ordering::Relaxed);
+                chain.write(RECORDS / 2, RECORDS / 2).await;
+                eventually(DEADLINE, async || chain.read().len() >= RECORDS).await;
+                late.store(true, Ordering::Relaxed);
+            });
+        });
+    });
+
+    let mut counts = HashMap::<Vec<u8>, usize>::new();
+    for record in chain.read() {
+        assert_eq!(record.header("number"), record.key());
+        assert_eq!(record.value(), Some(b"a student".as_slice()));
+        *counts.entry(record.key().unwrap().to_vec()).or_default() += 1;
+    }
+    assert_eq!(counts.len(), RECORDS);
+    assert!(counts.values().all(|&count| count == 1));
+}
+
+#[tokio::test]
+async fn the_bare_handler_answers_each_body_on_one_connection_and_stops_when_told() {
+    let listen = format!("127.0.0.1:{}", free_port());
+    let mut handler = Process::spawn(loadtest().args(["bare-handler", "--listen", &listen]));
+    handler.wait_ready(&listen).await;
+
+    let mut connection = TcpStream::connect(&listen).unwrap();
+    for _ in 0..2 {
+        write!(
+            connection,
+            "POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}"
+        )
+        .unwrap();
+        let mut answer = [0; 1024];
+        let length = connection.read(&mut answer).unwrap();
+        let answer = std::str::from_utf8(&answer[..length]).unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 202 ") && answer.contains("accepted"),
+            "{answer}"
+        );
+    }
+    assert!(handler.terminate().await.success());
+}
+
+#[tokio::test]
+async fn wrong_use_is_said_and_fails() {
+    for (typed, said) in [
+        (
+            ["bare-loops", "--bootstrap", "127.0.0.1:1", "--topic", "a"].as_slice(),
+            "at least two topics",
+        ),
+        (
+            &["bare-handler", "--listen", "192.0.2.1:1"],
+            "cannot listen on 192.0.2.1:1",
+        ),
+        (
+            &["bench", "--formline", "/nowhere"],
+            "run this at the repository's root",
+        ),
+        (&["bench", "--rounds", "0"], "0 is not in 1..=100"),
+    ] {
+        let mut process = Process::spawn(loadtest().args(typed));
+        assert!(!process.wait().await.success(), "{typed:?}");
+        assert!(process.log().contains(said), "{typed:?}: {}", process.log());
+    }
+}
+
+fn loadtest() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_formline-loadtest"))
+}
