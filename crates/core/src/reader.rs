@@ -159,7 +159,7 @@ pub(crate) fn partition_numbers<C: ConsumerContext>(
     let partitions: Vec<i32> = metadata
         .topics()
         .iter()
-        .flat_map(|topic| topic.partitions())
+        .flat_map(rdkafka::metadata::MetadataTopic::partitions)
         .map(rdkafka::metadata::MetadataPartition::id)
         .collect();
     if partitions.is_empty() {

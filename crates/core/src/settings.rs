@@ -43,6 +43,9 @@ pub struct Ingest {
     pub request_timeout: Duration,
     /// `delivery_timeout_ms`, FORMLINE_INGEST_DELIVERY_TIMEOUT_MS: until Kafka must have acknowledged.
     pub delivery_timeout: Duration,
+    /// `proxies`, FORMLINE_INGEST_PROXIES: trusted proxies in front, each of which appends its client to
+    /// `X-Forwarded-For`; without them that header is not believed.
+    pub proxies: usize,
 }
 
 /// The file that is read if none is named and it is there.
@@ -120,6 +123,7 @@ impl Ingest {
             connections: size(number("connections", 10_000, 1..=1_000_000)),
             request_timeout: milliseconds(number("request_timeout_ms", 10_000, 100..=600_000)),
             delivery_timeout: milliseconds(number("delivery_timeout_ms", 5_000, 100..=600_000)),
+            proxies: size(number("proxies", 0, 0..=16)),
         };
         if read.delivery_timeout >= read.request_timeout {
             table.mistake(

@@ -31,6 +31,8 @@ pub(super) fn add(line: &Line, listener: TcpListener, installation: &Installatio
         connections: settings.ingest.connections,
         request_timeout: settings.ingest.request_timeout,
         delivery_timeout: settings.ingest.delivery_timeout,
+        proxies: settings.ingest.proxies,
+        grace: settings.grace,
         ..Limits::default()
     };
     let options = Options {

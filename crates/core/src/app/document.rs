@@ -175,7 +175,7 @@ impl<'a> Section<'a> {
     pub(crate) fn required_name(&mut self, key: &'static str) -> String {
         let name = self.required_text(key);
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if !name.is_empty() && !(name.chars().all(plain) && name.len() <= 64) {
+        if !name.chars().all(plain) || name.len() > 64 {
             self.mistake(
                 key,
                 &format!("`{name}` is not a name"),

@@ -45,8 +45,11 @@ pub struct Sheets {
     pub batch_rows: usize,
 }
 
+/// Reads the settings of one kind.
+type Read = fn(&mut Section<'_>) -> SinkKind;
+
 /// Every kind by its name in an app's file.
-const KINDS: &[(&str, fn(&mut Section<'_>) -> SinkKind)] = &[("sheets", Sheets::read)];
+const KINDS: &[(&str, Read)] = &[("sheets", Sheets::read)];
 
 // === impl Sink ===
 
