@@ -9,6 +9,8 @@ ARGS ?=
 
 export CARGO_TARGET_DIR ?= $(or $(FORMLINE_CI_TARGET),$(HOME)/.cache/formline-ci)
 export FORMLINE_PLUGINS_TARGET ?= $(HOME)/.cache/formline-plugins
+# One selection of packages for all words: with another one cargo chooses other features and builds everything again.
+RELEASE := cargo build --release --locked --package formline-cli --package formline-loadtest
 IN_PLUGINS := cd plugins && CARGO_TARGET_DIR=$(FORMLINE_PLUGINS_TARGET)
 
 .PHONY: help up kafka kafka-stop plugins test drill check bench k6
@@ -18,7 +20,7 @@ help: ## this list
 	@echo "  Settings: DATA=$(DATA) KAFKA_PORT=$(KAFKA_PORT) ARGS='more flags'"
 
 up: kafka plugins ## build and run everything on this machine; Ctrl-C stops it (Kafka: make kafka-stop)
-	cargo build --release --locked --package formline-cli
+	$(RELEASE)
 	@echo "Ctrl-C stops formline and leaves Kafka running; make kafka-stop stops that"
 	@exec $(CARGO_TARGET_DIR)/release/formline up --bootstrap 127.0.0.1:$(KAFKA_PORT) --data $(DATA) $(ARGS)
 
@@ -48,7 +50,7 @@ check: ## formatting, lints, documentation, licences and the direction of depend
 	$$(deploy/setup/tool cargo-deny) --locked check --hide-inclusion-graph --allow unused-wrapper bans licenses sources
 
 bench: ## Formline against bare loops on the same Kafka; prints ratios
-	cargo build --release --locked --package formline-cli --package formline-loadtest
+	$(RELEASE)
 	$(CARGO_TARGET_DIR)/release/formline-loadtest bench $(ARGS)
 
 k6: ## 1,000 users x 5 forms against a line that is up, on 127.0.0.1:8080

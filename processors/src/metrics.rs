@@ -1,6 +1,11 @@
 //! What the steps of this process count and measure.
 
-use formline_core::{Telemetry, app::Step, event, telemetry};
+use formline_core::{
+    Telemetry,
+    app::Step,
+    event,
+    telemetry::{self, counters},
+};
 use jiff::Timestamp;
 use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
 
@@ -41,68 +46,72 @@ pub(crate) struct StepMetrics {
 impl Metrics {
     /// Makes the metrics of the process; to be called once.
     pub(crate) fn register(process: &Telemetry) -> Self {
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let made = telemetry::counters(name, help, labels);
-            process.register(made.clone());
-            made
-        };
-        let gauge = |name: &str, help: &str, labels: &[&str]| {
-            let made = IntGaugeVec::new(Opts::new(name, help), labels).expect("legal names");
-            process.register(made.clone());
-            made
-        };
-        let histogram = |name: &str, help: &str| {
-            let buckets = telemetry::LATENCY_BUCKETS;
-            let made = telemetry::histograms(name, help, &["app", "step"], buckets);
-            process.register(made.clone());
-            made
-        };
+        let own = Self::new(process);
+        for counters in [
+            &own.events,
+            &own.traps,
+            &own.pauses,
+            &own.counters,
+            &own.swaps,
+        ] {
+            process.register(counters.clone());
+        }
+        for histograms in [&own.batch, &own.commit, &own.call] {
+            process.register(histograms.clone());
+        }
+        for gauges in [&own.info, &own.lag] {
+            process.register(gauges.clone());
+        }
+        own
+    }
+
+    fn new(process: &Telemetry) -> Self {
         Self {
-            events: counter(
+            events: counters(
                 "formline_step_events_total",
                 "Events that a step has settled.",
                 &["app", "step", "outcome"],
             ),
-            batch: histogram(
+            batch: durations(
                 "formline_step_batch_duration_seconds",
                 "Time from the plug-in's call to the commit of what came of it.",
             ),
-            commit: histogram(
+            commit: durations(
                 "formline_step_commit_duration_seconds",
                 "Time of a transaction, from its beginning to its commit.",
             ),
-            call: histogram(
+            call: durations(
                 "formline_plugin_call_duration_seconds",
                 "Time that a plug-in spends on a batch.",
             ),
             latency: process.end_to_end().clone(),
-            traps: counter(
+            traps: counters(
                 "formline_plugin_traps_total",
                 "Calls of a plug-in that did not end well.",
                 &["app", "step", "reason"],
             ),
-            pauses: counter(
+            pauses: counters(
                 "formline_step_pauses_total",
                 "Times that a step was paused because its plug-in fails too often.",
                 &["app", "step"],
             ),
             dead_letters: process.dead_letters().clone(),
-            counters: counter(
+            counters: counters(
                 "formline_plugin_counter_total",
                 "What plug-ins count for themselves.",
                 &["app", "step", "counter"],
             ),
-            swaps: counter(
+            swaps: counters(
                 "formline_plugin_swaps_total",
-                "Changes of plug-in files.",
+                "Changes of plug-in files, by what became of them.",
                 &["outcome"],
             ),
-            info: gauge(
+            info: gauges(
                 "formline_plugin_info",
                 "The plug-in that a step runs.",
                 &["app", "step", "plugin", "version", "digest"],
             ),
-            lag: gauge(
+            lag: gauges(
                 "formline_step_lag_records",
                 "Offsets between the end of a partition and what the step has committed.",
                 &["app", "step", "topic", "partition"],
@@ -128,6 +137,14 @@ impl Metrics {
     pub(crate) fn swap(&self, outcome: &str) {
         self.swaps.with_label_values(&[outcome]).inc();
     }
+}
+
+fn durations(name: &str, help: &str) -> HistogramVec {
+    telemetry::histograms(name, help, &["app", "step"], telemetry::LATENCY_BUCKETS)
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    IntGaugeVec::new(Opts::new(name, help), labels).expect("the name is a legal metric name")
 }
 
 // === impl StepMetrics ===

@@ -23,9 +23,9 @@ pub enum Error {
         "`{0}` is not the id of a spreadsheet; copy it from the address, between /d/ and /edit"
     )]
     SpreadsheetId(String),
-    /// A person made the tab, and may have content in it. Stop.
+    /// A person or another sink made the tab, and may have content in it. Stop.
     #[error(
-        "spreadsheet {spreadsheet} has a tab `{tab}` that formline has not made; rename that one, or name another tab in the app"
+        "spreadsheet {spreadsheet} has a tab `{tab}` that this sink has not made; rename that one, or name another tab in the app"
     )]
     TabTaken {
         /// Title of the tab.

@@ -3,13 +3,15 @@
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
-use formline_core::{Shutdown, Telemetry, shutdown::Ending};
+use formline_core::{Shutdown, Telemetry, shutdown::Ending, telemetry::Part};
 use tokio::{net::TcpListener, sync::mpsc};
 
 /// A process that runs until it is told to stop or one of its parts fails for good.
 pub(crate) struct Line {
     pub(crate) shutdown: Shutdown,
     pub(crate) telemetry: Telemetry,
+    /// Not ready until every part has been added: a process that still prepares topics must not be sent anything.
+    start: Part,
     grace: Duration,
     failed: mpsc::Receiver<anyhow::Error>,
     report: mpsc::Sender<anyhow::Error>,
@@ -23,9 +25,12 @@ impl Line {
         // One failure is enough to stop; later ones are logged by their parts.
         let (report, failed) = mpsc::channel(1);
         let shutdown = Shutdown::on_signals()?;
+        let telemetry = Telemetry::new();
+        let start = telemetry.part("start");
         let line = Self {
             shutdown,
-            telemetry: Telemetry::new(),
+            telemetry,
+            start,
             grace,
             failed,
             report,
@@ -69,6 +74,7 @@ impl Line {
 
     /// Waits for the end: a signal, or the failure of a part. Then gives all parts the grace period.
     pub(crate) async fn run(mut self) -> Result<()> {
+        self.start.ready();
         let failure = tokio::select! {
             failure = self.failed.recv() => failure,
             () = self.shutdown.begun() => None,

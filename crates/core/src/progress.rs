@@ -60,7 +60,7 @@ impl Progress {
         self.stages.is_empty()
     }
 
-    /// The present ends of the topics that stage `index` reads. Blocks the thread.
+    /// The present ends of the topics that stage `index` reads, without empty partitions. Blocks the thread.
     pub fn ends(&self, index: usize) -> Result<Offsets, client::Error> {
         let (stage, consumer) = &self.stages[index];
         self.topic_ends(consumer, &stage.topics)
@@ -80,11 +80,7 @@ impl Progress {
             let offset = committed
                 .find_partition(topic, *partition)
                 .map(|found| found.offset());
-            match offset {
-                Some(Offset::Offset(offset)) => offset >= *end,
-                // A group that has committed nothing has passed an empty partition only.
-                _ => *end == 0,
-            }
+            matches!(offset, Some(Offset::Offset(offset)) if offset >= *end)
         });
         Ok(passed)
     }
@@ -98,9 +94,12 @@ impl Progress {
             let mut ends = Offsets::new();
             for topic in topics {
                 for partition in partition_numbers(consumer, topic)? {
-                    let (_, end) =
+                    let (low, end) =
                         consumer.fetch_watermarks(topic, partition, client::QUERY_TIMEOUT)?;
-                    ends.push((topic.clone(), partition, end));
+                    // What is empty, or has expired as a whole, has nothing that could be passed.
+                    if low < end {
+                        ends.push((topic.clone(), partition, end));
+                    }
                 }
             }
             Ok(ends)

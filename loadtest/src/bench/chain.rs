@@ -22,7 +22,6 @@ use crate::{
     arguments::Chain,
     bare::handler::PATH,
     child::Child,
-    cpu,
     destination::{self, Watch},
     generator::{self, Http, Log, Pace, Plan, Students, Target},
     latency::Latencies,
@@ -134,10 +133,8 @@ impl Side {
             rate: f64::from(options.rate),
         };
         let plan = Plan::from_now(pace, WARM_UP, Duration::from_secs(options.seconds.into()));
-        let planned = plan.clone();
-        let sending = spawn_blocking(move || generator::run(CONNECTIONS, open, &planned));
-        let cpu = cpu::during(&plan.measured, &setting.watched(&self.processes)).await?;
-        let log = sending.await??;
+        let (log, cpu) =
+            super::send(setting, &mut self.processes, &plan, CONNECTIONS, open).await?;
         // One more: the submission that opened the chain.
         watch
             .wait_for(log.accepted.len() + 1, || self.alive())

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     arguments::Ingest,
     bare::handler::PATH,
-    cpu,
-    generator::{self, Http, Pace, Plan, Students},
+    child::Child,
+    generator::{Http, Pace, Plan, Students},
     kafka, progress,
 };
 
@@ -100,20 +100,18 @@ fn next_seed(setting: &Setting, rows: &[IngestRow]) -> u32 {
 impl Cell {
     async fn bare(self, setting: &Setting) -> Result<IngestRow> {
         self.say("bare");
-        let (handler, address) = setting.bare_handler().await?;
-        let row = self
-            .measure("bare", address, &setting.watched([&handler]))
-            .await?;
+        let (mut handler, address) = setting.bare_handler().await?;
+        let row = self.measure(setting, "bare", address, &mut handler).await?;
         handler.stop().await?;
         Ok(row)
     }
 
     async fn formline(self, setting: &Setting) -> Result<IngestRow> {
         self.say("formline");
-        let (ingest, address) = setting.ingest().await?;
+        let (mut ingest, address) = setting.ingest().await?;
         let before = end_offset(setting).await?;
         let row = self
-            .measure("formline", address, &setting.watched([&ingest]))
+            .measure(setting, "formline", address, &mut ingest)
             .await?;
         // What it has in hand is written when it has stopped.
         ingest.stop().await?;
@@ -125,19 +123,16 @@ impl Cell {
 
     async fn measure(
         self,
+        setting: &Setting,
         side: &'static str,
         address: SocketAddr,
-        watched: &[(&'static str, u32)],
+        child: &mut Child,
     ) -> Result<IngestRow> {
         let students = Arc::new(Students::requests(self.seed, PATH));
         let plan = Plan::from_now(self.pace, WARM_UP, self.measured);
-        let planned = plan.clone();
-        let sending = spawn_blocking(move || {
-            let open = async || Http::connect(address, Arc::clone(&students)).await;
-            generator::run(self.connections, open, &planned)
-        });
-        let cpu = cpu::during(&plan.measured, watched).await?;
-        let log = sending.await??;
+        let open = async move || Http::connect(address, Arc::clone(&students)).await;
+        let children = std::slice::from_mut(child);
+        let (log, cpu) = super::send(setting, children, &plan, self.connections, open).await?;
         let accepted = log.accepted_in(&plan.measured);
         Ok(IngestRow {
             round: self.round,

@@ -5,11 +5,17 @@ mod ingest;
 mod report;
 mod setting;
 
+use std::{collections::BTreeMap, time::Duration};
+
 use anyhow::{Context as _, Result, ensure};
+use tokio::task::spawn_blocking;
 
 use self::{report::Report, setting::Setting};
 use crate::{
     arguments::{self, Bench, Part},
+    child::Child,
+    cpu,
+    generator::{self, Log, Plan, Target},
     machine::Machine,
     progress,
 };
@@ -40,12 +46,9 @@ pub async fn run(bench: &Bench) -> Result<()> {
         chain: None,
         ingest: None,
     };
-    // The chain first: ingest leaves more records behind than the steps could work off in a while.
-    if let Some(chain) = chain {
-        report.chain = Some(chain::measure(&setting, chain, bench.rounds).await?);
-    }
-    if let Some(ingest) = ingest {
-        report.ingest = Some(ingest::measure(&setting, ingest, bench.rounds).await?);
+    if let Err(error) = measure(&setting, chain, ingest, bench.rounds, &mut report).await {
+        progress::say(&format!("the logs end with\n{}", setting.last_words()));
+        return Err(error);
     }
     progress::say("done");
     println!("{report}");
@@ -60,4 +63,40 @@ pub async fn run(bench: &Bench) -> Result<()> {
         broken.join("; ")
     );
     Ok(())
+}
+
+async fn measure(
+    setting: &Setting,
+    chain: Option<arguments::Chain>,
+    ingest: Option<arguments::Ingest>,
+    rounds: u32,
+    report: &mut Report,
+) -> Result<()> {
+    // The chain first: ingest leaves more records behind than the steps could work off in a while.
+    if let Some(chain) = chain {
+        report.chain = Some(chain::measure(setting, chain, rounds).await?);
+    }
+    if let Some(ingest) = ingest {
+        report.ingest = Some(ingest::measure(setting, ingest, rounds).await?);
+    }
+    Ok(())
+}
+
+/// Sends the load of a plan, and measures what the children and the processes beside them spend meanwhile.
+async fn send<T: Target + 'static>(
+    setting: &Setting,
+    children: &mut [Child],
+    plan: &Plan,
+    targets: usize,
+    open: impl AsyncFn() -> Result<T> + Send + 'static,
+) -> Result<(Log, BTreeMap<&'static str, Duration>)> {
+    let planned = plan.clone();
+    let sending = async { spawn_blocking(move || generator::run(targets, open, &planned)).await? };
+    let watched = setting.watched(&*children);
+    let sent = tokio::try_join!(sending, cpu::during(&plan.measured, &watched));
+    if sent.is_err() {
+        // A child that has ended is the reason, and its last words say more than a closed connection.
+        children.iter_mut().try_for_each(Child::alive)?;
+    }
+    sent
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     arguments::Bench,
-    child::{Child, free_addresses},
+    child::{self, Child, free_addresses},
     kafka::Kafka,
     progress,
 };
@@ -127,6 +127,12 @@ impl Setting {
         children
             .chain([("generator", std::process::id())])
             .collect()
+    }
+
+    /// How the logs of ingest and the steps end: the folder that they lie in goes when the bench ends.
+    pub(super) fn last_words(&self) -> String {
+        let words = |name| child::last_words(&self.folder.path().join(name));
+        ["ingest.log", "steps.log"].map(words).join("\n")
     }
 
     fn formline(&self, command: &str, admin: SocketAddr) -> Command {

@@ -150,7 +150,13 @@ impl Run {
             if due > Instant::now() {
                 sleep_until(due.into()).await;
             }
-            let answer = target.send(number).await?;
+            let answer = target.send(number).await;
+            let answer = answer.with_context(|| {
+                format!(
+                    "submission {number}, due {:?} after the beginning",
+                    due - self.plan.begin
+                )
+            })?;
             self.note(&answer, due);
         }
     }
@@ -280,6 +286,10 @@ mod tests {
         }
         let plan = Plan::from_now(Pace::Closed, MS, 60_000 * MS);
         let error = run(3, async || Ok(Broken), &plan).expect_err("nothing can be counted");
-        assert!(error.to_string().contains("the line is cut"));
+        let said = format!("{error:#}");
+        assert!(
+            said.contains("submission 0, due") && said.contains("the line is cut"),
+            "{said}"
+        );
     }
 }

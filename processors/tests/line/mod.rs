@@ -250,6 +250,15 @@ impl Line {
 
     /// The value of a metric: the line that contains all the words.
     pub async fn metric(&self, words: &[&str]) -> f64 {
+        let text = self.text().await;
+        let mut lines = text.lines().filter(|line| !line.starts_with('#'));
+        let line = lines.find(|line| words.iter().all(|word| line.contains(word)));
+        line.and_then(|line| line.split(' ').next_back()?.parse().ok())
+            .unwrap_or(0.0)
+    }
+
+    /// All metrics, as Prometheus gets them.
+    pub async fn text(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
         let serving = tokio::spawn(self.telemetry().serve(listener, shutdown.clone()));
@@ -260,10 +269,7 @@ impl Line {
         stream.read_to_string(&mut text).await.unwrap();
         shutdown.begin();
         serving.await.unwrap().unwrap();
-        let mut lines = text.lines().filter(|line| !line.starts_with('#'));
-        let line = lines.find(|line| words.iter().all(|word| line.contains(word)));
-        line.and_then(|line| line.split(' ').next_back()?.parse().ok())
-            .unwrap_or(0.0)
+        text
     }
 
     // === Plug-in files ===

@@ -15,6 +15,7 @@ use formline_core::{
     client,
     progress::{Offsets, Progress, Stage},
     record::Partition,
+    retry::Backoff,
 };
 use jiff::Timestamp;
 
@@ -44,8 +45,9 @@ pub(crate) struct Committed {
     ends: Offsets,
 }
 
-/// Between two questions whether a stage has passed.
-const PAUSE: Duration = Duration::from_millis(25);
+/// Between two questions whether a stage has passed. A step at work needs milliseconds; one that is stuck, longer.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 // === impl Upstream ===
 
@@ -69,6 +71,7 @@ impl Upstream {
         for stage in 0..self.own {
             let ends = self.ask(move |progress| progress.ends(stage)).await?;
             let ends = Arc::new(ends);
+            let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
             loop {
                 let asked = Arc::clone(&ends);
                 if self
@@ -77,7 +80,7 @@ impl Upstream {
                 {
                     break;
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(pause.delay()).await;
             }
         }
         let own = self.own;

@@ -92,14 +92,11 @@ const EXACT: f64 = 999_999_999_999_999.0;
 // === impl Row ===
 
 impl Row {
-    pub(crate) fn read(record: Record) -> Result<Self, (Record, Malformed)> {
-        match cells(record.value().unwrap_or_default()) {
-            Ok(cells) => Ok(Self {
-                key: Key::of(&record),
-                cells,
-                record: Some(record),
-            }),
-            Err(why) => Err((record, why)),
+    pub(crate) fn new(record: Record, cells: Vec<Cell>) -> Self {
+        Self {
+            key: Key::of(&record),
+            cells,
+            record: Some(record),
         }
     }
 
@@ -110,7 +107,8 @@ impl Row {
     }
 }
 
-fn cells(value: &[u8]) -> Result<Vec<Cell>, Malformed> {
+/// Reads the value of a record.
+pub(crate) fn cells(value: &[u8]) -> Result<Vec<Cell>, Malformed> {
     if value.is_empty() {
         return Err(Malformed::Empty);
     }

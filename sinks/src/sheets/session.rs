@@ -14,7 +14,7 @@ use super::{
     kafka::{Chased, Upstream},
     mark::{Known, Positions},
     plan::{Limits, Plan},
-    row::Row,
+    row::{self, Row},
 };
 use crate::Error;
 
@@ -101,13 +101,14 @@ impl Session {
         if !self.plan.read(&record.partition, record.offset) {
             return;
         }
-        match Row::read(record) {
-            Ok(row) => self.plan.add(row, now_ms()),
-            Err((record, why)) => {
+        match row::cells(record.value().unwrap_or_default()) {
+            Ok(cells) => self.plan.add(Row::new(record, cells), now_ms()),
+            Err(why) => {
+                let detail = why.to_string();
                 self.letters.push(Letter {
                     record,
                     reason: "malformed",
-                    detail: why.to_string(),
+                    detail,
                 });
             }
         }

@@ -18,6 +18,7 @@ use super::{
     delivery::Tab,
     kafka::Upstream,
     mark::Known,
+    offsets::Offsets,
     session::{Happened, Letter, Session, Settled},
 };
 use crate::Error;
@@ -283,11 +284,7 @@ impl<'a> Membership<'a> {
             ..
         } = self.worker;
         for partition in &self.partitions {
-            let low = known
-                .mark
-                .positions
-                .get(partition)
-                .map(|offsets| offsets.low());
+            let low = known.mark.positions.get(partition).map(Offsets::low);
             if let Some(offset) = low.or_else(|| self.first.get(partition).copied()) {
                 self.consumer.seek(partition, offset)?;
             }

@@ -33,7 +33,7 @@ async fn a_tab_that_a_person_made_is_left_alone() {
         .await;
     let running = line.start();
     line.submit(now(), any()).await;
-    running.expect_stopped("that formline has not made").await;
+    running.expect_stopped("that this sink has not made").await;
     assert_eq!(line.grid().await.len(), 0);
     running.stop().await;
 }

@@ -12,7 +12,8 @@ use super::{
     batch::{Batch, Follows, Line},
     buffer::Buffer,
     mark::{Known, MAX_BYTES, MAX_COLUMN_BYTES, Mark, Positions},
-    row::{Key, Row},
+    offsets::Offsets,
+    row::{Cell, Key, Row},
 };
 
 /// The state of a tab between two looks at its marks.
@@ -93,7 +94,7 @@ impl Plan {
 
     /// Where reading a partition must go on; none if the sheet knows nothing of it.
     pub(crate) fn next(&self, partition: &Partition) -> Option<i64> {
-        let low = || self.done.get(partition).map(|offsets| offsets.low());
+        let low = || self.done.get(partition).map(Offsets::low);
         self.next.get(partition).copied().or_else(low)
     }
 
@@ -156,7 +157,7 @@ impl Plan {
         {
             self.complete_until(time);
         }
-        let rows = self.take(self.due_rows());
+        let rows = self.take(&self.due_rows());
         if rows.is_empty() {
             let only_dead_letters = self.parked && self.buffer.is_empty();
             return if only_dead_letters {
@@ -171,7 +172,7 @@ impl Plan {
         }
         // Too many gaps between what is written and what is not. Writing the lowest offsets makes none.
         self.put_back(batch.rows, now_ms);
-        let rows = self.take(self.lowest_rows());
+        let rows = self.take(&self.lowest_rows());
         self.build(rows, now_ms)
     }
 
@@ -241,18 +242,13 @@ impl Plan {
         let mut bytes = 0;
         let fitting = rows.take(self.rows).take_while(|row| {
             let first = bytes == 0;
-            bytes += row
-                .cells
-                .iter()
-                .map(|cell| cell.size())
-                .sum::<usize>()
-                .max(1);
+            bytes += row.cells.iter().map(Cell::size).sum::<usize>().max(1);
             first || bytes <= MAX_BATCH_BYTES
         });
         fitting.map(|row| row.key.clone()).collect()
     }
 
-    fn take(&mut self, keys: Vec<Key>) -> Vec<Row> {
+    fn take(&mut self, keys: &[Key]) -> Vec<Row> {
         keys.iter()
             .filter_map(|key| self.buffer.remove(key))
             .collect()
