@@ -36,11 +36,8 @@ impl Line {
             report,
         };
         let listener = listen(admin, "--admin").await?;
-        let serving = line
-            .telemetry
-            .clone()
-            .serve(listener, line.shutdown.clone());
-        line.part("the admin listener", async { Ok(serving.await?) });
+        // Not waited for: it serves until the process ends.
+        tokio::spawn(line.telemetry.clone().serve(listener));
         Ok(line)
     }
 

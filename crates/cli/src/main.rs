@@ -33,10 +33,22 @@ fn main() -> ExitCode {
             WRONG_USE.into()
         }
         Err(error) => {
-            eprintln!("formline: {error:#}");
+            eprintln!("formline: {}", in_full(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, without those that a text before already includes.
+fn in_full(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        match said.as_str() {
+            "" => cause,
+            text if text.contains(&cause) => said,
+            text => format!("{text}: {cause}"),
+        }
+    })
 }
 
 /// Each connection is an open file, and many systems begin a process with room for 1,024 of them.

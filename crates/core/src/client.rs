@@ -17,6 +17,9 @@ pub enum Error {
     /// A property has no such name or value. Stop: only the operator can mend it.
     #[error("a kafka property is wrong: {0}")]
     Property(#[source] KafkaError),
+    /// There is no such topic, at least not yet. Retry, or correct its name.
+    #[error("kafka has no topic {0}; `formline topics apply` creates what the apps declare")]
+    NoTopic(String),
     /// No answer came in time. Retry.
     #[error("kafka at {bootstrap} does not answer: {source}")]
     Unreachable {

@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -25,8 +25,6 @@ use crate::{
 pub struct Consumer {
     inner: BaseConsumer<Rebalances>,
     topics: Vec<Arc<str>>,
-    /// A record that came in the same call as a rebalance, and waits until its owner has heard of the rebalance.
-    held: Option<Record>,
 }
 
 /// Who joins which group for which topics.
@@ -74,6 +72,9 @@ pub enum Error {
 /// How long a member may be silent before its partitions go to others. Kafka allows no less than 6 s by default.
 const SESSION_TIMEOUT_MS: &str = "10000";
 
+/// The longest wait for Kafka when a member leaves; then it leaves all the same.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
 // === impl Consumer ===
 
 impl Consumer {
@@ -106,25 +107,25 @@ impl Consumer {
         Ok(Self {
             inner,
             topics: Vec::new(),
-            held: None,
         })
     }
 
     /// Waits for the next record or change of assignment, at most for `limit`. Call it at least every few minutes
     /// (`max.poll.interval.ms`), or the partitions go to another member.
     pub fn poll(&mut self, limit: Duration) -> Result<Polled, Error> {
-        if let Some(polled) = self.waiting() {
-            return Ok(polled);
+        if let Some(change) = self.inner.context().take() {
+            return Ok(change);
         }
+        // A call that brings a change of assignment brings no record (rdkafka returns after each such event).
         match self.inner.poll(limit) {
             Some(Ok(message)) => {
                 let topic = intern(&mut self.topics, message.topic());
-                self.held = Some(Record::copy(&message, topic));
+                return Ok(Polled::Record(Record::copy(&message, topic)));
             }
             Some(Err(error)) => self.classify(error)?,
             None => {}
         }
-        Ok(self.waiting().unwrap_or(Polled::Idle))
+        Ok(self.inner.context().take().unwrap_or(Polled::Idle))
     }
 
     /// Commits that everything before each offset is done, without waiting for the answer.
@@ -135,14 +136,7 @@ impl Consumer {
     }
 
     /// Continues a partition at `offset`, for instance after a batch was taken back.
-    pub fn seek(&mut self, partition: &Partition, offset: i64) -> Result<(), Error> {
-        if self
-            .held
-            .as_ref()
-            .is_some_and(|held| held.partition == *partition)
-        {
-            self.held = None;
-        }
+    pub fn seek(&self, partition: &Partition, offset: i64) -> Result<(), Error> {
         let at = Offset::Offset(offset);
         self.inner
             .seek(
@@ -189,19 +183,6 @@ impl Consumer {
             .expect("it was made with a group.id")
     }
 
-    fn waiting(&mut self) -> Option<Polled> {
-        let change = self.inner.context().take();
-        if let Some(Polled::Revoked(gone)) = &change
-            && self
-                .held
-                .as_ref()
-                .is_some_and(|held| gone.contains(&held.partition))
-        {
-            self.held = None;
-        }
-        change.or_else(|| self.held.take().map(Polled::Record))
-    }
-
     /// Errors that pass by themselves (brokers away, a topic not there yet) are librdkafka's to retry.
     fn classify(&self, error: KafkaError) -> Result<(), Error> {
         let code = error.rdkafka_error_code();
@@ -218,10 +199,25 @@ impl Consumer {
     }
 }
 
+/// Gives everything back before librdkafka closes the group. If a new assignment is still under way when it closes,
+/// rdkafka answers it, nobody takes the answer any more, and the thread would wait for ever.
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.inner.unsubscribe();
+        let until = Instant::now() + LEAVE_TIMEOUT;
+        let mut quiet = 0;
+        while quiet < 2 && Instant::now() < until {
+            let brought = self.inner.poll(Duration::from_millis(10)).is_some();
+            let changed = self.inner.context().take().is_some();
+            quiet = if brought || changed { 0 } else { quiet + 1 };
+        }
+    }
+}
+
 impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Consumer")
-            .field("held", &self.held)
+            .field("topics", &self.topics)
             .finish_non_exhaustive()
     }
 }

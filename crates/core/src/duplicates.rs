@@ -64,10 +64,23 @@ impl Keyed {
         topic: &str,
         partitions: &[i32],
         proceed: impl Fn() -> bool,
+        visit: impl FnMut(Self, &Record),
+    ) -> Result<(), client::Error> {
+        let now = jiff::Timestamp::now().as_millisecond();
+        Self::read_before(client, topic, partitions, now, proceed, visit)
+    }
+
+    /// The same with the window that ends at `time_ms`, up to the end of the topic nevertheless.
+    fn read_before(
+        client: &Client,
+        topic: &str,
+        partitions: &[i32],
+        time_ms: i64,
+        proceed: impl Fn() -> bool,
         mut visit: impl FnMut(Self, &Record),
     ) -> Result<(), client::Error> {
-        let begin = jiff::Timestamp::now().as_millisecond() - window_ms();
-        let mut reader = Reader::open(client, topic, partitions, From::Time(begin))?;
+        let begin = From::Time(time_ms - window_ms());
+        let mut reader = Reader::open(client, topic, partitions, begin)?;
         reader.read_to_end(proceed, |record| {
             if let Some(keyed) = Self::of(&record) {
                 visit(keyed, &record);
@@ -79,17 +92,29 @@ impl Keyed {
 // === impl Duplicates ===
 
 impl Duplicates {
-    /// Reads what a partition holds now. Blocks the thread.
-    pub fn of_partition(
+    /// Reads what a consumer that goes on at offset `next` must know: the window ends at that record's time and not
+    /// now, or a consumer that was away for days would forget what stands just before its offset. Blocks the thread
+    /// until the end of the partition is reached; if `proceed` says no, what is returned is incomplete.
+    pub fn before(
         client: &Client,
         partition: &Partition,
+        next: i64,
         proceed: impl Fn() -> bool,
     ) -> Result<Self, client::Error> {
+        let (topic, number) = (&*partition.topic, partition.number);
+        let mut first = Reader::open(client, topic, &[number], From::Offset(next))?;
+        let mut record = None;
+        while record.is_none() && !first.is_at_end() && proceed() {
+            record = first.next(Duration::from_millis(100))?;
+        }
+        let now = jiff::Timestamp::now().as_millisecond();
+        let time_ms = record.map_or(now, |record| record.timestamp_ms);
         let mut known = Self::default();
-        Keyed::read(
+        Keyed::read_before(
             client,
-            &partition.topic,
-            &[partition.number],
+            topic,
+            &[number],
+            time_ms,
             proceed,
             |keyed, record| {
                 known.note(keyed.id, keyed.timestamp_ms, record.offset);

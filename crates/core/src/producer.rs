@@ -181,12 +181,9 @@ impl From<KafkaError> for Error {
         match error.rdkafka_error_code() {
             Some(Code::QueueFull) => Self::QueueFull,
             Some(Code::Fatal) => Self::Fatal(error),
-            Some(
-                Code::MessageSizeTooLarge
-                | Code::InvalidRecord
-                | Code::InvalidMessage
-                | Code::TopicAuthorizationFailed,
-            ) => Self::Refused(error),
+            Some(Code::MessageSizeTooLarge | Code::InvalidRecord | Code::InvalidMessage) => {
+                Self::Refused(error)
+            }
             _ => Self::NotAcknowledged(error),
         }
     }

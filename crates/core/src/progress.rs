@@ -60,14 +60,29 @@ impl Progress {
         self.stages.is_empty()
     }
 
-    /// The present ends of the topics that stage `index` reads, without empty partitions. Blocks the thread.
+    /// The present ends of the topics that stage `index` reads. Blocks the thread.
     pub fn ends(&self, index: usize) -> Result<Offsets, client::Error> {
-        let (stage, consumer) = &self.stages[index];
-        self.topic_ends(consumer, &stage.topics)
+        let extents = self.extents(index)?.into_iter();
+        Ok(extents
+            .map(|(topic, partition, _, end)| (topic, partition, end))
+            .collect())
+    }
+
+    /// The same without partitions that are empty or have expired as a whole: there is nothing in them to pass, and a
+    /// group that has never read them commits nothing. Blocks the thread.
+    pub fn ends_to_pass(&self, index: usize) -> Result<Offsets, client::Error> {
+        let extents = self.extents(index)?.into_iter();
+        let held = extents.filter(|(_, _, low, end)| low < end);
+        Ok(held
+            .map(|(topic, partition, _, end)| (topic, partition, end))
+            .collect())
     }
 
     /// Whether the group of stage `index` has committed everything before `ends`. Blocks the thread.
     pub fn has_passed(&self, index: usize, ends: &Offsets) -> Result<bool, client::Error> {
+        if ends.is_empty() {
+            return Ok(true);
+        }
         let (_, consumer) = &self.stages[index];
         let mut asked = TopicPartitionList::with_capacity(ends.len());
         for (topic, partition, _) in ends {
@@ -77,32 +92,25 @@ impl Progress {
             .committed_offsets(asked, client::QUERY_TIMEOUT)
             .map_err(|error| self.client.unreachable(error))?;
         let passed = ends.iter().all(|(topic, partition, end)| {
-            let offset = committed
-                .find_partition(topic, *partition)
-                .map(|found| found.offset());
-            matches!(offset, Some(Offset::Offset(offset)) if offset >= *end)
+            let found = committed.find_partition(topic, *partition);
+            matches!(found.map(|found| found.offset()), Some(Offset::Offset(next)) if next >= *end)
         });
         Ok(passed)
     }
 
-    fn topic_ends(
-        &self,
-        consumer: &BaseConsumer,
-        topics: &[String],
-    ) -> Result<Offsets, client::Error> {
-        let ask = || -> Result<Offsets, KafkaError> {
-            let mut ends = Offsets::new();
-            for topic in topics {
+    /// Topic, partition, low watermark and end.
+    fn extents(&self, index: usize) -> Result<Vec<(String, i32, i64, i64)>, client::Error> {
+        let (stage, consumer) = &self.stages[index];
+        let ask = || -> Result<_, KafkaError> {
+            let mut extents = Vec::new();
+            for topic in &stage.topics {
                 for partition in partition_numbers(consumer, topic)? {
                     let (low, end) =
                         consumer.fetch_watermarks(topic, partition, client::QUERY_TIMEOUT)?;
-                    // What is empty, or has expired as a whole, has nothing that could be passed.
-                    if low < end {
-                        ends.push((topic.clone(), partition, end));
-                    }
+                    extents.push((topic.clone(), partition, low, end));
                 }
             }
-            Ok(ends)
+            Ok(extents)
         };
         ask().map_err(|error| self.client.unreachable(error))
     }

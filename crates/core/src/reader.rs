@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 
 use crate::{
@@ -29,6 +29,8 @@ pub enum From {
     Beginning,
     /// Behind the newest record.
     End,
+    /// At this offset of every partition.
+    Offset(i64),
     /// At the first record with this time or a later one, in milliseconds since 1970.
     Time(i64),
 }
@@ -64,7 +66,12 @@ impl Reader {
         };
         reader
             .assign(partitions, from)
-            .map_err(|error| client.unreachable(error))?;
+            .map_err(|error| match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                    client::Error::NoTopic(topic.to_owned())
+                }
+                _ => client.unreachable(error),
+            })?;
         Ok(reader)
     }
 
@@ -115,7 +122,7 @@ impl Reader {
         let start = match from {
             From::Beginning => Offset::Beginning,
             From::End => Offset::End,
-            From::Time(ms) => Offset::Offset(ms),
+            From::Offset(offset) | From::Time(offset) => Offset::Offset(offset),
         };
         let mut list = TopicPartitionList::new();
         for partition in &partitions {
@@ -163,7 +170,7 @@ pub(crate) fn partition_numbers<C: ConsumerContext>(
         .map(rdkafka::metadata::MetadataPartition::id)
         .collect();
     if partitions.is_empty() {
-        let code = rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition;
+        let code = RDKafkaErrorCode::UnknownTopicOrPartition;
         return Err(KafkaError::MetadataFetch(code));
     }
     Ok(partitions)

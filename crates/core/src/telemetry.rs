@@ -19,8 +19,6 @@ use prometheus::{
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-use crate::shutdown::Shutdown;
-
 /// The process's metrics and the state of its parts. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
@@ -159,17 +157,15 @@ impl Telemetry {
             .all(|health| *health == Health::Ready)
     }
 
-    /// Serves `/livez`, `/readyz` and `/metrics` until the shutdown begins and the last answer is out.
-    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
+    /// Serves `/livez`, `/readyz` and `/metrics` until it is dropped: also a process that stops can be watched, and a
+    /// client that says nothing does not hold it up.
+    pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
         let routes = Router::new()
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .with_state(self);
-        let begun = shutdown.token().cancelled_owned();
-        axum::serve(listener, routes)
-            .with_graceful_shutdown(begun)
-            .await
+        axum::serve(listener, routes).await
     }
 
     fn health(&self) -> BTreeMap<String, Health> {

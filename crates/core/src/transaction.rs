@@ -19,6 +19,7 @@ use crate::{
 /// the same id would wait a fixed 20 ms for them inside librdkafka. The second commits only after the first's commit
 /// has returned, so their order is kept.
 pub struct Transactions {
+    id: String,
     producers: [BaseProducer; 2],
     turn: usize,
 }
@@ -28,6 +29,7 @@ pub struct Transactions {
 /// settled by new producers anyway.
 #[must_use]
 pub struct Transaction<'a> {
+    id: &'a str,
     producer: &'a BaseProducer,
 }
 
@@ -89,6 +91,7 @@ impl Transactions {
             Ok(producer)
         };
         Ok(Self {
+            id: id.to_owned(),
             producers: [one(0)?, one(1)?],
             turn: 0,
         })
@@ -100,8 +103,11 @@ impl Transactions {
         let producer = &self.producers[self.turn];
         producer
             .begin_transaction()
-            .map_err(|error| failed("", "beginning", error))?;
-        Ok(Transaction { producer })
+            .map_err(|error| failed(&self.id, "beginning", error))?;
+        Ok(Transaction {
+            id: &self.id,
+            producer,
+        })
     }
 }
 
@@ -128,7 +134,7 @@ impl Transaction<'_> {
                     record = back;
                 }
                 Err((error, _)) if is_refused(&error) => return Err(Error::Refused(error)),
-                Err((error, _)) => return Err(failed("", "sending", error)),
+                Err((error, _)) => return Err(failed(self.id, "sending", error)),
             }
         }
     }
@@ -141,11 +147,11 @@ impl Transaction<'_> {
                 &group.group_metadata(),
                 client::QUERY_TIMEOUT,
             )
-            .map_err(|error| failed("", "adding offsets", error))?;
+            .map_err(|error| failed(self.id, "adding offsets", error))?;
         self.drain();
         self.producer
             .commit_transaction(TRANSACTION_TIMEOUT)
-            .map_err(|error| failed("", "committing", error))
+            .map_err(|error| failed(self.id, "committing", error))
     }
 
     /// Serves acknowledgements until none is missing. `commit_transaction` would do it in polls of 100 ms that do not

@@ -7,7 +7,7 @@ use std::{
 };
 
 use formline_core::{
-    Client, Consumer, EventId, Producer, Record,
+    Client, Consumer, EventId, Producer, Record, client,
     consumer::{self, Polled},
     duplicates::{Duplicates, Keyed},
     event::Submission,
@@ -22,7 +22,7 @@ use formline_testing::{Kafka, free_port, kafka, unique};
 
 const SOON: Duration = Duration::from_secs(30);
 
-async fn client() -> Client {
+async fn new_client() -> Client {
     Client::new(kafka().await.bootstrap(), BTreeMap::new())
 }
 
@@ -112,7 +112,7 @@ fn first_partition(topic: &str) -> Partition {
 
 #[tokio::test]
 async fn topics_are_created_kept_and_extended_but_never_shrunk() {
-    let client = client().await;
+    let client = new_client().await;
     let declared = |partitions| {
         let config = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
         Topic {
@@ -172,7 +172,7 @@ async fn topics_are_created_kept_and_extended_but_never_shrunk() {
 
 #[tokio::test]
 async fn an_acknowledged_record_is_read_back_byte_for_byte() {
-    let client = client().await;
+    let client = new_client().await;
     let topic = new_topic(&client, 1).await;
     let delivery = producer(&client).send(text(&topic, "hello")).await.unwrap();
     assert_eq!((delivery.partition, delivery.offset), (0, 0));
@@ -191,7 +191,7 @@ async fn an_acknowledged_record_is_read_back_byte_for_byte() {
 
 #[tokio::test]
 async fn kafka_refuses_what_is_too_large() {
-    let client = client().await;
+    let client = new_client().await;
     let topic = new_topic(&client, 1).await;
     let large = "x".repeat(2_000_000);
     let refused = producer(&client).send(text(&topic, &large)).await;
@@ -225,7 +225,7 @@ async fn without_kafka_a_send_fails_within_its_time_and_the_queue_is_bounded() {
 
 #[tokio::test]
 async fn a_transaction_publishes_outputs_and_offsets_together_or_nothing() {
-    let client = client().await;
+    let client = new_client().await;
     let (input, output) = (new_topic(&client, 1).await, new_topic(&client, 1).await);
     let producer = producer(&client);
     for value in ["one", "two", "three"] {
@@ -257,7 +257,7 @@ async fn a_transaction_publishes_outputs_and_offsets_together_or_nothing() {
 
 #[tokio::test]
 async fn a_second_process_of_the_same_name_fences_the_first() {
-    let client = client().await;
+    let client = new_client().await;
     let (input, output) = (new_topic(&client, 1).await, new_topic(&client, 1).await);
     let work = move || {
         let id = unique("worker");
@@ -278,7 +278,7 @@ async fn a_second_process_of_the_same_name_fences_the_first() {
 
 #[tokio::test]
 async fn a_group_has_passed_a_topic_when_it_has_committed_its_end() {
-    let client = client().await;
+    let client = new_client().await;
     let topic = new_topic(&client, 1).await;
     let group = unique("group");
     let work = move || {
@@ -288,7 +288,9 @@ async fn a_group_has_passed_a_topic_when_it_has_committed_its_end() {
         };
         let progress = Progress::open(&client, vec![stage]).unwrap();
         assert!(
-            progress.has_passed(0, &progress.ends(0).unwrap()).unwrap(),
+            progress
+                .has_passed(0, &progress.ends_to_pass(0).unwrap())
+                .unwrap(),
             "nothing to pass"
         );
 
@@ -298,8 +300,13 @@ async fn a_group_has_passed_a_topic_when_it_has_committed_its_end() {
         let mut transaction = transactions.begin().unwrap();
         transaction.send(text(&topic, "value")).unwrap();
         transaction.commit(&[], &consumer).unwrap();
-        let ends = progress.ends(0).unwrap();
-        assert_eq!(ends, [(topic.clone(), 0, 2)]);
+        // The coordinator writes the marker when the commit has been answered.
+        let until = Instant::now() + SOON;
+        let mut ends = progress.ends(0).unwrap();
+        while ends != [(topic.clone(), 0, 2)] {
+            assert!(Instant::now() < until, "{ends:?}");
+            ends = progress.ends(0).unwrap();
+        }
         assert!(!progress.has_passed(0, &ends).unwrap());
 
         next_record(&mut consumer);
@@ -322,7 +329,7 @@ async fn a_group_has_passed_a_topic_when_it_has_committed_its_end() {
 
 #[tokio::test]
 async fn partitions_move_between_members_and_seek_goes_back() {
-    let client = client().await;
+    let client = new_client().await;
     let topic = new_topic(&client, 2).await;
     producer(&client).send(text(&topic, "value")).await.unwrap();
     let work = move || {
@@ -357,8 +364,27 @@ async fn partitions_move_between_members_and_seek_goes_back() {
 }
 
 #[tokio::test]
+async fn a_member_can_leave_at_any_moment_of_a_rebalance() {
+    let client = new_client().await;
+    let topic = new_topic(&client, 2).await;
+    let work = move || {
+        for polls in 0..20 {
+            let mut leaving = join(&client, &unique("group"), "member", &topic);
+            for _ in 0..polls {
+                leaving.poll(Duration::from_millis(20)).unwrap();
+            }
+        }
+    };
+    let left = tokio::task::spawn_blocking(work);
+    tokio::time::timeout(2 * SOON, left)
+        .await
+        .expect("none hangs")
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_paused_partition_brings_nothing_until_it_is_resumed() {
-    let client = client().await;
+    let client = new_client().await;
     let topic = new_topic(&client, 1).await;
     let producer = producer(&client);
     producer.send(text(&topic, "first")).await.unwrap();
@@ -378,7 +404,7 @@ async fn a_paused_partition_brings_nothing_until_it_is_resumed() {
 
 #[tokio::test]
 async fn a_member_that_starts_again_gets_its_partitions_at_once() {
-    let client = client().await;
+    let client = new_client().await;
     let topic = new_topic(&client, 1).await;
     let group = unique("group");
     producer(&client).send(text(&topic, "value")).await.unwrap();
@@ -396,7 +422,7 @@ async fn a_member_that_starts_again_gets_its_partitions_at_once() {
 
 #[tokio::test]
 async fn the_log_tells_which_keyed_submissions_it_holds() {
-    let client = client().await;
+    let client = new_client().await;
     let topic = new_topic(&client, 1).await;
     let (id, producer) = (EventId::keyed("form", "key"), producer(&client));
     for _ in 0..2 {
@@ -431,7 +457,7 @@ async fn the_log_tells_which_keyed_submissions_it_holds() {
     assert_eq!(found.len(), 2);
     assert_eq!((found[0].id, found[0].fingerprint.as_str()), (id, "abc"));
 
-    let mut known = Duplicates::of_partition(&client, &first_partition(&topic), || true).unwrap();
+    let mut known = Duplicates::before(&client, &first_partition(&topic), 1, || true).unwrap();
     let mut duplicates = Vec::new();
     let mut reader = Reader::open(&client, &topic, &[0], From::Beginning).unwrap();
     reader
@@ -445,7 +471,7 @@ async fn the_log_tells_which_keyed_submissions_it_holds() {
 
 #[tokio::test]
 async fn a_reader_begins_where_it_is_told_and_says_when_kafka_is_away() {
-    let client = client().await;
+    let client = new_client().await;
     let topic = new_topic(&client, 1).await;
     let producer = producer(&client);
     producer.send(text(&topic, "old")).await.unwrap();
@@ -467,7 +493,7 @@ async fn a_reader_begins_where_it_is_told_and_says_when_kafka_is_away() {
     assert_eq!(count, 1);
 
     let missing = Reader::open(&client, &unique("missing"), &[], From::Beginning);
-    assert!(missing.is_err());
+    assert!(matches!(missing, Err(client::Error::NoTopic(_))));
 }
 
 #[tokio::test]

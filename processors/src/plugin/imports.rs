@@ -47,6 +47,9 @@ impl types::Host for Host {}
 
 // === input ===
 
+/// Longer no event may wait: the rest of its partition waits behind it.
+const LONGEST_RETRY: std::time::Duration = std::time::Duration::from_secs(3600);
+
 impl input::Host for Host {
     fn info(&mut self) -> wasmtime::Result<BatchInfo> {
         let batch = self.batch()?;
@@ -61,15 +64,19 @@ impl input::Host for Host {
     }
 
     fn next(&mut self) -> wasmtime::Result<Option<Event>> {
-        self.restart_time();
         let (batch, stores) = self.work()?;
-        Ok(batch.next(stores).map(|event| Event {
+        let event = batch.next(stores).map(|event| Event {
             offset: event.record.offset,
             timestamp_ms: event.record.timestamp_ms,
             key: event.record.key().map(<[u8]>::to_vec),
             value: event.record.value().unwrap_or_default().to_vec(),
             attempt: event.attempts,
-        }))
+        });
+        // Only an event brings new time, or a plug-in that asks on behind the last one would never be stopped.
+        if event.is_some() {
+            self.restart_time();
+        }
+        Ok(event)
     }
 
     fn header(&mut self, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
@@ -106,7 +113,7 @@ impl input::Host for Host {
             "the plug-in wants an event later"
         );
         let (batch, stores) = self.work()?;
-        let after = std::time::Duration::from_millis(after_ms.into());
+        let after = std::time::Duration::from_millis(after_ms.into()).min(LONGEST_RETRY);
         if batch.retry_later(after, stores) {
             Ok(())
         } else {

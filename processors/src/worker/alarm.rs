@@ -19,13 +19,17 @@ pub(super) struct Alarm {
 const LIMIT: usize = 20;
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// The pauses of a step that fails again and again.
+const FIRST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(300);
+
 // === impl Alarm ===
 
 impl Alarm {
     pub(super) fn new() -> Self {
         Self {
             failures: VecDeque::new(),
-            backoff: Backoff::new(Duration::from_secs(2), Duration::from_secs(300)),
+            backoff: Backoff::new(FIRST, LONGEST),
             last_pause: None,
         }
     }
@@ -46,7 +50,6 @@ impl Alarm {
     /// How long to pause now: longer from time to time, until a pause was followed by a good while.
     pub(super) fn pause(&mut self, now: Instant) -> Duration {
         self.failures.clear();
-        let delay = self.backoff.delay();
         if self
             .last_pause
             .is_some_and(|last| now.duration_since(last) > 10 * WINDOW)
@@ -54,7 +57,7 @@ impl Alarm {
             self.backoff.reset();
         }
         self.last_pause = Some(now);
-        delay
+        self.backoff.delay()
     }
 }
 
@@ -76,5 +79,8 @@ mod tests {
             first.is_some() && last > first.map(|pause| pause * 4),
             "{first:?} {last:?}"
         );
+        let later = burst + 100 * WINDOW;
+        let after_a_good_while = (0..LIMIT).find_map(|_| alarm.note(later));
+        assert!(after_a_good_while <= Some(FIRST), "{after_a_good_while:?}");
     }
 }

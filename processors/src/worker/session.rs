@@ -80,6 +80,10 @@ impl<'a> Session<'a> {
         self.follow_plugin();
         self.apply_pauses()?;
         let is_quiet = self.gather()?;
+        // A stop cuts a restore short: what would be made of half a state must not be published.
+        if self.worker.stop.is_cancelled() {
+            return Ok(());
+        }
         let begun = Instant::now();
         let finished = if self.paused.is_none() {
             self.work()
@@ -177,10 +181,10 @@ impl<'a> Session<'a> {
                 .port_of(&partition.topic)
                 .unwrap_or_default()
                 .into();
-            let duplicates = worker.form_topics.contains(&*partition.topic).then(|| {
-                Duplicates::of_partition(&worker.client, &partition, || !stop.is_cancelled())
-            });
             let next = committed.get(&partition).copied().unwrap_or(0);
+            let duplicates = worker.form_topics.contains(&*partition.topic).then(|| {
+                Duplicates::before(&worker.client, &partition, next, || !stop.is_cancelled())
+            });
             worker.committed.set(&partition, next);
             let source = Source {
                 partition: partition.clone(),

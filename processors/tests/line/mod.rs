@@ -260,15 +260,14 @@ impl Line {
     /// All metrics, as Prometheus gets them.
     pub async fn text(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
-        let serving = tokio::spawn(self.telemetry().serve(listener, shutdown.clone()));
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(self.telemetry().serve(listener));
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = "GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
-        shutdown.begin();
-        serving.await.unwrap().unwrap();
+        serving.abort();
         text
     }
 

@@ -69,7 +69,9 @@ impl Upstream {
     pub(crate) async fn chase(self) -> Result<Chased, client::Error> {
         let time = Timestamp::now().as_microsecond();
         for stage in 0..self.own {
-            let ends = self.ask(move |progress| progress.ends(stage)).await?;
+            let ends = self
+                .ask(move |progress| progress.ends_to_pass(stage))
+                .await?;
             let ends = Arc::new(ends);
             let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
             loop {

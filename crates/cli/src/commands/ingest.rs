@@ -15,10 +15,9 @@ pub(super) fn run(arguments: Ingest) -> Result<()> {
     line::block_on(async {
         let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
         let listener = listen(arguments.http, "--http").await?;
+        add(&line, listener, &installation);
         let applied = topics::apply_when_kafka_answers(&installation.client, &installation.apps);
-        if line.unless_stopped(applied).await?.is_some() {
-            add(&line, listener, &installation);
-        }
+        line.unless_stopped(applied).await?;
         line.run().await
     })
 }

@@ -24,11 +24,12 @@ async fn start(arguments: Up, installation: Installation) -> Result<()> {
             sink::emulator(arguments.sheets)
         }
     };
+    // First of all: while Kafka is away a client gets its 503 and does not wait in the backlog.
+    ingest::add(&line, http, &installation);
     let applied = topics::apply_when_kafka_answers(&installation.client, &installation.apps);
     if line.unless_stopped(applied).await?.is_none() {
         return line.run().await;
     }
-    ingest::add(&line, http, &installation);
     process::add(&line, &installation, process::all(&installation.apps));
     sink::add(&line, &installation, google, sink::all(&installation.apps));
     greet(&arguments, &installation);

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{App, Location};
-use crate::{mistake::Mistake, mistake::nearest, topic};
+use crate::{
+    mistake::{Mistake, nearest},
+    topic::{self, Topic},
+};
 
 /// Notes mistakes at places of files.
 #[derive(Default)]
@@ -96,11 +99,30 @@ impl Notes {
                 used.insert(name);
             }
         }
-        for topic in app
-            .topics
-            .iter()
-            .filter(|topic| !topic.name.starts_with(&format!("{}.", app.name)))
-        {
+        let written: BTreeSet<&str> = (app.forms.iter().map(|form| form.topic.as_str()))
+            .chain(
+                app.steps
+                    .iter()
+                    .flat_map(|step| step.output.values())
+                    .map(String::as_str),
+            )
+            .collect();
+        for sink in &app.sinks {
+            for name in sink
+                .input
+                .iter()
+                .filter(|name| !written.contains(name.as_str()))
+            {
+                if app.topic(name).is_some() {
+                    let problem = format!("nothing of the app writes topic `{name}`");
+                    let remedy = "let a form or step write it".to_owned();
+                    self.note(&sink.location, problem, remedy);
+                }
+            }
+        }
+        let is_derived =
+            |topic: &&Topic| topic.name.ends_with(".state") || topic.name.ends_with(".dead-letter");
+        for topic in app.topics.iter().filter(|topic| !is_derived(topic)) {
             if !used.contains(topic.name.as_str()) {
                 let at = Location {
                     file: app.folder.join("app.toml").into(),

@@ -136,18 +136,29 @@ impl Form {
                 "choose one that is not /openapi.json and not below /v1",
             );
         }
-        for address in self.redirect.iter().chain(&self.origins) {
+        for (key, address) in (self.redirect.iter().map(|address| ("redirect", address)))
+            .chain(self.origins.iter().map(|address| ("origins", address)))
+        {
             if !(address.starts_with("https://") || address.starts_with("http://")) {
                 section.mistake(
-                    "redirect",
+                    key,
                     &format!("`{address}` is not a web address"),
                     "begin it with https://",
                 );
             }
         }
+        let properties = self.schema.source()["properties"].as_object();
+        if let (Some(field), Some(properties)) = (&self.honeypot, properties)
+            && properties.contains_key(field)
+        {
+            section.mistake(
+                "honeypot",
+                &format!("`{field}` is a field that people fill in"),
+                "name one that the schema does not have",
+            );
+        }
         let field = self.key.as_ref().and_then(Key::top_level);
-        if let (Some(field), Some(properties)) =
-            (field, self.schema.source()["properties"].as_object())
+        if let (Some(field), Some(properties)) = (field, properties)
             && !properties.contains_key(&field)
         {
             section.mistake(

@@ -209,6 +209,16 @@ fn each_kind_of_mistake_is_named() {
             "redirect = \"example.org\"",
             "is not a web address",
         ),
+        (
+            "key = \"roll\"",
+            "honeypot = \"roll\"",
+            "is a field that people fill in",
+        ),
+        (
+            "tab = \"Counts\"",
+            "tab = \"Counts\"\n[[topic]]\nname = \"orphan\"\n[[sink]]\nname = \"other\"\nkind = \"sheets\"\ninput = [\"orphan\"]\nspreadsheet = \"x\"\ntab = \"Other\"",
+            "nothing of the app writes topic `orphan`",
+        ),
         ("key = \"roll\"", "sanitize = 1", "write a table"),
         (
             "key = \"roll\"",
