@@ -209,7 +209,12 @@ impl Drop for Consumer {
         while quiet < 2 && Instant::now() < until {
             let brought = self.inner.poll(Duration::from_millis(10)).is_some();
             let changed = self.inner.context().take().is_some();
-            quiet = if brought || changed { 0 } else { quiet + 1 };
+            let holds = self.inner.assignment().is_ok_and(|held| held.count() > 0);
+            quiet = if brought || changed || holds {
+                0
+            } else {
+                quiet + 1
+            };
         }
     }
 }

@@ -136,6 +136,22 @@ impl CopyLoop {
     }
 }
 
+/// Leaves the group before librdkafka closes it: a change of assignment during the close can hang (see core's consumer).
+impl Drop for CopyLoop {
+    fn drop(&mut self) {
+        self.consumer.unsubscribe();
+        let end = Instant::now() + TIMEOUT;
+        let is_assigned = || {
+            self.consumer
+                .assignment()
+                .is_ok_and(|held| held.count() > 0)
+        };
+        while is_assigned() && Instant::now() < end {
+            self.consumer.poll(Duration::from_millis(10));
+        }
+    }
+}
+
 impl fmt::Debug for CopyLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CopyLoop")
