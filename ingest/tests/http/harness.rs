@@ -144,7 +144,7 @@ impl Ingest {
             admin_listener.local_addr().unwrap(),
         );
         // The admin listener outlives the drain, as it does in the process.
-        tokio::spawn(telemetry.clone().serve(admin_listener, Shutdown::new()));
+        tokio::spawn(telemetry.clone().serve(admin_listener));
         let options = Options {
             listener,
             apps: app.apps.clone(),

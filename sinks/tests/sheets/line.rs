@@ -128,11 +128,10 @@ impl Line {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let admin = format!("http://{}", listener.local_addr().unwrap());
-        let (served, stop) = (telemetry.clone(), shutdown.clone());
+        let served = telemetry.clone();
         runtime.spawn(async move {
-            served
-                .serve(TcpListener::from_std(listener).unwrap(), stop)
-                .await
+            let listener = TcpListener::from_std(listener).unwrap();
+            served.serve(listener).await
         });
         Running {
             telemetry,

@@ -10,7 +10,7 @@ use crate::{
     line::{self, Line, listen},
 };
 
-pub(super) fn run(arguments: Ingest) -> Result<()> {
+pub(super) fn run(arguments: &Ingest) -> Result<()> {
     let installation = Installation::load(&arguments.apps)?;
     line::block_on(async {
         let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;

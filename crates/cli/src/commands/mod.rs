@@ -38,11 +38,11 @@ pub(crate) struct Mistakes(pub(crate) Vec<Mistake>);
 /// Runs the command to its end.
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up(arguments) => up::run(arguments),
-        Command::Ingest(arguments) => ingest::run(arguments),
-        Command::Process(arguments) => process::run(arguments),
-        Command::Sink(arguments) => sink::run(arguments),
-        Command::SheetsEmulator(arguments) => sheets_emulator::run(arguments),
+        Command::Up(arguments) => up::run(&arguments),
+        Command::Ingest(arguments) => ingest::run(&arguments),
+        Command::Process(arguments) => process::run(&arguments),
+        Command::Sink(arguments) => sink::run(&arguments),
+        Command::SheetsEmulator(arguments) => sheets_emulator::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Topics(Topics::Apply(arguments)) => topics::apply(&arguments),
         Command::Tap(arguments) => tap::run(&arguments),

@@ -12,7 +12,7 @@ use crate::{
     line::{self, Line},
 };
 
-pub(super) fn run(arguments: Process) -> Result<()> {
+pub(super) fn run(arguments: &Process) -> Result<()> {
     let installation = Installation::load(&arguments.apps)?;
     let steps = select(all(&installation.apps), &arguments.steps, "step", |step| {
         (&step.app, &step.name)

@@ -12,7 +12,7 @@ use crate::{
     line::{self, Line, listen},
 };
 
-pub(super) fn run(arguments: SheetsEmulator) -> Result<()> {
+pub(super) fn run(arguments: &SheetsEmulator) -> Result<()> {
     line::block_on(async {
         let shutdown = Shutdown::on_signals()?;
         let listener = listen(arguments.sheets, "--sheets").await?;

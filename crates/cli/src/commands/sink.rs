@@ -15,7 +15,7 @@ use crate::{
 /// A sink with the app that it belongs to: what lies before it in the app decides what it waits for.
 pub(super) type Placed = (Arc<App>, Arc<Sink>);
 
-pub(super) fn run(arguments: arguments::Sink) -> Result<()> {
+pub(super) fn run(arguments: &arguments::Sink) -> Result<()> {
     let installation = Installation::load(&arguments.apps)?;
     let sinks = select(
         all(&installation.apps),

@@ -8,12 +8,12 @@ use crate::{
     line::{self, Line, listen},
 };
 
-pub(super) fn run(arguments: Up) -> Result<()> {
+pub(super) fn run(arguments: &Up) -> Result<()> {
     let installation = Installation::load(&arguments.apps)?;
     line::block_on(start(arguments, installation))
 }
 
-async fn start(arguments: Up, installation: Installation) -> Result<()> {
+async fn start(arguments: &Up, installation: Installation) -> Result<()> {
     let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
     let http = listen(arguments.http, "--http").await?;
     let google = match &installation.settings.google_credentials {
@@ -32,7 +32,7 @@ async fn start(arguments: Up, installation: Installation) -> Result<()> {
     }
     process::add(&line, &installation, process::all(&installation.apps));
     sink::add(&line, &installation, google, sink::all(&installation.apps));
-    greet(&arguments, &installation);
+    greet(arguments, &installation);
     line.run().await
 }
 

@@ -155,7 +155,7 @@ async fn submit_until_accepted(http: &reqwest::Client, form: &str, roll: usize) 
                     assert_eq!(first, id);
                     return id;
                 }
-                None if roll % 10 == 0 => first_answer = Some(id),
+                None if roll.is_multiple_of(10) => first_answer = Some(id),
                 None => return id,
             }
         } else {

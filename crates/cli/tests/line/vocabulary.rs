@@ -184,7 +184,7 @@ impl Row {
 }
 
 /// The student of the README, with a roll number of its own.
-pub(crate) fn student(roll: impl ToString) -> Value {
+pub(crate) fn student(roll: usize) -> Value {
     json!({
         "name": "Saurabh raj", "roll": roll.to_string(), "university": "BCE", "cgpa": "8.04", "gender": "F",
         "age": "10.11", "email": "saurabh@example.org", "mobile": "7004465984",
