@@ -28,7 +28,7 @@ pub(crate) enum Outcome {
     Refused,
     /// Over a rate limit.
     Limited,
-    /// Not stored, perhaps for now only.
+    /// Not stored; a repetition may be.
     Failed,
 }
 

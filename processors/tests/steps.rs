@@ -275,19 +275,3 @@ async fn a_second_process_with_the_same_name_stops_the_first() {
     line.wait_for("rows", 1).await;
     line.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn measure_it() {
-    let mut line = chain().await;
-    line.start().await;
-    line.submit("students", "0", &student(0)).await;
-    line.wait_for("rows", 1).await;
-    for roll in 1..500 {
-        line.submit("students", &roll.to_string(), &student(roll))
-            .await;
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    line.wait_for("rows", 500).await;
-    println!("{}", line.text().await);
-    line.stop().await;
-}

@@ -250,15 +250,6 @@ impl Line {
 
     /// The value of a metric: the line that contains all the words.
     pub async fn metric(&self, words: &[&str]) -> f64 {
-        let text = self.text().await;
-        let mut lines = text.lines().filter(|line| !line.starts_with('#'));
-        let line = lines.find(|line| words.iter().all(|word| line.contains(word)));
-        line.and_then(|line| line.split(' ').next_back()?.parse().ok())
-            .unwrap_or(0.0)
-    }
-
-    /// All metrics, as Prometheus gets them.
-    pub async fn text(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(self.telemetry().serve(listener));
@@ -268,7 +259,10 @@ impl Line {
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
         serving.abort();
-        text
+        let mut lines = text.lines().filter(|line| !line.starts_with('#'));
+        let line = lines.find(|line| words.iter().all(|word| line.contains(word)));
+        line.and_then(|line| line.split(' ').next_back()?.parse().ok())
+            .unwrap_or(0.0)
     }
 
     // === Plug-in files ===
@@ -386,7 +380,7 @@ impl Line {
             };
             let progress = Progress::open(&self.client, vec![stage]).unwrap();
             eventually(SOON, async || {
-                let ends = progress.ends(0).unwrap();
+                let ends = progress.ends_to_pass(0).unwrap();
                 progress
                     .has_passed(0, &ends)
                     .map_err(|error| error.to_string())
