@@ -93,7 +93,9 @@ impl Progress {
             .map_err(|error| self.client.unreachable(error))?;
         let passed = ends.iter().all(|(topic, partition, end)| {
             let found = committed.find_partition(topic, *partition);
-            matches!(found.map(|found| found.offset()), Some(Offset::Offset(next)) if next >= *end)
+            // A group that has committed nothing has passed a partition that never held anything.
+            *end == 0
+                || matches!(found.map(|found| found.offset()), Some(Offset::Offset(next)) if next >= *end)
         });
         Ok(passed)
     }
