@@ -50,7 +50,6 @@ async fn read_topic(
         Keyed::read(
             &client,
             &topic,
-            &[],
             || !stop.is_cancelled(),
             |keyed, record| {
                 let written = Timestamp::from_millisecond(record.timestamp_ms).unwrap_or_default();

@@ -43,8 +43,8 @@ pub struct Options {
     pub telemetry: Telemetry,
 }
 
-/// A worker that has lived so long was healthy; the next restart does not wait long again.
-const HEALTHY: Duration = Duration::from_secs(60);
+/// A worker that has lived so long was healthy; the next restart does not wait long again. As long as the longest wait.
+const HEALTHY: Duration = Duration::from_secs(10);
 
 /// Runs the steps until the shutdown begins, then lets each worker finish its batch. An error means that an operator
 /// has to do something; everything else is retried for as long as it takes.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use formline_testing::eventually;
 use serde_json::{Value, json};
 
-use self::line::{Line, SOON, student, text, texts};
+use self::line::{Line, SOON, student, text, texts, texts_of};
 
 /// One step that does what its events say, on one partition, so that all of them share a batch.
 async fn misbehaving() -> Line {
@@ -41,6 +41,7 @@ async fn an_event_that_traps_is_parked_with_its_reason_and_its_neighbours_pass()
         ("recursion", "stack-overflow", "call stack exhausted"),
         ("exit", "exit", "3"),
         ("sleep", "contract", "cannot sleep"),
+        ("past", "contract", "before 1970"),
     ];
     let mut line = misbehaving().await;
     submit(&line, &["ok first"]).await;
@@ -107,6 +108,74 @@ async fn an_event_that_wants_too_much_is_refused_and_parked_at_once() {
         line.changelog("misbehave").len(),
         cases.len(),
         "and has stored nothing"
+    );
+    line.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plug_in_that_asks_on_behind_the_last_event_is_stopped() {
+    let mut line = misbehaving().await;
+    submit(&line, &["ask-on", "ok 1", "ok 2"]).await;
+    line.start().await;
+    let parked = line.wait_for_dead_letters("misbehave", 1).await;
+    line.wait_until_passed().await;
+    assert_eq!(texts(&parked), ["ask-on"]);
+    assert_eq!(
+        parked[0].text_header("dead-letter-reason"),
+        Some("deadline")
+    );
+    assert_eq!(texts(&line.records("out")), ["ok 1", "ok 2"]);
+    line.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_kafka_refuses_is_found_among_its_neighbours_and_parked() {
+    let cases = ["big", "future"];
+    let mut line = Line::new(&["misbehave"]).await;
+    line.form("in", 2).await;
+    line.topic_with("out", 2, &[("max.message.bytes", "20000")])
+        .await;
+    line.step("misbehave", ("in", "in"), &[("out", "out")], json!({}))
+        .await;
+    for value in cases {
+        for key in ["one", "two", "three"] {
+            line.submit("in", key, &format!("ok before {value}")).await;
+        }
+        submit(&line, &[value]).await;
+    }
+    line.start().await;
+    let parked = line.wait_for_dead_letters("misbehave", cases.len()).await;
+    line.wait_until_passed().await;
+    assert_eq!(texts(&parked), texts_of(&cases));
+    for record in &parked {
+        let reason = record.text_header("dead-letter-reason");
+        assert_eq!(reason, Some("refused-by-kafka"));
+    }
+    let passed = texts(&line.records("out"));
+    assert_eq!(passed.len(), 3 * cases.len(), "{passed:?}");
+    assert!(passed.iter().all(|value| value.starts_with("ok")));
+    assert_eq!(line.changelog("misbehave").len(), passed.len());
+    line.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_kafka_refuses_waits_until_its_topic_takes_it() {
+    let mut line = Line::new(&["misbehave"]).await;
+    line.form("in", 1).await;
+    let dead_letters = formline_core::topic::dead_letter(&line.app, "misbehave");
+    line.make_topic(dead_letters, 1, &[("max.message.bytes", "200")])
+        .await;
+    line.step("misbehave", ("in", "in"), &[("out", "out")], json!({}))
+        .await;
+    submit(&line, &["ok 1", "reject", "ok 2"]).await;
+    line.spawn();
+    assert_eq!(texts(&line.wait_for("out", 1).await), ["ok 1"]);
+    let refused = "kafka refuses a record";
+    eventually(SOON, async || line.health().await.contains(refused)).await;
+    assert_eq!(
+        texts(&line.records("out")),
+        ["ok 1"],
+        "nothing overtakes it"
     );
     line.stop().await;
 }

@@ -5,7 +5,7 @@ mod line;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use formline_core::{EventId, event::header};
+use formline_core::{EventId, event::header, topic};
 use formline_testing::{Kafka, eventually};
 use serde_json::{Value, json};
 
@@ -164,6 +164,41 @@ async fn state_survives_a_restart() {
         line.stop().await;
     }
     assert_eq!(counted(&line), 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_waits_for_open_transactions_and_a_stop_during_it_publishes_nothing() {
+    let mut line = Line::new(&["analytics"]).await;
+    counting(&mut line).await;
+    line.start().await;
+    for roll in 0..10 {
+        line.submit("students", &roll.to_string(), &student(roll))
+            .await;
+    }
+    line.wait_for("counts", 10).await;
+    line.stop().await;
+    let changelog = topic::state(&line.app, "analytics");
+    let open = line.hold_open(&changelog, 0).await;
+    for roll in 0..10 {
+        line.submit("students", &roll.to_string(), &student(roll))
+            .await;
+    }
+    line.spawn();
+    eventually(SOON, async || {
+        line.health().await.contains("restoring state")
+    })
+    .await;
+    line.stop().await;
+    assert_eq!(line.records("counts").len(), 10);
+    line.spawn();
+    eventually(SOON, async || {
+        line.health().await.contains("restoring state")
+    })
+    .await;
+    line.end(open);
+    line.wait_for("counts", 20).await;
+    assert_eq!(counted(&line), 20);
+    line.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use rdkafka::{ClientConfig, config::FromClientConfigAndContext, error::KafkaError};
+use rdkafka::{
+    ClientConfig,
+    config::FromClientConfigAndContext,
+    error::{KafkaError, RDKafkaErrorCode},
+};
 
 /// Where Kafka is and what the operator adds to librdkafka's settings. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,6 +33,10 @@ pub enum Error {
         source: KafkaError,
     },
 }
+
+/// Bytes that a producer takes in one record. It lies above what a topic takes by default (1,048,588), so that Kafka
+/// decides by the topic's `max.message.bytes`; a dead letter is larger than the record that it was.
+pub(crate) const RECORD_BYTES: &str = "2097152";
 
 /// The longest wait for an answer to a question about the cluster.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,6 +78,7 @@ impl Client {
         config
             .set("acks", "all")
             .set("enable.idempotence", "true")
+            .set("message.max.bytes", RECORD_BYTES)
             .set("partitioner", "murmur2_random");
         config
     }
@@ -95,4 +104,21 @@ impl Client {
             source,
         }
     }
+}
+
+/// Whether Kafka refuses a record for what it is, so that sending it again is of no use. A batch is refused as a whole:
+/// the culprit may be another record of it.
+pub(crate) fn is_refusal(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::MessageSizeTooLarge
+                | Code::MessageBatchTooLarge
+                | Code::InvalidRecord
+                | Code::InvalidDifferentRecord
+                | Code::InvalidMessage
+                | Code::InvalidTimestamp
+        )
+    )
 }

@@ -4,7 +4,7 @@
 //! The log itself is the memory: what a consumer must know at its committed offset stands before that offset.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -12,8 +12,8 @@ use crate::{
     client::{self, Client},
     event::header,
     id::EventId,
-    reader::{From, Reader},
-    record::{Partition, Record},
+    reader::{From, Range, Reader},
+    record::Record,
 };
 
 /// A submission that is in the log, as far as an answer to its repetition needs it.
@@ -33,6 +33,18 @@ pub struct Keyed {
 pub struct Duplicates {
     first_offset: HashMap<EventId, (i64, i64)>,
     by_time: BTreeSet<(i64, EventId)>,
+}
+
+/// Reads what consumers must know of a topic before they go on at their committed offsets: all its keyed submissions of
+/// the window before.
+pub struct Recall {
+    client: Client,
+    topic: String,
+    next: BTreeMap<i32, i64>,
+    known: BTreeMap<i32, Duplicates>,
+    /// The time of the record at which each consumer goes on; none once they are all known.
+    times: Option<BTreeMap<i32, i64>>,
+    reader: Reader,
 }
 
 /// How long a repetition is recognised. Clients are told so in the documentation of `Idempotency-Key`.
@@ -57,30 +69,16 @@ impl Keyed {
         })
     }
 
-    /// Gives every keyed submission of the window to `visit`, in order within each partition. No partitions means
-    /// all. Blocks the thread until the end of the topic is reached or `proceed` says no.
+    /// Gives every keyed submission of the last window to `visit`, in order within each partition. Blocks the thread until
+    /// the end of the topic is reached or `proceed` says no.
     pub fn read(
         client: &Client,
         topic: &str,
-        partitions: &[i32],
-        proceed: impl Fn() -> bool,
-        visit: impl FnMut(Self, &Record),
-    ) -> Result<(), client::Error> {
-        let now = jiff::Timestamp::now().as_millisecond();
-        Self::read_before(client, topic, partitions, now, proceed, visit)
-    }
-
-    /// The same with the window that ends at `time_ms`, up to the end of the topic nevertheless.
-    fn read_before(
-        client: &Client,
-        topic: &str,
-        partitions: &[i32],
-        time_ms: i64,
         proceed: impl Fn() -> bool,
         mut visit: impl FnMut(Self, &Record),
     ) -> Result<(), client::Error> {
-        let begin = From::Time(time_ms - window_ms());
-        let mut reader = Reader::open(client, topic, partitions, begin)?;
+        let now = jiff::Timestamp::now().as_millisecond();
+        let mut reader = Reader::open(client, topic, &[], From::Time(now - window_ms()))?;
         reader.read_to_end(proceed, |record| {
             if let Some(keyed) = Self::of(&record) {
                 visit(keyed, &record);
@@ -89,40 +87,97 @@ impl Keyed {
     }
 }
 
+// === impl Recall ===
+
+impl Recall {
+    /// For consumers that go on at these offsets of the topic's partitions. Blocks while it asks Kafka.
+    pub fn begin(
+        client: &Client,
+        topic: &str,
+        next: BTreeMap<i32, i64>,
+    ) -> Result<Self, client::Error> {
+        let ranges = next.iter().map(|(partition, next)| Range {
+            partition: *partition,
+            from: From::Offset(*next),
+            // The range ends with the first record that it has.
+            until: Some(next + 1),
+        });
+        let reader = Reader::open_ranges(client, topic, ranges.collect())?;
+        let known = next
+            .keys()
+            .map(|partition| (*partition, Duplicates::default()));
+        Ok(Self {
+            client: client.clone(),
+            topic: topic.to_owned(),
+            known: known.collect(),
+            next,
+            times: Some(BTreeMap::new()),
+            reader,
+        })
+    }
+
+    /// Reads for about as long as `limit`; true when everything is known. Blocks the thread.
+    pub fn advance(&mut self, limit: Duration) -> Result<bool, client::Error> {
+        if let Some(times) = &mut self.times {
+            let note = |record: Record| {
+                let time = times.entry(record.partition.number);
+                time.or_insert(record.timestamp_ms);
+            };
+            if self.reader.advance(limit, note)? {
+                self.begin_windows()?;
+            }
+            return Ok(false);
+        }
+        let (known, next) = (&mut self.known, &self.next);
+        self.reader.advance(limit, |record| {
+            let partition = record.partition.number;
+            let (Some(keyed), Some(known)) = (Keyed::of(&record), known.get_mut(&partition)) else {
+                return;
+            };
+            if next
+                .get(&partition)
+                .is_some_and(|next| record.offset < *next)
+            {
+                known.note(keyed.id, keyed.timestamp_ms, record.offset);
+            }
+        })
+    }
+
+    /// What was read, by partition.
+    pub fn finish(self) -> BTreeMap<i32, Duplicates> {
+        self.known
+    }
+
+    /// The window of each partition ends with the record at which its consumer goes on, and not now: a consumer that was
+    /// away for days would forget what stands just before its offset.
+    fn begin_windows(&mut self) -> Result<(), client::Error> {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let times = self.times.take().unwrap_or_default();
+        let ranges = self.next.iter().map(|(partition, next)| {
+            let end_ms = times.get(partition).copied().unwrap_or(now);
+            Range {
+                partition: *partition,
+                from: From::Time(end_ms - window_ms()),
+                until: Some(*next),
+            }
+        });
+        self.reader = Reader::open_ranges(&self.client, &self.topic, ranges.collect())?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Recall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recall")
+            .field("topic", &self.topic)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
 // === impl Duplicates ===
 
 impl Duplicates {
-    /// Reads what a consumer that goes on at offset `next` must know: the window ends at that record's time and not
-    /// now, or a consumer that was away for days would forget what stands just before its offset. Blocks the thread
-    /// until the end of the partition is reached; if `proceed` says no, what is returned is incomplete.
-    pub fn before(
-        client: &Client,
-        partition: &Partition,
-        next: i64,
-        proceed: impl Fn() -> bool,
-    ) -> Result<Self, client::Error> {
-        let (topic, number) = (&*partition.topic, partition.number);
-        let mut first = Reader::open(client, topic, &[number], From::Offset(next))?;
-        let mut record = None;
-        while record.is_none() && !first.is_at_end() && proceed() {
-            record = first.next(Duration::from_millis(100))?;
-        }
-        let now = jiff::Timestamp::now().as_millisecond();
-        let time_ms = record.map_or(now, |record| record.timestamp_ms);
-        let mut known = Self::default();
-        Keyed::read_before(
-            client,
-            topic,
-            &[number],
-            time_ms,
-            proceed,
-            |keyed, record| {
-                known.note(keyed.id, keyed.timestamp_ms, record.offset);
-            },
-        )?;
-        Ok(known)
-    }
-
     /// Whether the same submission stands at a lower offset. The first record of a submission is never a duplicate,
     /// however often it is read.
     pub fn is_duplicate(&mut self, record: &Record) -> bool {

@@ -181,9 +181,7 @@ impl From<KafkaError> for Error {
         match error.rdkafka_error_code() {
             Some(Code::QueueFull) => Self::QueueFull,
             Some(Code::Fatal) => Self::Fatal(error),
-            Some(Code::MessageSizeTooLarge | Code::InvalidRecord | Code::InvalidMessage) => {
-                Self::Refused(error)
-            }
+            _ if client::is_refusal(&error) => Self::Refused(error),
             _ => Self::NotAcknowledged(error),
         }
     }

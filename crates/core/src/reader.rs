@@ -1,10 +1,14 @@
-//! Reads partitions without a consumer group: from a point to the present end, or on and on.
+//! Reads partitions without a consumer group: up to the present end, or on and on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext, DefaultConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
@@ -18,8 +22,12 @@ pub struct Reader {
     client: Client,
     inner: BaseConsumer<Quiet>,
     topic: Arc<str>,
-    /// Partitions whose end was not seen since it was last asked for.
-    behind: Vec<i32>,
+    /// Where reading will begin, until it does.
+    start: Option<TopicPartitionList>,
+    /// Partitions with transactions that were open when the end was asked for, each with that end.
+    unsettled: Option<Vec<(i32, i64)>>,
+    /// Ranges whose end was not reached yet.
+    behind: Vec<Range>,
 }
 
 /// Where to begin.
@@ -35,20 +43,62 @@ pub enum From {
     Time(i64),
 }
 
+/// What to read of one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    /// Number of the partition.
+    pub partition: i32,
+    /// Where to begin.
+    pub from: From,
+    /// The offset before which it ends; none is the present end of the partition. Later records may come nevertheless.
+    pub until: Option<i64>,
+}
+
+/// librdkafka wants a name although no group is joined and nothing is ever committed.
+const GROUP: &str = "formline.reader";
+
+/// Between two looks whether open transactions have ended.
+const SETTLING: Duration = Duration::from_millis(20);
+
 // === impl Reader ===
 
 impl Reader {
-    /// Begins to read the given partitions, or all if there are none given. Blocks while it asks Kafka.
+    /// Will read the given partitions, or all if there are none given. Blocks while it asks Kafka.
     pub fn open(
         client: &Client,
         topic: &str,
         partitions: &[i32],
         from: From,
     ) -> Result<Self, client::Error> {
+        let mut reader = Self::new(client, topic)?;
+        let numbers = match partitions {
+            [] => partition_numbers(&reader.inner, topic).map_err(|error| reader.failed(error))?,
+            some => some.to_vec(),
+        };
+        let whole = |partition| Range {
+            partition,
+            from,
+            until: None,
+        };
+        reader.plan(numbers.into_iter().map(whole).collect())?;
+        Ok(reader)
+    }
+
+    /// Will read these ranges. Blocks while it asks Kafka.
+    pub fn open_ranges(
+        client: &Client,
+        topic: &str,
+        ranges: Vec<Range>,
+    ) -> Result<Self, client::Error> {
+        let mut reader = Self::new(client, topic)?;
+        reader.plan(ranges)?;
+        Ok(reader)
+    }
+
+    fn new(client: &Client, topic: &str) -> Result<Self, client::Error> {
         let mut config = client.common();
         config
-            // librdkafka wants a name although no group is joined and nothing is ever committed.
-            .set("group.id", "formline.reader")
+            .set("group.id", GROUP)
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "earliest")
@@ -57,30 +107,31 @@ impl Reader {
             .set("fetch.queue.backoff.ms", "20")
             // The end of an empty partition is known only after this wait, and starts wait for ends.
             .set("fetch.wait.max.ms", "20");
-        let inner: BaseConsumer<Quiet> = client.open(config, Quiet)?;
-        let mut reader = Self {
+        Ok(Self {
             client: client.clone(),
-            inner,
+            inner: client.open(config, Quiet)?,
             topic: topic.into(),
+            start: None,
+            unsettled: None,
             behind: Vec::new(),
-        };
-        reader
-            .assign(partitions, from)
-            .map_err(|error| match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                    client::Error::NoTopic(topic.to_owned())
-                }
-                _ => client.unreachable(error),
-            })?;
-        Ok(reader)
+        })
     }
 
     /// The next record; none if no record came within `limit`.
     pub fn next(&mut self, limit: Duration) -> Result<Option<Record>, client::Error> {
+        if let Some(start) = self.start.take() {
+            self.inner
+                .assign(&start)
+                .map_err(|error| self.failed(error))?;
+        }
         match self.inner.poll(limit) {
-            Some(Ok(message)) => Ok(Some(Record::copy(&message, Arc::clone(&self.topic)))),
+            Some(Ok(message)) => {
+                let record = Record::copy(&message, Arc::clone(&self.topic));
+                self.behind.retain(|range| !range.ends_with(&record));
+                Ok(Some(record))
+            }
             Some(Err(KafkaError::PartitionEOF(end))) => {
-                self.behind.retain(|partition| *partition != end);
+                self.behind.retain(|range| range.partition != end);
                 Ok(None)
             }
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
@@ -94,45 +145,154 @@ impl Reader {
         }
     }
 
-    /// Gives every record up to the end of each partition to `visit`. Blocks the thread, without limit while Kafka is
-    /// away; `proceed` is asked at least every 100 ms whether to go on.
+    /// Gives records to `visit` for about as long as `limit`, and says whether the end was reached: everything that was
+    /// in the partitions at the first call, also what transactions that were open then have committed. Blocks the
+    /// thread.
+    pub fn advance(
+        &mut self,
+        limit: Duration,
+        mut visit: impl FnMut(Record),
+    ) -> Result<bool, client::Error> {
+        let until = Instant::now() + limit;
+        if self.start.is_some() && !self.is_settled(until)? {
+            return Ok(false);
+        }
+        while !self.is_at_end() {
+            let left = until.saturating_duration_since(Instant::now());
+            if let Some(record) = self.next(left)? {
+                visit(record);
+            }
+            if left.is_zero() {
+                break;
+            }
+        }
+        Ok(self.is_at_end())
+    }
+
+    /// Gives every record up to the end to `visit`, as `advance` does. Blocks the thread; `proceed` is asked about every
+    /// 100 ms whether to go on.
     pub fn read_to_end(
         &mut self,
         proceed: impl Fn() -> bool,
         mut visit: impl FnMut(Record),
     ) -> Result<(), client::Error> {
-        while !self.is_at_end() && proceed() {
-            if let Some(record) = self.next(Duration::from_millis(100))? {
-                visit(record);
-            }
-        }
+        while proceed() && !self.advance(Duration::from_millis(100), &mut visit)? {}
         Ok(())
     }
 
-    /// Whether the end of every partition has been reached at least once.
+    /// Whether every range was read to its end.
     pub fn is_at_end(&self) -> bool {
         self.behind.is_empty()
     }
 
-    fn assign(&mut self, partitions: &[i32], from: From) -> Result<(), KafkaError> {
-        let partitions = match partitions {
-            [] => partition_numbers(&self.inner, &self.topic)?,
-            some => some.to_vec(),
+    /// Whether every transaction has ended that was open at the first call. Kafka ends a partition for readers of
+    /// committed records before its first open transaction: what lies behind it would be missed. Waits until `limit`.
+    fn is_settled(&mut self, limit: Instant) -> Result<bool, client::Error> {
+        let mut unsettled = match self.unsettled.take() {
+            Some(unsettled) => unsettled,
+            None => self.find_ends()?,
         };
-        let start = match from {
-            From::Beginning => Offset::Beginning,
-            From::End => Offset::End,
-            From::Offset(offset) | From::Time(offset) => Offset::Offset(offset),
+        loop {
+            let mut open = Vec::new();
+            for (partition, end) in unsettled {
+                if end_of(&self.inner, &self.topic, partition)
+                    .map_err(|error| self.failed(error))?
+                    < end
+                {
+                    open.push((partition, end));
+                }
+            }
+            if open.is_empty() || Instant::now() >= limit {
+                let is_settled = open.is_empty();
+                self.unsettled = Some(open);
+                return Ok(is_settled);
+            }
+            unsettled = open;
+            thread::sleep(SETTLING);
+        }
+    }
+
+    /// Ends the ranges that have no end yet at the present end of their partition, open transactions included.
+    fn find_ends(&mut self) -> Result<Vec<(i32, i64)>, client::Error> {
+        if self.behind.iter().all(|range| range.until.is_some()) {
+            return Ok(Vec::new());
+        }
+        let mut config = self.client.common();
+        config
+            .set("group.id", GROUP)
+            .set("isolation.level", "read_uncommitted");
+        let asking: BaseConsumer = self.client.open(config, DefaultConsumerContext)?;
+        let mut ends = Vec::new();
+        for range in &mut self.behind {
+            if range.until.is_none() {
+                let end = end_of(&asking, &self.topic, range.partition)
+                    .map_err(|error| self.client.unreachable(error))?;
+                range.until = Some(end);
+                ends.push((range.partition, end));
+            }
+        }
+        Ok(ends)
+    }
+
+    fn plan(&mut self, ranges: Vec<Range>) -> Result<(), client::Error> {
+        let start = self.offsets(&ranges).map_err(|error| self.failed(error))?;
+        // Nothing is asked of Kafka about a range in which nothing can be, and nothing is fetched.
+        let is_empty = |range: &Range| {
+            let begin = start.find_partition(&self.topic, range.partition);
+            match (begin.map(|begin| begin.offset()), range.until) {
+                (Some(Offset::Offset(begin)), Some(until)) => begin >= until,
+                (Some(Offset::End), Some(_)) => true,
+                (_, until) => until == Some(0),
+            }
         };
+        self.behind = ranges;
+        self.behind.retain(|range| !is_empty(range));
         let mut list = TopicPartitionList::new();
-        for partition in &partitions {
-            list.add_partition_offset(&self.topic, *partition, start)?;
+        for element in start.elements() {
+            if self
+                .behind
+                .iter()
+                .any(|range| range.partition == element.partition())
+            {
+                list.add_partition_offset(&self.topic, element.partition(), element.offset())
+                    .map_err(|error| self.failed(error))?;
+            }
         }
-        if let From::Time(_) = from {
-            list = self.inner.offsets_for_times(list, client::QUERY_TIMEOUT)?;
+        self.start = Some(list);
+        Ok(())
+    }
+
+    /// Where each range begins.
+    fn offsets(&self, ranges: &[Range]) -> Result<TopicPartitionList, KafkaError> {
+        let (mut times, mut start) = (TopicPartitionList::new(), TopicPartitionList::new());
+        for Range {
+            partition, from, ..
+        } in ranges
+        {
+            let (list, offset) = match *from {
+                From::Beginning => (&mut start, Offset::Beginning),
+                From::End => (&mut start, Offset::End),
+                From::Offset(offset) => (&mut start, Offset::Offset(offset)),
+                From::Time(time) => (&mut times, Offset::Offset(time)),
+            };
+            list.add_partition_offset(&self.topic, *partition, offset)?;
         }
-        self.behind = partitions;
-        self.inner.assign(&list)
+        if times.count() > 0 {
+            let found = self.inner.offsets_for_times(times, client::QUERY_TIMEOUT)?;
+            for element in found.elements() {
+                start.add_partition_offset(&self.topic, element.partition(), element.offset())?;
+            }
+        }
+        Ok(start)
+    }
+
+    fn failed(&self, error: KafkaError) -> client::Error {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                client::Error::NoTopic(self.topic.to_string())
+            }
+            _ => self.client.unreachable(error),
+        }
     }
 }
 
@@ -142,6 +302,15 @@ impl std::fmt::Debug for Reader {
             .field("topic", &self.topic)
             .field("behind", &self.behind)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Range ===
+
+impl Range {
+    fn ends_with(&self, record: &Record) -> bool {
+        self.partition == record.partition.number
+            && self.until.is_some_and(|until| record.offset + 1 >= until)
     }
 }
 
@@ -157,6 +326,16 @@ impl ClientContext for Quiet {
 }
 
 impl ConsumerContext for Quiet {}
+
+/// The offset behind the last record that a consumer of this isolation level is given.
+fn end_of<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partition: i32,
+) -> Result<i64, KafkaError> {
+    let (_, end) = consumer.fetch_watermarks(topic, partition, client::QUERY_TIMEOUT)?;
+    Ok(end)
+}
 
 pub(crate) fn partition_numbers<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,

@@ -51,7 +51,8 @@ pub enum Error {
         /// What librdkafka says.
         source: KafkaError,
     },
-    /// One record cannot be written, for instance because it is too large. Reject it.
+    /// Kafka does not take one of the records, for instance because it is too large for its topic. Which one is not said:
+    /// try them one by one, and reject it.
     #[error("kafka refuses a record: {0}")]
     Refused(#[source] KafkaError),
     /// A producer could not be made.
@@ -133,7 +134,6 @@ impl Transaction<'_> {
                     self.producer.poll(Duration::from_millis(1));
                     record = back;
                 }
-                Err((error, _)) if is_refused(&error) => return Err(Error::Refused(error)),
                 Err((error, _)) => return Err(failed(self.id, "sending", error)),
             }
         }
@@ -188,15 +188,12 @@ fn is_full(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
 }
 
-fn is_refused(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
-}
-
 fn failed(id: &str, doing: &'static str, source: KafkaError) -> Error {
     match source.rdkafka_error_code() {
         Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced) => {
             Error::Fenced { id: id.to_owned() }
         }
+        _ if client::is_refusal(&source) => Error::Refused(source),
         _ => Error::Failed { doing, source },
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use formline_core::{
     Client, Consumer, EventId, Producer, Record, client,
     consumer::{self, Polled},
-    duplicates::{Duplicates, Keyed},
+    duplicates::{Duplicates, Keyed, Recall},
     event::Submission,
     producer,
     progress::{Progress, Stage},
@@ -37,11 +37,18 @@ fn producer(client: &Client) -> Producer {
 }
 
 async fn new_topic(client: &Client, partitions: i32) -> String {
+    new_topic_with(client, partitions, &[]).await
+}
+
+async fn new_topic_with(client: &Client, partitions: i32, config: &[(&str, &str)]) -> String {
     let name = unique("topic");
+    let config = config
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let topic = Topic {
         name: name.clone(),
         partitions,
-        config: BTreeMap::new(),
+        config: config.collect(),
     };
     topic::apply(client, &[topic]).await.unwrap();
     name
@@ -453,11 +460,11 @@ async fn the_log_tells_which_keyed_submissions_it_holds() {
         .unwrap();
 
     let mut found = Vec::new();
-    Keyed::read(&client, &topic, &[], || true, |keyed, _| found.push(keyed)).unwrap();
+    Keyed::read(&client, &topic, || true, |keyed, _| found.push(keyed)).unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!((found[0].id, found[0].fingerprint.as_str()), (id, "abc"));
 
-    let mut known = Duplicates::before(&client, &first_partition(&topic), 1, || true).unwrap();
+    let mut known = recall(&client, &topic, 1);
     let mut duplicates = Vec::new();
     let mut reader = Reader::open(&client, &topic, &[0], From::Beginning).unwrap();
     reader
@@ -467,6 +474,98 @@ async fn the_log_tells_which_keyed_submissions_it_holds() {
         )
         .unwrap();
     assert_eq!(duplicates, [false, true, false]);
+}
+
+/// What a consumer has to know that goes on at this offset of partition 0.
+fn recall(client: &Client, topic: &str, next: i64) -> Duplicates {
+    let mut recall = Recall::begin(client, topic, [(0, next)].into()).unwrap();
+    while !recall.advance(Duration::from_millis(100)).unwrap() {}
+    recall.finish().remove(&0).unwrap()
+}
+
+#[tokio::test]
+async fn a_consumer_that_was_away_for_long_knows_the_day_before_its_offset() {
+    const HOUR_MS: i64 = 60 * 60 * 1000;
+    let client = new_client().await;
+    // Or Kafka deletes such old records.
+    let topic = new_topic_with(&client, 1, &[("retention.ms", "-1")]).await;
+    let producer = producer(&client);
+    for (key, hours) in [("long ago", -30), ("a", 0), ("other", 1), ("a", 2)] {
+        let submission = Submission {
+            id: EventId::keyed("form", key),
+            time: jiff::Timestamp::now(),
+            form: "form",
+            subject: None,
+            schema: "/v1/forms/form/schema",
+            trace_parent: None,
+            fingerprint: Some("abc"),
+        };
+        let record = text(&topic, "{}");
+        let record = Outgoing {
+            headers: submission.headers(),
+            timestamp_ms: record.timestamp_ms.map(|time| time + hours * HOUR_MS),
+            ..record
+        };
+        producer.send(record).await.unwrap();
+    }
+    let mut records = Vec::new();
+    let mut reader = Reader::open(&client, &topic, &[0], From::Beginning).unwrap();
+    reader
+        .read_to_end(|| true, |record| records.push(record))
+        .unwrap();
+    let [long_ago, _, other, again] = &records[..] else {
+        panic!("{records:?}")
+    };
+    assert!(recall(&client, &topic, 3).is_duplicate(again));
+    assert!(!recall(&client, &topic, 2).is_duplicate(other));
+    assert!(
+        !recall(&client, &topic, 4).is_duplicate(long_ago),
+        "it is the first"
+    );
+    let of_nothing = recall(&client, &topic, 0).is_duplicate(again);
+    assert!(!of_nothing, "what comes later is not known yet");
+}
+
+#[tokio::test]
+async fn a_reader_waits_for_transactions_that_are_open_and_reads_what_they_commit() {
+    let client = new_client().await;
+    let topic = new_topic(&client, 1).await;
+    producer(&client).send(text(&topic, "first")).await.unwrap();
+    let mut group = join(&client, &unique("group"), "member", &topic);
+    let first = next_record(&mut group);
+    let (id, other) = (unique("worker"), unique("worker"));
+    let mut transactions = Transactions::open(&client, &id).unwrap();
+    let mut aborted = Transactions::open(&client, &other).unwrap();
+    let mut open = transactions.begin().unwrap();
+    open.send(text(&topic, "second")).unwrap();
+    aborted
+        .begin()
+        .unwrap()
+        .send(text(&topic, "never"))
+        .unwrap();
+    let progress = Progress::open(&client, vec![stage(&topic)]).unwrap();
+    formline_testing::eventually(SOON, async || progress.ends(0).unwrap()[0].2 == 3).await;
+
+    let mut reader = Reader::open(&client, &topic, &[0], From::Beginning).unwrap();
+    let mut read = Vec::new();
+    let mut advance = |reader: &mut Reader| {
+        let limit = Duration::from_millis(50);
+        reader.advance(limit, |record| read.push(value(&record)))
+    };
+    assert!(!advance(&mut reader).unwrap(), "two are open");
+    open.commit(&[(first.partition, 1)], &group).unwrap();
+    assert!(!advance(&mut reader).unwrap(), "one is open");
+    drop(aborted);
+    drop(Transactions::open(&client, &other).unwrap());
+    while !advance(&mut reader).unwrap() {}
+    assert_eq!(read, ["first", "second"]);
+}
+
+fn stage(topic: &str) -> Stage {
+    Stage {
+        group: unique("group"),
+        topics: vec![topic.to_owned()],
+    }
 }
 
 #[tokio::test]

@@ -160,6 +160,8 @@ fn handle<'a, T: 'static>(
 
 // === output ===
 
+const EARLY: Misuse = Misuse("the timestamp of a record lies before 1970");
+
 impl output::Host for Host {}
 
 impl output::HostPort for Host {
@@ -182,6 +184,10 @@ impl output::HostPort for Host {
             .any(|header| event::header::is_reserved(&header.name))
         {
             return Ok(Err(SendError::ReservedHeader));
+        }
+        // Kafka would take it, and every reader would wonder.
+        if record.timestamp_ms.is_some_and(|time| time < 0) {
+            return Err(EARLY.into());
         }
         let headers = record
             .headers

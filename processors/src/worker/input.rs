@@ -87,6 +87,20 @@ impl Input {
                 .position(|event| event.record.offset == suspect.offset)
         });
         let count = at_suspect.map_or(self.pending.len(), |position| position.max(1));
+        self.take_many(count)
+    }
+
+    /// The next event alone.
+    pub(super) fn take_one(&mut self) -> Vec<Event> {
+        self.take_many(self.pending.len().min(1))
+    }
+
+    /// The event that comes next.
+    pub(super) fn first(&self) -> Option<&Event> {
+        self.pending.front()
+    }
+
+    fn take_many(&mut self, count: usize) -> Vec<Event> {
         let batch: Vec<_> = self.pending.drain(..count).collect();
         self.bytes -= batch.iter().map(|event| event.record.size()).sum::<usize>();
         batch

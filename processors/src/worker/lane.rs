@@ -51,12 +51,13 @@ impl Lane {
         self.instance = None;
     }
 
-    /// Works on the next batch of an input.
+    /// Works on events that were taken from an input.
     pub(super) fn work(
         &mut self,
         worker: &Worker,
         plugin: &Arc<Plugin>,
         input: &mut Input,
+        events: Vec<Event>,
     ) -> Worked {
         let place = Place {
             step: &worker.step,
@@ -68,9 +69,12 @@ impl Lane {
         };
         let mut instance = match started {
             Ok(instance) => instance,
-            Err(failure) => return Worked::Broken(failure),
+            Err(failure) => {
+                input.put_back(events);
+                return Worked::Broken(failure);
+            }
         };
-        let (events, mark) = (input.take(), self.stores.mark());
+        let mark = self.stores.mark();
         let patience = patience(input, &events);
         let limits = &worker.step.limits;
         let batch = Batch::new(
@@ -92,6 +96,16 @@ impl Lane {
             }
         }
     }
+}
+
+/// Gives up the first of the events without asking the plug-in.
+pub(super) fn park(input: &mut Input, mut events: Vec<Event>, parked: Parked) -> Worked {
+    if events.is_empty() {
+        return Worked::Done(None);
+    }
+    let event = events.remove(0);
+    input.put_back(events);
+    Worked::Done(Some(Finished::parked(input.source.clone(), event, parked)))
 }
 
 fn patience(input: &Input, events: &[Event]) -> u32 {

@@ -1,9 +1,11 @@
 //! A worker: one thread that reads partitions of a step, lets the plug-in work on them, and publishes.
 
 mod alarm;
+mod doubt;
 mod input;
 mod lane;
 mod publish;
+mod restore;
 mod session;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -12,7 +14,7 @@ use formline_core::{Client, app::Step, telemetry::Part};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::session::Session;
+use self::{doubt::Doubt, session::Session};
 use crate::{error::Error, lag::Committed, metrics::StepMetrics, plugin::Plugin};
 
 /// What a worker is and has for as long as the process lives. What it builds up meanwhile is its `Session`.
@@ -36,10 +38,12 @@ pub(crate) struct Worker {
 impl Worker {
     /// Works until it is told to stop, or until something fails. Blocks the thread.
     pub(crate) fn run(&self) -> Result<(), Error> {
-        let mut session = Session::open(self)?;
-        while !self.stop.is_cancelled() {
-            session.turn()?;
+        let mut doubt = Doubt::default();
+        loop {
+            match Session::open(self, &mut doubt)?.run() {
+                Ok(()) => return Ok(()),
+                Err(error) => doubt.excuse(error)?,
+            }
         }
-        Ok(())
     }
 }

@@ -9,24 +9,20 @@ use std::{
 use formline_core::{
     Consumer, Record,
     consumer::{self, Polled},
-    duplicates::Duplicates,
-    reader::{From, Reader},
     record::Partition,
-    transaction::Transactions,
+    transaction::{self, Transactions},
 };
 
 use super::{
     Worker,
     alarm::Alarm,
+    doubt::Doubt,
     input::Input,
-    lane::{Lane, Worked},
+    lane::{self, Lane, Worked},
     publish::Round,
+    restore::Restore,
 };
-use crate::{
-    batch::{Finished, Source},
-    error::Error,
-    plugin::Plugin,
-};
+use crate::{batch::Finished, error::Error, plugin::Plugin};
 
 /// What a worker holds of its partitions. All of it can be rebuilt from Kafka: after any failure it is dropped.
 #[derive(Debug)]
@@ -37,13 +33,19 @@ pub(super) struct Session<'a> {
     plugin: Arc<Plugin>,
     inputs: BTreeMap<Partition, Input>,
     lanes: BTreeMap<i32, Lane>,
+    /// While it lasts, none of the partitions is worked on.
+    restore: Option<Restore>,
     alarm: Alarm,
+    doubt: &'a mut Doubt,
     /// Until when the step is paused, because its plug-in fails too often.
     paused: Option<Instant>,
 }
 
 /// The longest wait for a record; also how soon a swap, a stop or the end of a pause is noticed.
 const WAIT: Duration = Duration::from_millis(100);
+
+/// How long a restore reads before the consumer is polled again.
+const SLICE: Duration = Duration::from_millis(100);
 
 /// A batch is what is there, up to these bounds; at the bound the rest stays in the consumer.
 const RECORDS: usize = 2000;
@@ -53,7 +55,7 @@ const BYTES: usize = 4 << 20;
 
 impl<'a> Session<'a> {
     /// Settles what an earlier session has left open, then joins the group.
-    pub(super) fn open(worker: &'a Worker) -> Result<Self, Error> {
+    pub(super) fn open(worker: &'a Worker, doubt: &'a mut Doubt) -> Result<Self, Error> {
         let step = &worker.step;
         let id = format!("{}.{}", step.group(), worker.name);
         let transactions = Transactions::open(&worker.client, &id)?;
@@ -70,20 +72,27 @@ impl<'a> Session<'a> {
             plugin: Arc::clone(&worker.plugin.borrow()),
             inputs: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            restore: None,
             alarm: Alarm::new(),
+            doubt,
             paused: None,
         })
     }
 
+    /// Works until the process stops. What was read and is not published by then is read again by the next session.
+    pub(super) fn run(mut self) -> Result<(), Error> {
+        while !self.worker.stop.is_cancelled() {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
     /// Reads what is there, works on it, publishes.
-    pub(super) fn turn(&mut self) -> Result<(), Error> {
+    fn turn(&mut self) -> Result<(), Error> {
         self.follow_plugin();
         self.apply_pauses()?;
         let is_quiet = self.gather()?;
-        // A stop cuts a restore short: what would be made of half a state must not be published.
-        if self.worker.stop.is_cancelled() {
-            return Ok(());
-        }
+        self.restore()?;
         let begun = Instant::now();
         let finished = if self.paused.is_none() {
             self.work()
@@ -123,7 +132,7 @@ impl<'a> Session<'a> {
                 Polled::Idle => return Ok(is_quiet),
                 Polled::Record(record) => self.push(record),
                 Polled::Assigned(partitions) => self.assign(partitions)?,
-                Polled::Revoked(partitions) => self.revoke(&partitions),
+                Polled::Revoked(_) => self.revoke(),
             }
             is_quiet = false;
             if self.is_full() {
@@ -135,7 +144,8 @@ impl<'a> Session<'a> {
 
     /// How long to wait for a record: not at all if there is work, else until something is due.
     fn patience(&self) -> Duration {
-        if self.paused.is_none() && self.inputs.values().any(Input::is_ready) {
+        let has_work = self.paused.is_none() && self.inputs.values().any(Input::is_ready);
+        if has_work || self.restore.is_some() {
             return Duration::ZERO;
         }
         let due = self
@@ -164,98 +174,85 @@ impl<'a> Session<'a> {
         // A record of a partition that was given up in the meantime is somebody else's.
         if let Some(input) = self.inputs.get_mut(&record.partition) {
             input.push(record);
+        } else if let Some(restore) = &mut self.restore {
+            restore.push(record);
         }
     }
 
     // === Partitions ===
 
+    /// Fetches nothing of new partitions until their state is there.
     fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), Error> {
-        let (worker, stop) = (self.worker, &self.worker.stop);
-        worker.part.waiting("restoring state");
-        // First the offsets: Kafka answers only when the last transaction of the partitions' former owner is settled.
-        let committed: BTreeMap<_, _> = self.consumer.committed()?.into_iter().collect();
-        self.restore(&partitions)?;
-        for partition in partitions {
-            let port = worker
-                .step
-                .port_of(&partition.topic)
-                .unwrap_or_default()
-                .into();
-            let next = committed.get(&partition).copied().unwrap_or(0);
-            let duplicates = worker.form_topics.contains(&*partition.topic).then(|| {
-                Duplicates::before(&worker.client, &partition, next, || !stop.is_cancelled())
-            });
-            worker.committed.set(&partition, next);
-            let source = Source {
-                partition: partition.clone(),
-                port,
-            };
-            self.inputs
-                .insert(partition, Input::new(source, next, duplicates.transpose()?));
+        self.worker.part.waiting("restoring state");
+        self.consumer.pause(&partitions, true)?;
+        let (worker, consumer) = (self.worker, &mut self.consumer);
+        self.restore = Some(Restore::begin(worker, &self.plugin, consumer, partitions)?);
+        Ok(())
+    }
+
+    /// Reads a slice of what is to be restored. At its end the partitions can be worked on.
+    fn restore(&mut self) -> Result<(), Error> {
+        let Some(restore) = &mut self.restore else {
+            return Ok(());
+        };
+        if !restore.advance(SLICE)? {
+            return Ok(());
         }
-        worker.part.ready();
+        let restored = self.restore.take().map(|it| it.finish(self.worker));
+        let (inputs, lanes, early) = restored.unwrap_or_default();
+        for (partition, input) in &inputs {
+            self.worker.committed.set(partition, input.committed);
+        }
+        let partitions: Vec<_> = inputs.keys().cloned().collect();
+        (self.inputs, self.lanes) = (inputs, lanes);
+        early.into_iter().for_each(|record| self.push(record));
+        self.consumer.pause(&partitions, false)?;
+        self.worker.part.ready();
         tracing::info!(
-            step = worker.step.name,
-            worker = worker.name,
-            partitions = self.inputs.len(),
+            step = self.worker.step.name,
+            worker = self.worker.name,
+            partitions = partitions.len(),
             "partitions assigned"
         );
         Ok(())
     }
 
-    /// Rebuilds the stores of new partition numbers from the changelog, before their first event.
-    fn restore(&mut self, partitions: &[Partition]) -> Result<(), Error> {
-        let mut numbers: Vec<i32> = partitions
-            .iter()
-            .map(|partition| partition.number)
-            .collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers.retain(|number| !self.lanes.contains_key(number));
-        let mut lanes: BTreeMap<_, _> = numbers
-            .iter()
-            .map(|number| (*number, Lane::new(*number)))
-            .collect();
-        if !numbers.is_empty() && !self.plugin.facts.stores.is_empty() {
-            let (worker, stop) = (self.worker, &self.worker.stop);
-            let topic = worker.step.state_topic();
-            let mut reader = Reader::open(&worker.client, &topic, &numbers, From::Beginning)?;
-            reader.read_to_end(
-                || !stop.is_cancelled(),
-                |record| {
-                    let lane = lanes.get_mut(&record.partition.number);
-                    if let (Some(lane), Some(key)) = (lane, record.key()) {
-                        lane.stores.restore(key, record.value());
-                    }
-                },
-            )?;
-        }
-        self.lanes.append(&mut lanes);
-        Ok(())
-    }
-
-    /// Forgets partitions. Nothing of them is in flight: a transaction is over before the next call of `poll`.
-    fn revoke(&mut self, partitions: &[Partition]) {
-        for partition in partitions {
-            self.inputs.remove(partition);
+    /// Forgets all partitions: the range assignor takes everything before it gives anew. Nothing of them is in flight, a
+    /// transaction is over before the next call of `poll`.
+    fn revoke(&mut self) {
+        for partition in self.inputs.keys() {
             self.worker.committed.remove(partition);
         }
-        let inputs = &self.inputs;
-        self.lanes
-            .retain(|number, _| inputs.keys().any(|left| left.number == *number));
+        self.restore = None;
+        self.inputs.clear();
+        self.lanes.clear();
     }
 
     // === Working ===
 
-    /// Lets the plug-in work on one batch of each partition that has one.
+    /// Lets the plug-in work on one batch of each partition that has one; or on a single event, while it is doubtful
+    /// whether Kafka takes what is made of it.
     fn work(&mut self) -> Vec<Finished> {
+        let doubtful = self.doubtful();
         let mut round = Vec::new();
         let mut pause = None;
         for (partition, input) in self.inputs.iter_mut().filter(|(_, input)| input.is_ready()) {
+            if doubtful.as_ref().is_some_and(|only| only != partition) {
+                continue;
+            }
             let Some(lane) = self.lanes.get_mut(&partition.number) else {
                 continue;
             };
-            match lane.work(self.worker, &self.plugin, input) {
+            let events = match doubtful {
+                Some(_) => input.take_one(),
+                None => input.take(),
+            };
+            let verdict = events.first().and_then(|first| self.doubt.verdict(first));
+            let worked = match verdict {
+                Some(verdict) => lane::park(input, events, verdict),
+                None => lane.work(self.worker, &self.plugin, input, events),
+            };
+            match worked {
                 Worked::Done(finished) => round.extend(finished),
                 Worked::Failed(given_up) => {
                     round.extend(given_up);
@@ -275,6 +272,17 @@ impl<'a> Session<'a> {
             self.pause(delay, &problem);
         }
         round
+    }
+
+    /// The first partition whose next event has to go alone.
+    fn doubtful(&self) -> Option<Partition> {
+        let concerned = self.inputs.iter().find(|(_, input)| {
+            input.is_ready()
+                && input
+                    .first()
+                    .is_some_and(|event| self.doubt.concerns(event))
+        });
+        concerned.map(|(partition, _)| partition.clone())
     }
 
     /// Pauses the whole step: an operator should look, and the events should wait for it.
@@ -319,7 +327,11 @@ impl<'a> Session<'a> {
             .iter()
             .map(|done| (done.source.partition.clone(), done.next_offset()))
             .collect();
-        self.commit(finished, &next)
+        let published = self.commit(finished, &next);
+        if let Err(Error::Transaction(refusal @ transaction::Error::Refused(_))) = &published {
+            self.doubt.note(finished, refusal);
+        }
+        published
     }
 
     /// Moves the committed offsets behind what is not for readers: markers of transactions, and aborted records. So an
@@ -353,6 +365,7 @@ impl<'a> Session<'a> {
             .for_each(|lane| lane.stores.commit());
         for (partition, next) in next {
             worker.committed.set(partition, *next);
+            self.doubt.forget(partition, *next);
             if let Some(input) = self.inputs.get_mut(partition) {
                 input.committed = *next;
             }

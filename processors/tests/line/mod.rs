@@ -18,8 +18,9 @@ use formline_core::{
     producer,
     progress::{Progress, Stage},
     reader::{From, Reader},
-    record::Outgoing,
+    record::{Headers, Outgoing},
     topic::{self, Topic},
+    transaction::Transactions,
 };
 use formline_processors::{Error, Options};
 use formline_testing::{Kafka, eventually, kafka, plugins_dir, unique};
@@ -98,8 +99,12 @@ impl Line {
     /// A topic that a form writes to.
     pub async fn form(&mut self, name: &str, partitions: i32) {
         self.forms.insert(self.topic(name));
-        self.make_topic(self.topic(name), partitions, "delete")
-            .await;
+        self.topic_with(name, partitions, &[]).await;
+    }
+
+    /// A topic with settings of its own.
+    pub async fn topic_with(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
+        self.make_topic(self.topic(name), partitions, config).await;
     }
 
     /// Adds a step from one topic to others, given by port.
@@ -144,15 +149,20 @@ impl Line {
 
     pub async fn add(&mut self, step: Step) {
         for topic in step.output.values() {
-            self.make_topic(topic.clone(), 2, "delete").await;
+            self.make_topic(topic.clone(), 2, &[]).await;
         }
-        self.make_topic(step.dead_letter_topic(), 1, "delete").await;
-        self.make_topic(step.state_topic(), 2, "compact").await;
+        self.make_topic(step.dead_letter_topic(), 1, &[]).await;
+        let compacted = [("cleanup.policy", "compact")];
+        self.make_topic(step.state_topic(), 2, &compacted).await;
         self.steps.push(Arc::new(step));
     }
 
-    async fn make_topic(&self, name: String, partitions: i32, policy: &str) {
-        let config = [("cleanup.policy".to_owned(), policy.to_owned())].into();
+    /// Makes a topic, unless it is there.
+    pub async fn make_topic(&self, name: String, partitions: i32, config: &[(&str, &str)]) {
+        let config = config
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         topic::apply(
             &self.client,
             &[Topic {
@@ -250,19 +260,29 @@ impl Line {
 
     /// The value of a metric: the line that contains all the words.
     pub async fn metric(&self, words: &[&str]) -> f64 {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(self.telemetry().serve(listener));
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = "GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        serving.abort();
+        let text = self.ask("/metrics").await;
         let mut lines = text.lines().filter(|line| !line.starts_with('#'));
         let line = lines.find(|line| words.iter().all(|word| line.contains(word)));
         line.and_then(|line| line.split(' ').next_back()?.parse().ok())
             .unwrap_or(0.0)
+    }
+
+    /// What each part says of itself.
+    pub async fn health(&self) -> String {
+        self.ask("/readyz").await
+    }
+
+    async fn ask(&self, path: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(self.telemetry().serve(listener));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        serving.abort();
+        text
     }
 
     // === Plug-in files ===
@@ -321,6 +341,42 @@ impl Line {
         };
         self.producer.send(record).await.unwrap();
         id
+    }
+
+    /// Writes a record in a transaction that stays open.
+    pub async fn hold_open(&self, topic: &str, partition: i32) -> Transactions {
+        let before = self.end_of(topic, partition);
+        let mut transactions = Transactions::open(&self.client, &self.topic("held")).unwrap();
+        let mut open = transactions.begin().unwrap();
+        let record = Outgoing {
+            topic,
+            partition: Some(partition),
+            key: Some(b"held"),
+            value: Some(b"open"),
+            headers: Headers::with_capacity(0),
+            timestamp_ms: None,
+        };
+        open.send(record).unwrap();
+        drop(open);
+        eventually(SOON, async || self.end_of(topic, partition) > before).await;
+        transactions
+    }
+
+    fn end_of(&self, topic: &str, partition: i32) -> i64 {
+        let stage = Stage {
+            group: self.topic("nobody"),
+            topics: vec![topic.to_owned()],
+        };
+        let ends = Progress::open(&self.client, vec![stage]).unwrap().ends(0);
+        let ends = ends.unwrap().into_iter();
+        let mut of_partition = ends.filter(|(_, number, _)| *number == partition);
+        of_partition.next().unwrap().2
+    }
+
+    /// Ends what was held open, without a trace.
+    pub fn end(&self, open: Transactions) {
+        drop(open);
+        drop(Transactions::open(&self.client, &self.topic("held")).unwrap());
     }
 
     /// Everything in a topic that readers of committed records see.
@@ -419,6 +475,12 @@ pub fn text(record: &Record) -> String {
 
 pub fn texts(records: &[Record]) -> Vec<String> {
     let mut texts: Vec<_> = records.iter().map(text).collect();
+    texts.sort();
+    texts
+}
+
+pub fn texts_of(values: &[&str]) -> Vec<String> {
+    let mut texts: Vec<_> = values.iter().map(|value| (*value).to_owned()).collect();
     texts.sort();
     texts
 }

@@ -21,7 +21,10 @@ pub use self::{
     sink::{Sheets, Sink, SinkKind},
     step::{Limits, PluginFacts, Plugins, Step},
 };
-use crate::topic::{self, Topic};
+use crate::{
+    client,
+    topic::{self, Topic},
+};
 
 /// One app: forms, steps and sinks that belong together.
 #[derive(Debug)]
@@ -79,15 +82,16 @@ impl App {
         steps.chain(sinks).map(|name| Topic {
             name: topic::dead_letter(&self.name, name),
             partitions: 1,
-            // Dead letters wait for a person, who may be on holiday.
-            config: [(
-                "retention.ms".to_owned(),
-                DEAD_LETTER_RETENTION_MS.to_owned(),
-            )]
-            .into(),
+            config: DEAD_LETTER_CONFIG
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         })
     }
 }
 
-/// 30 days.
-const DEAD_LETTER_RETENTION_MS: &str = "2592000000";
+/// Dead letters wait 30 days for a person, who may be on holiday; and each is larger than the record that it was.
+const DEAD_LETTER_CONFIG: [(&str, &str); 2] = [
+    ("retention.ms", "2592000000"),
+    ("max.message.bytes", client::RECORD_BYTES),
+];

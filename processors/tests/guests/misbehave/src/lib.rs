@@ -57,12 +57,19 @@ impl Plugin for Misbehave {
                 out.send("out", Record::new("flood"))?;
             },
             "output" => out.send("out", Record::new(vec![b'x'; 2_000_000]))?,
+            "big" => out.send("out", Record::new(vec![b'x'; 50_000]))?,
+            "future" => out.send("out", Record::new("late").timestamp_ms(i64::MAX / 2))?,
+            // Kafka takes it: the host must not.
+            "past" => out.send("out", Record::new("early").timestamp_ms(-5))?,
             "store" => (0..).try_for_each(|n: u32| {
                 out.store("seen").put(n.to_be_bytes(), &vec![b'x'; 900_000])
             })?,
             "header" => out.send("out", Record::new("forged").header("ce_id", "forged"))?,
             "reject" => return Err(Reject::malformed("not-good", "the event says so")),
             "skip" => return Err(Reject::skip("the event says so")),
+            "ask-on" => loop {
+                drop(black_box(formline_plugin_sdk::bindings::formline::plugin::input::next()));
+            },
             "later" if first => {
                 return Err(Reject::retry_later(Duration::from_millis(300), "not yet"));
             }
