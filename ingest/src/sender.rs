@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn the_end_of_the_producer_stops_the_service_and_says_why() {
         let (telemetry, stop) = (Telemetry::default(), CancellationToken::new());
-        let part = telemetry.part("ingest");
+        let part = telemetry.entrance("ingest");
         part.ready();
         let failure = Failure {
             part,

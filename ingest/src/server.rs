@@ -58,7 +58,7 @@ pub async fn serve(options: Options, shutdown: Shutdown) -> Result<(), Error> {
         telemetry,
     } = options;
     let producer = Arc::new(Producer::open(&client, producer_options(&limits))?);
-    let part = telemetry.part("ingest");
+    let part = telemetry.entrance("ingest");
     part.waiting("reading the window of idempotency keys");
     let failure = Failure {
         part,

@@ -252,7 +252,7 @@ async fn a_line_catches_up_by_itself_after_kafka_was_killed() {
     line.wait_until_passed().await;
     assert_eq!(line.records("counts").len(), 60);
     assert_eq!(counted(&line), 60);
-    eventually(SOON, async || line.is_ready()).await;
+    eventually(SOON, async || line.is_working().await).await;
     line.stop().await;
 }
 

@@ -14,7 +14,8 @@ use axum::{
     routing::get,
 };
 use prometheus::{
-    Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -23,7 +24,8 @@ use tracing_subscriber::EnvFilter;
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     registry: Registry,
-    parts: Arc<Mutex<BTreeMap<String, Health>>>,
+    parts: Parts,
+    ready: IntGaugeVec,
     dead_letters: IntCounterVec,
     end_to_end: HistogramVec,
 }
@@ -32,15 +34,20 @@ pub struct Telemetry {
 #[derive(Clone, Debug)]
 pub struct Part {
     name: String,
-    parts: Arc<Mutex<BTreeMap<String, Health>>>,
+    is_entrance: bool,
+    parts: Parts,
+    gauge: IntGauge,
 }
 
+type Parts = Arc<Mutex<BTreeMap<String, Health>>>;
+
 /// State of a part.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Health {
-    Ready,
-    /// What it waits for.
-    Waiting(String),
+#[derive(Clone, Debug, Default)]
+struct Health {
+    is_entrance: bool,
+    was_ready: bool,
+    /// What it waits for; none if it is ready.
+    waiting: Option<String>,
 }
 
 /// How logs are written.
@@ -104,6 +111,14 @@ impl Telemetry {
         let telemetry = Self {
             registry: Registry::new(),
             parts: Arc::default(),
+            ready: IntGaugeVec::new(
+                Opts::new(
+                    "formline_part_ready",
+                    "1 if the part does its work, 0 if /readyz says why not.",
+                ),
+                &["part"],
+            )
+            .expect("the name is a legal metric name"),
             dead_letters: counters(
                 "formline_dead_letters_total",
                 "Records that a step or sink gave up on.",
@@ -117,6 +132,7 @@ impl Telemetry {
             ),
         };
         telemetry.register(prometheus::process_collector::ProcessCollector::for_self());
+        telemetry.register(telemetry.ready.clone());
         telemetry.register(telemetry.dead_letters.clone());
         telemetry.register(telemetry.end_to_end.clone());
         telemetry
@@ -140,21 +156,33 @@ impl Telemetry {
             .expect("each metric is registered once");
     }
 
-    /// Adds a part that readiness waits for.
+    /// Adds a part that the process waits for at its start. What befalls it later is shown and does not make the process
+    /// unready: a step that fails must not keep submissions out, they wait for it in Kafka.
     pub fn part(&self, name: impl Into<String>) -> Part {
+        self.add(name.into(), false)
+    }
+
+    /// Adds a part that takes requests: whenever it is not ready, neither is the process.
+    pub fn entrance(&self, name: impl Into<String>) -> Part {
+        self.add(name.into(), true)
+    }
+
+    fn add(&self, name: String, is_entrance: bool) -> Part {
         let part = Part {
-            name: name.into(),
+            gauge: self.ready.with_label_values(&[&name]),
+            name,
+            is_entrance,
             parts: Arc::clone(&self.parts),
         };
         part.waiting("starting");
         part
     }
 
-    /// Whether every part is ready.
+    /// Whether every part has become ready, and those that take requests still are.
     pub fn is_ready(&self) -> bool {
-        self.health()
-            .values()
-            .all(|health| *health == Health::Ready)
+        let is_fit =
+            |state: &Health| state.waiting.is_none() || (state.was_ready && !state.is_entrance);
+        self.health().values().all(is_fit)
     }
 
     /// Serves `/livez`, `/readyz` and `/metrics` until it is dropped: also a process that stops can be watched, and a
@@ -176,7 +204,7 @@ impl Telemetry {
     }
 }
 
-/// 200 if every part is ready, else 503; either way a line a part.
+/// 200 if the process is ready, else 503; either way a line a part.
 async fn readyz(State(telemetry): State<Telemetry>) -> impl IntoResponse {
     let status = if telemetry.is_ready() {
         StatusCode::OK
@@ -186,10 +214,7 @@ async fn readyz(State(telemetry): State<Telemetry>) -> impl IntoResponse {
     let lines: String = telemetry
         .health()
         .into_iter()
-        .map(|(name, health)| match health {
-            Health::Ready => format!("{name}: ready\n"),
-            Health::Waiting(reason) => format!("{name}: {reason}\n"),
-        })
+        .map(|(name, state)| format!("{name}: {}\n", state.waiting.as_deref().unwrap_or("ready")))
         .collect();
     (status, lines)
 }
@@ -212,17 +237,21 @@ async fn metrics(State(telemetry): State<Telemetry>) -> impl IntoResponse {
 impl Part {
     /// The part does its work.
     pub fn ready(&self) {
-        self.set(Health::Ready);
+        self.set(None);
     }
 
     /// The part does not work yet, or not any more, because of `reason`.
     pub fn waiting(&self, reason: impl Into<String>) {
-        self.set(Health::Waiting(reason.into()));
+        self.set(Some(reason.into()));
     }
 
-    fn set(&self, health: Health) {
+    fn set(&self, waiting: Option<String>) {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.insert(self.name.clone(), health);
+        let state = parts.entry(self.name.clone()).or_default();
+        self.gauge.set(i64::from(waiting.is_none()));
+        state.is_entrance = self.is_entrance;
+        state.was_ready |= waiting.is_none();
+        state.waiting = waiting;
     }
 }
 
@@ -231,13 +260,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readiness_waits_for_every_part() {
+    fn the_process_is_ready_when_all_parts_have_been_and_the_entrance_is() {
         let telemetry = Telemetry::new();
-        let (ingest, rows) = (telemetry.part("ingest"), telemetry.part("rows"));
+        let (ingest, rows) = (telemetry.entrance("ingest"), telemetry.part("rows"));
         ingest.ready();
-        assert!(!telemetry.is_ready());
+        assert!(!telemetry.is_ready(), "rows has not begun");
         rows.ready();
         assert!(telemetry.is_ready());
+        rows.waiting("its plug-in fails");
+        assert!(telemetry.is_ready(), "submissions wait in kafka");
         ingest.waiting("draining");
         assert!(!telemetry.is_ready());
     }

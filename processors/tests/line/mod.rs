@@ -267,6 +267,15 @@ impl Line {
             .unwrap_or(0.0)
     }
 
+    /// Whether every part does its work.
+    pub async fn is_working(&self) -> bool {
+        let text = self.ask("/metrics").await;
+        let mut parts = text
+            .lines()
+            .filter(|line| line.starts_with("formline_part_ready"));
+        parts.all(|part| part.ends_with(" 1"))
+    }
+
     /// What each part says of itself.
     pub async fn health(&self) -> String {
         self.ask("/readyz").await

@@ -117,7 +117,10 @@ impl fmt::Display for ChainReport {
         )?;
         write!(f, "{}", self.table())?;
         for pair in rows.chunks_exact(2) {
-            let (formline, bare) = (&pair[0], &pair[1]);
+            let (formline, bare) = match pair[0].side {
+                "formline" => (&pair[0], &pair[1]),
+                _ => (&pair[1], &pair[0]),
+            };
             let round = formline.round;
             let p50 = ratio(formline.latency.p50_ms, bare.latency.p50_ms);
             let p99 = ratio(formline.latency.p99_ms, bare.latency.p99_ms);
