@@ -4,60 +4,45 @@
 //! or 64 KiB of them a bare 431, and the connection is closed.
 
 use std::{
-    convert::Infallible,
-    io::ErrorKind,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
+    convert::Infallible, future::Future, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration,
 };
 
+use axum::{
+    http::{HeaderValue, Version, header},
+    response::Response,
+};
 use formline_core::retry::Backoff;
-use hyper::service::service_fn;
+use hyper::{Request, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::yield_now,
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{limits::Limits, lingering::Lingering, service::Service};
+use crate::{limits::Limits, lingering::Lingering, pulse::Pulse, service::Service};
 
 /// All connections of the service.
 pub(crate) struct Connections {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
-    graceful: GracefulShutdown,
+    tasks: TaskTracker,
 }
 
 struct Shared {
     service: Arc<Service>,
     protocol: auto::Builder<TokioExecutor>,
     limits: Limits,
+    /// Cancelled when each connection is to end with the request in hand.
+    drain: CancellationToken,
     /// Cancelled when the grace period is over.
     cut: CancellationToken,
 }
-
-/// When a connection last did something. hyper's own time limit for headers cannot tell a client that dawdles from a
-/// connection that rests between two requests, and takes a timer per request.
-struct Pulse {
-    opened: Instant,
-    requests: AtomicUsize,
-    /// End of the last request in milliseconds after `opened`; 0 before the first.
-    rests_since: AtomicU64,
-}
-
-/// A request in work.
-struct Beat(Arc<Pulse>);
 
 /// HTTP/1 headers and the buffer for them.
 const HTTP1_BUFFER: usize = 64 << 10;
@@ -88,10 +73,11 @@ impl Connections {
                 service,
                 protocol,
                 limits,
+                drain: CancellationToken::new(),
                 cut: CancellationToken::new(),
             }),
             places: Arc::new(Semaphore::new(limits.connections)),
-            graceful: GracefulShutdown::new(),
+            tasks: TaskTracker::new(),
         }
     }
 
@@ -108,7 +94,7 @@ impl Connections {
                 Ok((stream, peer)) => {
                     backoff.reset();
                     let shared = Arc::clone(&self.shared);
-                    tokio::spawn(shared.run(stream, peer, self.graceful.watcher(), place));
+                    self.tasks.spawn(shared.run(stream, peer, place));
                 }
                 Err(error) if is_of_the_client(error.kind()) => {}
                 // Such as too many open files: trying again at once would only burn the processor.
@@ -122,7 +108,11 @@ impl Connections {
 
     /// Lets requests in work finish, and cuts them off after `grace`.
     pub(crate) async fn drain(self, grace: Duration) {
-        if timeout(grace, self.graceful.shutdown()).await.is_err() {
+        // The kernel may hold requests that were sent before this moment: connections get a turn to read them.
+        yield_now().await;
+        self.shared.drain.cancel();
+        self.tasks.close();
+        if timeout(grace, self.tasks.wait()).await.is_err() {
             tracing::warn!("connections were cut off at the end of the grace period");
         }
         self.shared.cut.cancel();
@@ -151,7 +141,6 @@ impl Shared {
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        watcher: Watcher,
         _place: OwnedSemaphorePermit,
     ) {
         if let Err(error) = stream.set_nodelay(true) {
@@ -159,20 +148,17 @@ impl Shared {
             return;
         }
         let pulse = Arc::new(Pulse::new());
-        let answer = service_fn(|request| {
-            let (service, beat) = (Arc::clone(&self.service), Pulse::begin(&pulse));
-            async move {
-                let response = service.answer(request, peer).await;
-                drop(beat);
-                Ok::<_, Infallible>(response)
-            }
-        });
+        let answer = service_fn(|request| self.answer(&pulse, request, peer));
         let connection = self
             .protocol
             .serve_connection(TokioIo::new(Lingering::new(stream)), answer);
-        let mut connection = std::pin::pin!(watcher.watch(connection));
+        let mut connection = std::pin::pin!(connection);
+        let mut is_draining = false;
         loop {
             tokio::select! {
+                // In this order: on a busy machine a request may have come long before this task runs again, and the
+                // time limit with it. The request counts.
+                biased;
                 ended = &mut connection => {
                     // Clients break off and send rubbish all day long: nothing for an operator to act on.
                     if let Err(error) = ended {
@@ -180,53 +166,40 @@ impl Shared {
                     }
                     return;
                 }
+                () = self.drain.cancelled(), if !is_draining => {}
                 () = sleep_until(pulse.end(&self.limits)) => {}
                 () = self.cut.cancelled() => return,
             }
             if pulse.end(&self.limits) <= Instant::now() {
                 return;
             }
-        }
-    }
-}
-
-// === impl Pulse ===
-
-impl Pulse {
-    fn new() -> Self {
-        Self {
-            opened: Instant::now(),
-            requests: AtomicUsize::new(0),
-            rests_since: AtomicU64::new(0),
+            if self.drain.is_cancelled() && !is_draining {
+                is_draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
         }
     }
 
-    fn begin(pulse: &Arc<Self>) -> Beat {
-        pulse.requests.fetch_add(1, Ordering::Relaxed);
-        Beat(Arc::clone(pulse))
-    }
-
-    /// When to close the connection if nothing happens until then.
-    fn end(&self, limits: &Limits) -> Instant {
-        match (
-            self.requests.load(Ordering::Relaxed),
-            self.rests_since.load(Ordering::Relaxed),
-        ) {
-            (0, 0) => self.opened + limits.header_timeout,
-            (0, since) => self.opened + Duration::from_millis(since) + limits.idle_timeout,
-            // A request has time limits of its own.
-            _ => Instant::now() + limits.idle_timeout,
+    /// Answers one request of a connection.
+    fn answer(
+        &self,
+        pulse: &Arc<Pulse>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+        let service = Arc::clone(&self.service);
+        let is_http1 = request.version() <= Version::HTTP_11;
+        let (parts, body) = request.into_parts();
+        let (beat, body) = pulse.begin(body);
+        async move {
+            let mut response = service.answer(Request::from_parts(parts, body), peer).await;
+            if is_http1 && beat.body_is_left() {
+                // hyper closes the connection then, but without saying so: a client that took it for open would send
+                // its next request into the void (RFC 9112, 9.6).
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok(response)
         }
-    }
-}
-
-impl Drop for Beat {
-    fn drop(&mut self) {
-        let now = self.0.opened.elapsed().as_millis();
-        self.0.rests_since.store(
-            u64::try_from(now).unwrap_or(u64::MAX).max(1),
-            Ordering::Relaxed,
-        );
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }

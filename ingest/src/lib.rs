@@ -1,6 +1,6 @@
 //! Stage 1: takes submissions over HTTP, checks them, and answers once Kafka has them.
 //!
-//! Above the connection (`connections`) lies one service (`service`) that does what every request needs, then axum's
+//! Above the connection (`connections`, `pulse`) lies one service (`service`) that does what every request needs, then axum's
 //! router (`routes`), and behind it one `endpoint` per form.
 
 mod answer;
@@ -21,6 +21,7 @@ mod openapi;
 mod origins;
 mod page;
 mod problem;
+mod pulse;
 mod rate;
 mod request_id;
 mod routes;

@@ -48,8 +48,8 @@ fn origin(address: &str) -> &str {
 // === impl Html ===
 
 impl Html {
-    /// A whole document around `content`.
-    pub(super) fn new(title: &str, content: &Markup, policy: HeaderValue) -> Self {
+    /// A whole document around `content`: `title` for the window, `heading` on the page.
+    pub(super) fn new(title: &str, heading: &str, content: &Markup, policy: HeaderValue) -> Self {
         let document = html! {
             (DOCTYPE)
             html lang="en" {
@@ -59,7 +59,7 @@ impl Html {
                     title { (title) }
                     style { (PreEscaped(STYLE)) }
                 }
-                body { main { h1 { (title) } (content) } }
+                body { main { h1 { (heading) } (content) } }
             }
         };
         Self {

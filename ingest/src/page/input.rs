@@ -4,6 +4,7 @@ use formline_core::schema::Violation;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::{message::message, pattern};
 use crate::fields::{Field, Kind};
 
 /// A field, what was entered into it and what is wrong with that.
@@ -38,12 +39,12 @@ impl Input<'_> {
             Kind::Text | Kind::Number => match choices {
                 Some(choices) => self.labelled(&self.select(choices)),
                 None if self.is_long() => self.labelled(&self.textarea()),
-                None => self.labelled(&self.line(self.entered)),
+                None => self.labelled(&self.line(self.entered, self.label())),
             },
         }
     }
 
-    fn label(&self) -> &str {
+    pub(super) fn label(&self) -> &str {
         self.field.schema["title"]
             .as_str()
             .unwrap_or(&self.field.name)
@@ -51,7 +52,7 @@ impl Input<'_> {
 
     fn labelled(&self, control: &Markup) -> Markup {
         html! {
-            label for=(self.id) { (self.label()) }
+            label for=(self.id) { (self.label()) (self.mark()) }
             (self.notes())
             (control)
         }
@@ -59,11 +60,29 @@ impl Input<'_> {
 
     fn group(&self, controls: &Markup) -> Markup {
         html! {
-            fieldset aria-describedby=[self.described_by()] {
-                legend { (self.label()) }
+            // For the link to its errors to have a target that takes the focus.
+            fieldset id=(self.id) tabindex="-1" aria-describedby=[self.described_by()] {
+                legend { (self.label()) (self.mark()) }
                 (self.notes())
                 (controls)
             }
+        }
+    }
+
+    /// What people see of `required`; screen readers know it from the attribute, except of a group.
+    fn mark(&self) -> Markup {
+        let is_group = matches!(self.field.kind, Kind::List(_));
+        html! {
+            @if self.must_be_filled() { span.mark aria-hidden=[(!is_group).then_some("true")] { " *" } }
+        }
+    }
+
+    /// A box that need not be ticked is complete as it is.
+    pub(super) fn must_be_filled(&self) -> bool {
+        match self.field.kind {
+            Kind::Boolean => self.field.required && self.field.schema["const"] == true,
+            Kind::Object => false,
+            Kind::Text | Kind::Number | Kind::List(_) => self.field.required,
         }
     }
 
@@ -74,10 +93,22 @@ impl Input<'_> {
             }
             @if !self.errors.is_empty() {
                 p.error id=(format!("{}-error", self.id)) {
-                    @for error in &self.errors { (error.detail) " " }
+                    @for message in self.messages() { (message) " " }
                 }
             }
         }
+    }
+
+    /// What is wrong with it, each thing once.
+    pub(super) fn messages(&self) -> Vec<String> {
+        let mut messages = Vec::with_capacity(self.errors.len());
+        for error in &self.errors {
+            let message = message(error, self.field);
+            if !messages.contains(&message) {
+                messages.push(message);
+            }
+        }
+        messages
     }
 
     /// Errors first: a screen reader reads them in this order.
@@ -94,8 +125,8 @@ impl Input<'_> {
         (!self.errors.is_empty()).then_some("true")
     }
 
-    /// A field of one line.
-    fn line(&self, entered: &Value) -> Markup {
+    /// A field of one line, alone or as an element of a list.
+    fn line(&self, entered: &Value, label: &str) -> Markup {
         let is_list = matches!(self.field.kind, Kind::List(_));
         let schema = if is_list {
             &self.field.schema["items"]
@@ -110,18 +141,25 @@ impl Input<'_> {
         } else {
             "any"
         };
-        // A pattern of JSON Schema matches anywhere in the text, one of HTML the whole text.
-        let pattern = schema["pattern"]
-            .as_str()
-            .map(|p| format!(r"[\s\S]*(?:{p})[\s\S]*"));
+        let kind = if number {
+            "number"
+        } else {
+            type_of(schema).unwrap_or("text")
+        };
+        let pattern = schema["pattern"].as_str().map(pattern::attribute);
+        // Browsers show it when the pattern does not match.
+        let title = pattern
+            .as_ref()
+            .and(self.field.schema["description"].as_str());
         html! {
             input id=[(!is_list).then_some(&self.id)] name=(self.field.name)
-                type=(if number { "number" } else { type_of(schema) })
+                type=(kind) autocomplete=[(kind == "email").then_some("email")]
                 required[self.field.required && !is_list]
                 step=[number.then_some(step)] min=[bound("minimum")] max=[bound("maximum")]
-                minlength=[bound("minLength")] maxlength=[bound("maxLength")] pattern=[pattern]
+                minlength=[bound("minLength")] maxlength=[bound("maxLength")]
+                pattern=[pattern] title=[title]
                 value=[text(entered)] aria-invalid=[self.invalid()]
-                aria-label=[is_list.then(|| self.label())]
+                aria-label=[is_list.then_some(label)]
                 aria-describedby=[self.described_by().filter(|_| !is_list)];
         }
     }
@@ -157,14 +195,13 @@ impl Input<'_> {
 
     /// A box to tick. It must be ticked only where the schema allows nothing else.
     fn checkbox(&self) -> Markup {
-        let must = self.field.required && self.field.schema["const"] == true;
         html! {
             (self.notes())
             label.box for=(self.id) {
                 input id=(self.id) name=(self.field.name) type="checkbox" value="true"
-                    checked[*self.entered == true] required[must]
+                    checked[*self.entered == true] required[self.must_be_filled()]
                     aria-invalid=[self.invalid()] aria-describedby=[self.described_by()];
-                (self.label())
+                (self.label()) (self.mark())
             }
         }
     }
@@ -202,26 +239,29 @@ impl Input<'_> {
             .clamp(LIST_LINES.min(most), most);
         let count = count.max(entered.len());
         html! {
-            @for n in 0..count { (self.line(entered.get(n).unwrap_or(&Value::Null))) }
+            @for n in 0..count {
+                (self.line(entered.get(n).unwrap_or(&Value::Null), &format!("{} {}", self.label(), n + 1)))
+            }
         }
     }
 
     fn is_long(&self) -> bool {
         self.field.kind == Kind::Text
+            && type_of(&self.field.schema).is_none()
             && self.field.schema["maxLength"]
                 .as_u64()
                 .is_some_and(|length| length > LONG_TEXT)
     }
 }
 
-/// The control that helps most with a text of that format. A browser's `datetime-local` has no time zone and would not
-/// satisfy `date-time`.
-fn type_of(schema: &Value) -> &'static str {
+/// The type of input that helps with a text of that format, if there is one. A browser's `datetime-local` has no time
+/// zone and would not satisfy `date-time`.
+fn type_of(schema: &Value) -> Option<&'static str> {
     match schema["format"].as_str() {
-        Some("email") => "email",
-        Some("uri") => "url",
-        Some("date") => "date",
-        _ => "text",
+        Some("email") => Some("email"),
+        Some("uri") => Some("url"),
+        Some("date") => Some("date"),
+        _ => None,
     }
 }
 

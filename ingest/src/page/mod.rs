@@ -2,6 +2,8 @@
 
 mod html;
 mod input;
+mod message;
+mod pattern;
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -13,7 +15,10 @@ use serde_json::Value;
 
 pub(crate) use self::html::Html;
 use self::input::Input;
-use crate::{fields::Fields, problem::Problem};
+use crate::{
+    fields::{Field, Fields},
+    problem::Problem,
+};
 
 /// The parts of a form's page that do not change.
 #[derive(Debug)]
@@ -40,27 +45,17 @@ impl Page {
 
     /// The form to fill in.
     pub(crate) fn empty(&self, fields: &Fields) -> Response {
-        self.html(&self.form(fields, &Value::Null, &[], &html! {}))
-            .into_response()
+        let inputs = inputs(fields, &Value::Null, &[]);
+        self.html(&self.form(&inputs, &html! {})).into_response()
     }
 
     /// The form again, with what was entered, and beside each field what is wrong with it.
     pub(crate) fn again(&self, fields: &Fields, entered: &Value, problem: Problem) -> Problem {
-        let has_field =
-            |error: &&Violation| fields.iter().any(|field| concerns(error, &field.name));
-        let elsewhere: Vec<&Violation> = problem
-            .errors
-            .iter()
-            .filter(|error| !has_field(error))
-            .collect();
-        let alert = html! {
-            div role="alert" {
-                p.error { (problem.kind.title()) "." }
-                @if problem.errors.is_empty() { p.error { (problem.detail) } }
-                @for error in elsewhere { p.error { (error.detail) } }
-            }
-        };
-        let page = self.html(&self.form(fields, entered, &problem.errors, &alert));
+        let inputs = inputs(fields, entered, &problem.errors);
+        // The title is what a screen reader reads first.
+        let title = format!("Not sent: {}", self.title);
+        let form = self.form(&inputs, &summary(&inputs, &problem));
+        let page = Html::new(&title, &self.title, &form, self.policy.clone());
         problem.shown_as(page)
     }
 
@@ -77,29 +72,19 @@ impl Page {
     }
 
     fn html(&self, content: &Markup) -> Html {
-        Html::new(&self.title, content, self.policy.clone())
+        Html::new(&self.title, &self.title, content, self.policy.clone())
     }
 
-    fn form(
-        &self,
-        fields: &Fields,
-        entered: &Value,
-        errors: &[Violation],
-        alert: &Markup,
-    ) -> Markup {
+    fn form(&self, inputs: &[Input<'_>], summary: &Markup) -> Markup {
         html! {
+            (summary)
             @if let Some(description) = &self.description { p { (description) } }
-            (alert)
+            @if inputs.iter().any(Input::must_be_filled) {
+                p.hint { "Fields with " span.mark { "*" } " must be filled in." }
+            }
             // Without `action` it is posted to the address it came from, `?redirect=` included.
             form method="post" {
-                @for (n, field) in fields.iter().enumerate() {
-                    (Input {
-                        id: format!("field-{n}"),
-                        field,
-                        entered: &entered[&field.name],
-                        errors: errors.iter().filter(|error| concerns(error, &field.name)).collect(),
-                    }.markup())
-                }
+                @for input in inputs { (input.markup()) }
                 @if let Some(name) = &self.honeypot {
                     div.away aria-hidden="true" {
                         label for="extra" { "Leave this empty" }
@@ -107,6 +92,45 @@ impl Page {
                     }
                 }
                 button { "Send" }
+            }
+        }
+    }
+}
+
+fn inputs<'a>(fields: &'a Fields, entered: &'a Value, errors: &'a [Violation]) -> Vec<Input<'a>> {
+    let input = |(n, field): (usize, &'a Field)| Input {
+        id: format!("field-{n}"),
+        field,
+        entered: &entered[&field.name],
+        errors: errors
+            .iter()
+            .filter(|error| concerns(error, &field.name))
+            .collect(),
+    };
+    fields.iter().enumerate().map(input).collect()
+}
+
+/// What happened, with a link to each field that is wrong.
+fn summary(inputs: &[Input<'_>], problem: &Problem) -> Markup {
+    let has_field = |error: &&Violation| {
+        inputs
+            .iter()
+            .any(|input| concerns(error, &input.field.name))
+    };
+    let elsewhere = problem.errors.iter().filter(|error| !has_field(error));
+    let wrong: Vec<_> = inputs
+        .iter()
+        .filter(|input| !input.errors.is_empty())
+        .collect();
+    html! {
+        div.summary role="alert" {
+            p.error { (problem.kind.title()) "." }
+            @if problem.errors.is_empty() { p.error { (problem.detail) } }
+            @for error in elsewhere { p.error { (error.detail) } }
+            @if !wrong.is_empty() {
+                ul { @for input in wrong {
+                    li { a href=(format!("#{}", input.id)) { (input.label()) ": " (input.messages().join(" ")) } }
+                } }
             }
         }
     }
@@ -132,10 +156,11 @@ mod tests {
     fn page() -> (Page, Fields) {
         let schema = json!({
             "properties": {
-                "roll": { "type": "string", "title": "Roll <no>", "pattern": "^[0-9]+$" },
+                "roll": { "type": "string", "title": "Roll <no>", "pattern": "^[0-9-]+$",
+                    "description": "As on your card" },
                 "age": { "type": "integer", "minimum": 16, "maximum": 99, "description": "In years" },
                 "news": { "type": "boolean" },
-                "mail": { "type": "string", "format": "email", "maxLength": 100 },
+                "mail": { "type": "string", "format": "email", "maxLength": 254 },
                 "size": { "enum": ["S", "M"] },
                 "days": { "type": "array", "items": { "enum": ["Mon", "Tue"] } },
                 "tags": { "type": "array", "items": { "type": "string" } },
@@ -155,19 +180,22 @@ mod tests {
 
     fn form(entered: &Value, errors: &[Violation]) -> String {
         let (page, fields) = page();
-        page.form(&fields, entered, errors, &html! {}).into_string()
+        page.form(&inputs(&fields, entered, errors), &html! {})
+            .into_string()
     }
 
     #[test]
     fn every_field_has_a_label_and_the_bounds_of_its_schema() {
         let form = form(&Value::Null, &[]);
         for part in [
-            r#"<label for="field-0">Roll &lt;no&gt;</label>"#,
+            r#"<label for="field-0">Roll &lt;no&gt;<span class="mark" aria-hidden="true"> *</span></label>"#,
+            r#"<label for="field-1">age</label>"#,
+            "Fields with",
             r#"id="field-0" name="roll" type="text" required"#,
-            r#"pattern="[\s\S]*(?:^[0-9]+$)[\s\S]*""#,
+            r#"pattern="[\s\S]*(?:^[0-9\-]+$)[\s\S]*" title="As on your card""#,
             r#"type="number" step="1" min="16" max="99" aria-describedby="field-1-hint""#,
             r#"type="checkbox" value="true""#,
-            r#"type="email""#,
+            r#"type="email" autocomplete="email" maxlength="254""#,
             r#"<option value="S">"#,
             r#"name="days" type="checkbox" value="Mon""#,
             "<textarea",
@@ -204,6 +232,38 @@ mod tests {
         ] {
             assert!(form.contains(part), "{part} in\n{form}");
         }
+    }
+
+    #[test]
+    fn the_summary_leads_to_every_wrong_field_and_shows_no_pattern() {
+        let (_, fields) = page();
+        let error = |pointer: &str, keyword: &str, detail: &str| Violation {
+            pointer: pointer.into(),
+            detail: detail.into(),
+            keyword: keyword.into(),
+        };
+        let errors = vec![
+            error("#/roll", "pattern", r#""x" does not match "^[0-9-]+$""#),
+            error("#/days/0", "enum", r#""Sun" is not one of "Mon" or "Tue""#),
+            error("#/days/1", "enum", r#""Sun" is not one of "Mon" or "Tue""#),
+            error("#", "additionalProperties", "'x' was unexpected"),
+        ];
+        let inputs = inputs(&fields, &Value::Null, &errors);
+        let summary = summary(&inputs, &Problem::invalid(errors.clone())).into_string();
+        for part in [
+            r##"<a href="#field-0">Roll &lt;no&gt;: Not as expected: As on your card</a>"##,
+            r##"<a href="#field-5">days: &quot;Sun&quot; is not one of &quot;Mon&quot; or &quot;Tue&quot;</a>"##,
+            "<p class=\"error\">'x' was unexpected</p>",
+        ] {
+            assert!(summary.contains(part), "{part} in\n{summary}");
+        }
+        assert_eq!(summary.matches("<li>").count(), 2, "{summary}");
+        let form = form(&Value::Null, &errors);
+        assert!(!form.contains("does not match"), "{form}");
+        assert!(
+            form.contains(r#"<fieldset id="field-5" tabindex="-1""#),
+            "{form}"
+        );
     }
 
     #[test]

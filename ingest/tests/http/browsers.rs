@@ -36,7 +36,7 @@ async fn a_form_is_a_page() {
     let page = answer.text().await.unwrap();
     for part in [
         "<title>Student</title>",
-        ">Full name</label>",
+        ">Full name<span",
         r#"name="website""#,
         r#"method="post""#,
     ] {
@@ -98,9 +98,13 @@ async fn a_person_gets_the_form_back_with_what_was_typed() {
         r#"value="Asha""#,
         "less than the minimum of 16",
         r#"role="alert""#,
+        "<title>Not sent: Student</title>",
+        r##"<a href="#field-0">roll: This is not in the expected form.</a>"##,
+        r#"<p class="error" id="field-0-error">This is not in the expected form."#,
     ] {
         assert!(page.contains(part), "{part} in {page}");
     }
+    assert!(!page.contains("does not match"), "a pattern in {page}");
     assert!(ingest.records().await.is_empty());
 }
 

@@ -13,6 +13,7 @@ use formline_core::{
     retry::Backoff,
 };
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use super::{
     delivery::Tab,
@@ -72,6 +73,9 @@ const BURST: usize = 500;
 /// How long a stopping sink waits for the write in hand. Then the next start settles what became of it.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// A membership that has lasted so long was healthy; the next one is not waited for as if it had failed at once.
+const HEALTHY: Duration = Duration::from_secs(60);
+
 // === impl Worker ===
 
 impl Worker {
@@ -79,18 +83,20 @@ impl Worker {
     pub(crate) async fn run(self) -> Result<(), Error> {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         while !self.shutdown.has_begun() {
+            let joined = Instant::now();
             let mut membership = Membership::join(&self)?;
             let ended = membership.work().await;
             membership.leave().await;
-            match ended {
-                Err(Error::Consumer(error @ consumer::Error::Failed(_))) => {
-                    tracing::warn!(%error, sink = self.tab.sink, "joining the group anew");
-                    tokio::select! {
-                        () = self.shutdown.begun() => {}
-                        () = tokio::time::sleep(backoff.delay()) => {}
-                    }
-                }
-                ended => return ended,
+            let Err(Error::Consumer(error @ consumer::Error::Failed(_))) = ended else {
+                return ended;
+            };
+            if joined.elapsed() >= HEALTHY {
+                backoff.reset();
+            }
+            tracing::warn!(%error, sink = self.tab.sink, "joining the group anew");
+            tokio::select! {
+                () = self.shutdown.begun() => {}
+                () = tokio::time::sleep(backoff.delay()) => {}
             }
         }
         Ok(())
@@ -285,6 +291,8 @@ impl<'a> Membership<'a> {
         } = self.worker;
         for partition in &self.partitions {
             let low = known.mark.positions.get(partition).map(Offsets::low);
+            // Like `pause`, it waits for librdkafka's own thread alone, never for a broker, and what was fetched before
+            // does not come any more.
             if let Some(offset) = low.or_else(|| self.first.get(partition).copied()) {
                 self.consumer.seek(partition, offset)?;
             }
