@@ -135,7 +135,8 @@ impl Consumer {
             .map_err(Error::Failed)
     }
 
-    /// Continues a partition at `offset`, for instance after a batch was taken back.
+    /// Continues a partition at `offset`, for instance after a batch was taken back. Like `pause` and `positions` it
+    /// waits for librdkafka's own thread, never for a broker; what was fetched before does not come any more.
     pub fn seek(&self, partition: &Partition, offset: i64) -> Result<(), Error> {
         let at = Offset::Offset(offset);
         self.inner

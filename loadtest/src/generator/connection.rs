@@ -14,7 +14,10 @@ use super::{Answer, response};
 /// A connection. After an error it is of no use.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    address: SocketAddr,
     stream: TcpStream,
+    /// Whether the server has announced that it closes the connection, as it does when it refuses a body unread.
+    closes: bool,
     /// The response as far as it has come.
     response: Vec<u8>,
 }
@@ -26,18 +29,19 @@ const RESPONSE_BYTES: usize = 64 << 10;
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address)
-            .await
-            .with_context(|| format!("cannot connect to {address}"))?;
-        stream.set_nodelay(true)?;
         Ok(Self {
-            stream,
+            address,
+            stream: connect(address).await?,
+            closes: false,
             response: Vec::with_capacity(1024),
         })
     }
 
     /// Sends a request, head and body, and waits for the whole response.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Answer> {
+        if self.closes {
+            (self.stream, self.closes) = (connect(self.address).await?, false);
+        }
         self.stream
             .write_all(request)
             .await
@@ -60,6 +64,7 @@ impl Connection {
             if let Some(head) = response::parse(&self.response)?
                 && head.response_bytes <= self.response.len()
             {
+                self.closes = head.closes;
                 return Ok(Answer {
                     status: head.status,
                     id: head.location.and_then(id),
@@ -67,6 +72,14 @@ impl Connection {
             }
         }
     }
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address)
+        .await
+        .with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// The id at the end of `/v1/submissions/{id}`.
@@ -121,6 +134,27 @@ mod tests {
                 id: Some(id)
             }
         );
+    }
+
+    #[tokio::test]
+    async fn after_an_announced_close_the_next_request_goes_to_a_new_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            for status in [503, 202] {
+                let (mut stream, _) = listener.accept().await.expect("a client");
+                stream.read_exact(&mut [0; 4]).await.expect("a request");
+                let answer = format!(
+                    "HTTP/1.1 {status} x\r\nConnection: close\r\ncontent-length: 0\r\n\r\n"
+                );
+                stream.write_all(answer.as_bytes()).await.expect("there");
+            }
+        });
+        let mut connection = Connection::open(address).await.expect("it listens");
+        for status in [503, 202] {
+            let answer = connection.exchange(b"GET\n").await.expect("an answer");
+            assert_eq!(answer.status, status);
+        }
     }
 
     #[tokio::test]

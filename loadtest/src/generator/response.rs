@@ -8,6 +8,8 @@ pub(crate) struct Head<'a> {
     pub(crate) status: u16,
     /// The value of `Location`, if there is one.
     pub(crate) location: Option<&'a str>,
+    /// Whether the server closes the connection after this response.
+    pub(crate) closes: bool,
     /// Bytes of head and body together.
     pub(crate) response_bytes: usize,
 }
@@ -23,7 +25,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>> {
     let text = std::str::from_utf8(&bytes[..end]).context("the head of a response is not text")?;
     let mut lines = text.split("\r\n");
     let status = status(lines.next().unwrap_or_default())?;
-    let (mut location, mut body_bytes) = (None, None);
+    let (mut location, mut body_bytes, mut closes) = (None, None, false);
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         if name.eq_ignore_ascii_case("content-length") {
             let length: usize = value
@@ -33,6 +35,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>> {
             body_bytes = Some(length);
         } else if name.eq_ignore_ascii_case("location") {
             location = Some(value.trim());
+        } else if name.eq_ignore_ascii_case("connection") {
+            closes = value.trim().eq_ignore_ascii_case("close");
         }
     }
     let body_bytes =
@@ -44,6 +48,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>> {
     Ok(Some(Head {
         status,
         location,
+        closes,
         response_bytes,
     }))
 }
