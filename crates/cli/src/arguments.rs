@@ -1,6 +1,9 @@
-//! What can be typed. Flags are the same words in every command.
+//! What can be typed. A flag is declared once, in the group that it belongs to, and means the same in every command.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use formline_core::telemetry;
@@ -67,6 +70,15 @@ pub(crate) struct Apps {
     /// Folder of plug-ins, each a NAME.wasm [default: DATA/plugins]
     #[arg(long, value_name = "DIR", env = "FORMLINE_PLUGINS")]
     pub(crate) plugins: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: Data,
+    #[command(flatten)]
+    pub(crate) kafka: Kafka,
+}
+
+/// Where files go.
+#[derive(Args, Debug)]
+pub(crate) struct Data {
     /// Folder for everything that Formline writes
     #[arg(
         long,
@@ -75,8 +87,6 @@ pub(crate) struct Apps {
         env = "FORMLINE_DATA"
     )]
     pub(crate) data: PathBuf,
-    #[command(flatten)]
-    pub(crate) kafka: Kafka,
 }
 
 /// How to reach Kafka.
@@ -98,18 +108,40 @@ pub(crate) struct Admin {
     pub(crate) admin: SocketAddr,
 }
 
+/// Where forms are sent.
+#[derive(Args, Debug)]
+pub(crate) struct Http {
+    /// Address of the forms
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub(crate) http: SocketAddr,
+}
+
+/// Where the sheets emulator is: some commands run it, `sink` writes to it.
+#[derive(Args, Debug)]
+pub(crate) struct Sheets {
+    /// Address of the sheets emulator [default: 127.0.0.1:8082; in `sink` none, which means Google]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) sheets: Option<SocketAddr>,
+}
+
+/// How answers are printed.
+#[derive(Args, Debug)]
+pub(crate) struct Output {
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) apps: Apps,
     #[command(flatten)]
     pub(crate) admin: Admin,
-    /// Address of the forms
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-    pub(crate) http: SocketAddr,
-    /// Address of the sheets emulator, which runs when no Google credentials are given
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8082")]
-    pub(crate) sheets: SocketAddr,
+    #[command(flatten)]
+    pub(crate) http: Http,
+    #[command(flatten)]
+    pub(crate) sheets: Sheets,
 }
 
 #[derive(Args, Debug)]
@@ -118,9 +150,8 @@ pub(crate) struct Ingest {
     pub(crate) apps: Apps,
     #[command(flatten)]
     pub(crate) admin: Admin,
-    /// Address of the forms
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-    pub(crate) http: SocketAddr,
+    #[command(flatten)]
+    pub(crate) http: Http,
 }
 
 #[derive(Args, Debug)]
@@ -143,36 +174,27 @@ pub(crate) struct Sink {
     /// Sink to run, as NAME or APP/NAME; repeatable [default: all]
     #[arg(long = "sink", value_name = "NAME")]
     pub(crate) sinks: Vec<String>,
-    /// Address of a sheets emulator to write to instead of Google
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) sheets: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) sheets: Sheets,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct SheetsEmulator {
-    /// Address to listen on
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8082")]
-    pub(crate) sheets: SocketAddr,
+    #[command(flatten)]
+    pub(crate) sheets: Sheets,
     /// Refuse what Google's default quota would refuse: more than 60 reads or writes a minute and user
     #[arg(long)]
     pub(crate) quota: bool,
-    /// Folder of its data
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "./formline-data",
-        env = "FORMLINE_DATA"
-    )]
-    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: Data,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) apps: Apps,
-    /// Print mistakes as a JSON list
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Subcommand)]
@@ -185,9 +207,8 @@ pub(crate) enum Topics {
 pub(crate) struct TopicsApply {
     #[command(flatten)]
     pub(crate) apps: Apps,
-    /// Print what was done as a JSON list
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args, Debug)]
@@ -209,9 +230,8 @@ pub(crate) struct Tap {
     /// Show headers
     #[arg(long)]
     pub(crate) headers: bool,
-    /// Print each record as one JSON object a line
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
     #[command(flatten)]
     pub(crate) kafka: Kafka,
 }
@@ -222,5 +242,13 @@ impl From<LogFormat> for telemetry::LogFormat {
             LogFormat::Text => Self::Text,
             LogFormat::Json => Self::Json,
         }
+    }
+}
+
+impl Sheets {
+    /// Where a process that runs the emulator listens.
+    pub(crate) fn listen_on(&self) -> SocketAddr {
+        const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
+        self.sheets.unwrap_or(DEFAULT)
     }
 }

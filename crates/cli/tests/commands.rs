@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -94,6 +95,173 @@ fn a_wrong_app_is_refused_with_every_mistake() {
             .any(|mistake| mistake["line"] == 22),
         "{mistakes}"
     );
+}
+
+#[test]
+fn settings_plug_ins_and_apps_are_checked_together() {
+    let folder = demo("wrong", |text| {
+        text.replace("tab =", "tba =")
+            .replace("${DEMO_SHEET_ID:-demo}", "a b/c")
+    });
+    let app = folder.path().to_str().unwrap();
+    let arguments = [
+        "check",
+        "--plugins",
+        "nowhere",
+        "--settings",
+        "missing.toml",
+    ];
+    let refused = formline(&[&arguments[..], &["--app", app]].concat());
+    assert_eq!(refused.status.code(), Some(64));
+    let text = printed(&refused);
+    for part in [
+        "missing.toml: the file cannot be read",
+        "nowhere: the plug-in folder cannot be read",
+        "did you mean `tab`?",
+        "app.toml:31: `a b/c` is not the id of a spreadsheet",
+        "4 mistakes; nothing was started",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_place_without_apps_is_a_mistake_like_others() {
+    let empty = tempfile::tempdir().unwrap();
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_formline"));
+        let arguments = ["check", "--plugins", "nowhere"];
+        let output = command
+            .args(arguments)
+            .current_dir(empty.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        printed(&output)
+    };
+    let text = check();
+    assert!(text.contains("./apps: the folder cannot be read"), "{text}");
+    assert!(text.contains("2 mistakes"), "{text}");
+    fs::create_dir(empty.path().join("apps")).unwrap();
+    let text = check();
+    assert!(
+        text.contains("none of its folders has an app.toml"),
+        "{text}"
+    );
+}
+
+/// A flag has the same words in the help of every command that has it.
+#[test]
+fn a_flag_means_the_same_everywhere() {
+    let commands: [(&[&str], &[&str]); 8] = [
+        (
+            &["up"],
+            &[
+                "--app",
+                "--plugins",
+                "--data",
+                "--bootstrap",
+                "--settings",
+                "--admin",
+                "--http",
+                "--sheets",
+            ],
+        ),
+        (
+            &["ingest"],
+            &[
+                "--app",
+                "--plugins",
+                "--data",
+                "--bootstrap",
+                "--settings",
+                "--admin",
+                "--http",
+            ],
+        ),
+        (
+            &["process"],
+            &[
+                "--app",
+                "--plugins",
+                "--data",
+                "--bootstrap",
+                "--settings",
+                "--admin",
+                "--step",
+            ],
+        ),
+        (
+            &["sink"],
+            &[
+                "--app",
+                "--plugins",
+                "--data",
+                "--bootstrap",
+                "--settings",
+                "--admin",
+                "--sink",
+                "--sheets",
+            ],
+        ),
+        (&["sheets-emulator"], &["--data", "--sheets", "--quota"]),
+        (
+            &["check"],
+            &[
+                "--app",
+                "--plugins",
+                "--data",
+                "--bootstrap",
+                "--settings",
+                "--json",
+            ],
+        ),
+        (
+            &["topics", "apply"],
+            &[
+                "--app",
+                "--plugins",
+                "--data",
+                "--bootstrap",
+                "--settings",
+                "--json",
+            ],
+        ),
+        (
+            &["tap"],
+            &[
+                "--form",
+                "--id",
+                "--from-beginning",
+                "--count",
+                "--headers",
+                "--json",
+                "--bootstrap",
+                "--settings",
+            ],
+        ),
+    ];
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    for (command, flags) in commands {
+        let help = printed(&formline(&[command, &["--help"]].concat()));
+        for flag in flags {
+            let head = |line: &&str| line.trim_start().split(' ').next() == Some(flag);
+            let mut lines = help.lines().skip_while(|line| !head(line));
+            let found = lines
+                .next()
+                .unwrap_or_else(|| panic!("{command:?} lacks {flag}:\n{help}"));
+            let rest = lines.take_while(|line| !line.trim_start().starts_with('-'));
+            let words = [found]
+                .into_iter()
+                .chain(rest)
+                .collect::<Vec<_>>()
+                .join("\n");
+            let first = known
+                .entry((*flag).to_owned())
+                .or_insert_with(|| words.clone());
+            assert_eq!(words.trim(), first.trim(), "{command:?}");
+        }
+    }
 }
 
 #[test]

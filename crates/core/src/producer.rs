@@ -66,7 +66,7 @@ pub enum Error {
 }
 
 /// From so many records in flight on, `Producer` gathers them.
-const BUSY: usize = 4;
+const BUSY: usize = 2;
 
 // === impl Producer ===
 

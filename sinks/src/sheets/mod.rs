@@ -28,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 
 use formline_core::{
     App, Client, Producer, Shutdown, Telemetry,
-    app::{Sink, SinkKind},
+    app::{Sink, SinkKind, is_spreadsheet_id},
     producer,
 };
 
@@ -136,11 +136,10 @@ fn start(
     })
 }
 
-/// The crate google-sheets4 puts the id into the address as it is.
+/// The crate google-sheets4 puts the id into the address as it is, and not every app comes from a checked file.
 fn check_spreadsheet(id: &str) -> Result<(), Error> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    if id.is_empty() || id.len() > 128 || !id.bytes().all(legal) {
-        return Err(Error::SpreadsheetId(id.to_owned()));
+    if is_spreadsheet_id(id) {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::SpreadsheetId(id.to_owned()))
 }

@@ -8,7 +8,7 @@ use crate::arguments::Check;
 
 pub(super) fn run(arguments: &Check) -> Result<()> {
     let checked = Installation::load(&arguments.apps);
-    if arguments.json {
+    if arguments.output.json {
         return as_json(checked);
     }
     for app in checked?.apps {
@@ -26,10 +26,11 @@ fn as_json(checked: Result<Installation>) -> Result<()> {
         println!("[]");
         return Ok(());
     };
-    let mistakes: Vec<_> = error
-        .downcast_ref::<Mistakes>()
-        .into_iter()
-        .flat_map(|Mistakes(found)| found)
+    let Some(Mistakes(found)) = error.downcast_ref() else {
+        return Err(error);
+    };
+    let mistakes: Vec<_> = found
+        .iter()
         .map(|mistake| {
             json!({
                 "file": mistake.file,

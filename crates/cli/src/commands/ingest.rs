@@ -14,7 +14,7 @@ pub(super) fn run(arguments: &Ingest) -> Result<()> {
     let installation = Installation::load(&arguments.apps)?;
     line::block_on(async {
         let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
-        let listener = listen(arguments.http, "--http").await?;
+        let listener = listen(arguments.http.http, "--http").await?;
         add(&line, listener, &installation);
         let applied = topics::apply_when_kafka_answers(&installation.client, &installation.apps);
         line.unless_stopped(applied).await?;

@@ -10,13 +10,16 @@ mod topics;
 mod up;
 
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use anyhow::{Context as _, Result};
-use formline_core::{App, Client, Mistake, Settings, app};
+use anyhow::Result;
+use formline_core::{
+    App, Client, Mistake, Settings,
+    app::{self, Plugins, UnknownPlugins},
+};
 use formline_processors::Catalog;
 
 use crate::arguments::{Apps, Command, Kafka, Topics};
@@ -54,36 +57,49 @@ pub(crate) fn run(command: Command) -> Result<()> {
 impl Installation {
     /// Reads settings, plug-ins and apps, and refuses them if there is a mistake in any.
     pub(crate) fn load(arguments: &Apps) -> Result<Self> {
-        let settings = load_settings(&arguments.kafka);
-        let plugins = arguments
-            .plugins
-            .clone()
-            .unwrap_or_else(|| arguments.data.join("plugins"));
-        let cache = arguments.data.join("cache");
-        let catalog = Catalog::open(&plugins, &cache)?;
-        let apps = app::load(
-            &app_folders(&arguments.apps)?,
-            &catalog,
-            &app::process_environment,
-        );
-        // Mistakes of both come out together.
-        let (settings, apps) = match (settings, apps) {
-            (Ok(settings), Ok(apps)) => (settings, apps),
-            (settings, apps) => {
-                let both = [settings.err().map(|Mistakes(found)| found), apps.err()];
-                return Err(Mistakes(both.into_iter().flatten().flatten().collect()).into());
-            }
+        let data = arguments.data.data.clone();
+        let (plugins, cache) = (arguments.plugins.clone(), data.join("cache"));
+        let plugins = plugins.unwrap_or_else(|| data.join("plugins"));
+        let mut mistakes = Vec::new();
+        let settings =
+            load_settings(&arguments.kafka).map_err(|Mistakes(found)| mistakes.extend(found));
+        let catalog = open_catalog(&plugins, &cache)?.map_err(|found| mistakes.push(found));
+        let known: &dyn Plugins = match &catalog {
+            Ok(catalog) => catalog,
+            Err(()) => &UnknownPlugins,
         };
-        let client = settings.client();
-        let data = arguments.data.clone();
+        let apps = match app_folders(&arguments.apps) {
+            Ok(folders) => app::load(&folders, known, &app::process_environment),
+            Err(mistake) => Err(vec![mistake]),
+        };
+        let apps = apps.map_err(|found| mistakes.extend(found));
+        // Mistakes of all of them come out together.
+        let (Ok(settings), Ok(_), Ok(apps)) = (settings, catalog, apps) else {
+            return Err(Mistakes(mistakes).into());
+        };
         Ok(Self {
+            client: settings.client(),
             settings,
-            client,
             apps,
             plugins,
             cache,
             data,
         })
+    }
+}
+
+/// The plug-ins, or the mistake of naming a folder that cannot be read. That the machine cannot compile them is
+/// nobody's mistake, and an error.
+fn open_catalog(plugins: &Path, cache: &Path) -> Result<Result<Catalog, Mistake>> {
+    match Catalog::open(plugins, cache) {
+        Ok(catalog) => Ok(Ok(catalog)),
+        Err(formline_processors::Error::Folder { path, source }) => Ok(Err(Mistake {
+            file: path,
+            line: 0,
+            problem: format!("the plug-in folder cannot be read: {source}"),
+            remedy: "put plug-ins there, or name their folder with --plugins DIR".to_owned(),
+        })),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -98,22 +114,24 @@ pub(crate) fn load_settings(kafka: &Kafka) -> Result<Settings, Mistakes> {
 }
 
 /// The folders that were named, or every folder of `./apps`.
-fn app_folders(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+fn app_folders(named: &[PathBuf]) -> Result<Vec<PathBuf>, Mistake> {
     if !named.is_empty() {
         return Ok(named.to_vec());
     }
-    let all = Path::new("apps");
-    let entries = std::fs::read_dir(all)
-        .context("cannot read ./apps; run formline where it lies, or name an app with --app DIR")?;
-    let mut folders = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.join("app.toml").exists() {
-            folders.push(path);
-        }
-    }
+    let no_app = |problem: String| Mistake {
+        file: PathBuf::from("./apps"),
+        line: 0,
+        problem,
+        remedy: "run formline where the folder apps lies, or name an app with --app DIR".to_owned(),
+    };
+    let all = std::fs::read_dir("apps").and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let all = all.map_err(|error| no_app(format!("the folder cannot be read: {error}")))?;
+    let mut folders: Vec<PathBuf> = all.into_iter().map(|entry| entry.path()).collect();
+    folders.retain(|folder| folder.join("app.toml").exists());
     folders.sort();
-    anyhow::ensure!(!folders.is_empty(), "no folder of ./apps has an app.toml");
+    if folders.is_empty() {
+        return Err(no_app("none of its folders has an app.toml".to_owned()));
+    }
     Ok(folders)
 }
 

@@ -15,12 +15,12 @@ use crate::{
 pub(super) fn run(arguments: &SheetsEmulator) -> Result<()> {
     line::block_on(async {
         let shutdown = Shutdown::on_signals()?;
-        let listener = listen(arguments.sheets, "--sheets").await?;
-        let emulator = open(&arguments.data, arguments.quota.then(Quota::default))?;
+        let address = arguments.sheets.listen_on();
+        let listener = listen(address, "--sheets").await?;
+        let emulator = open(&arguments.data.data, arguments.quota.then(Quota::default))?;
         println!(
-            "sheets emulator on http://{}/, data in {}",
-            arguments.sheets,
-            arguments.data.display()
+            "sheets emulator on http://{address}/, data in {}",
+            arguments.data.data.display()
         );
         Ok(emulator.serve(listener, shutdown.token()).await?)
     })

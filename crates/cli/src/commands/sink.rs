@@ -23,7 +23,10 @@ pub(super) fn run(arguments: &arguments::Sink) -> Result<()> {
         "sink",
         |(app, sink)| (&app.name, &sink.name),
     )?;
-    let google = match (arguments.sheets, &installation.settings.google_credentials) {
+    let google = match (
+        arguments.sheets.sheets,
+        &installation.settings.google_credentials,
+    ) {
         (Some(address), _) => emulator(address),
         (None, Some(key_file)) => service_account(key_file),
         (None, None) => bail!(

@@ -52,7 +52,7 @@ fn is_wanted(record: &Record, arguments: &Tap) -> bool {
 
 fn print(record: &Record, arguments: &Tap) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    if arguments.json {
+    if arguments.output.json {
         writeln!(out, "{}", as_json(record))?;
         return out.flush();
     }

@@ -18,7 +18,7 @@ pub(super) fn apply(arguments: &TopicsApply) -> Result<()> {
     let topics = declared(&installation.apps);
     let runtime = tokio::runtime::Runtime::new()?;
     let applied = runtime.block_on(topic::apply(&installation.client, &topics))?;
-    if arguments.json {
+    if arguments.output.json {
         let list: Vec<_> = applied
             .iter()
             .map(|(name, done)| json!({ "topic": name, "done": word(done) }))

@@ -15,13 +15,14 @@ pub(super) fn run(arguments: &Up) -> Result<()> {
 
 async fn start(arguments: &Up, installation: Installation) -> Result<()> {
     let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
-    let http = listen(arguments.http, "--http").await?;
+    let http = listen(arguments.http.http, "--http").await?;
     let google = match &installation.settings.google_credentials {
         Some(key_file) => sink::service_account(key_file),
         None => {
-            let listener = listen(arguments.sheets, "--sheets").await?;
+            let address = arguments.sheets.listen_on();
+            let listener = listen(address, "--sheets").await?;
             sheets_emulator::add(&line, listener, &installation.data)?;
-            sink::emulator(arguments.sheets)
+            sink::emulator(address)
         }
     };
     // First of all: while Kafka is away a client gets its 503 and does not wait in the backlog.
@@ -38,12 +39,7 @@ async fn start(arguments: &Up, installation: Installation) -> Result<()> {
 
 /// What is listening and what to try first.
 fn greet(arguments: &Up, installation: &Installation) {
-    let Up {
-        http,
-        sheets,
-        admin,
-        ..
-    } = arguments;
+    let (http, sheets) = (arguments.http.http, arguments.sheets.listen_on());
     println!("formline is up");
     for form in installation.apps.iter().flat_map(|app| &app.forms) {
         println!("  form     http://{http}{}", form.path);
@@ -52,7 +48,10 @@ fn greet(arguments: &Up, installation: &Installation) {
         Some(_) => println!("  sheets   Google"),
         None => println!("  sheets   http://{sheets}/ (emulator, no Google credentials given)"),
     }
-    println!("  health   http://{}/readyz and /metrics", admin.admin);
+    println!(
+        "  health   http://{}/readyz and /metrics",
+        arguments.admin.admin
+    );
     println!("  kafka    {}", installation.settings.bootstrap);
     println!("open a form in a browser, send it, and look at the sheet; Ctrl-C stops");
 }

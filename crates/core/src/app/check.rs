@@ -1,148 +1,152 @@
-//! Holds the parts of all apps against each other. What one section says of itself was checked when it was read.
+//! Holds the outlines of all apps against each other. What one section says of itself was checked when it was read.
+//!
+//! An empty name may be any: nothing is said to be missing that a section which could not be read may have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{App, Location};
+use super::{
+    Location,
+    outline::{Kind, Outline, Part},
+};
 use crate::{
     mistake::{Mistake, nearest},
-    topic::{self, Topic},
+    topic,
 };
 
 /// Notes mistakes at places of files.
 #[derive(Default)]
 struct Notes(Vec<Mistake>);
 
-/// All mistakes between the parts.
-pub(super) fn check(apps: &[App]) -> Vec<Mistake> {
+/// All mistakes between the sections.
+pub(super) fn check(apps: &[Outline]) -> Vec<Mistake> {
     let mut notes = Notes::default();
     notes.unique_names(apps);
     notes.unique_paths(apps);
+    let forms = form_topics(apps);
+    notes.repetitions(apps, &forms);
     for app in apps {
-        notes.topics(app);
+        notes.topics(app, &forms);
         notes.partitions(app);
         notes.cycles(app);
     }
-    notes.0.sort();
     notes.0
 }
 
 // === impl Notes ===
 
 impl Notes {
-    fn note(&mut self, at: &Location, problem: String, remedy: String) {
+    fn note(&mut self, at: &Location, problem: String, remedy: impl Into<String>) {
         let Location { file, line } = at;
         self.0.push(Mistake {
             file: file.to_path_buf(),
             line: *line,
             problem,
-            remedy,
+            remedy: remedy.into(),
         });
     }
 
-    /// Apps, forms, and the consumer groups of steps and sinks.
-    fn unique_names(&mut self, apps: &[App]) {
-        let mut seen: BTreeMap<String, &Location> = BTreeMap::new();
+    /// The topics of an app, all forms, and steps and sinks by their consumer groups.
+    fn unique_names(&mut self, apps: &[Outline]) {
         for app in apps {
-            let forms = app
-                .forms
+            let topics = app.declared.iter().map(|one| {
+                let name = &one.topic.name;
+                (!name.is_empty()).then(|| (format!("topic `{name}`"), &one.location))
+            });
+            self.unique(topics, "remove one of the two");
+        }
+        let parts = apps.iter().flat_map(|app| {
+            app.parts
                 .iter()
-                .map(|form| (format!("form `{}`", form.name), &form.location));
-            let steps = app
-                .steps
-                .iter()
-                .map(|step| (topic::group(&app.name, &step.name), &step.location));
-            let sinks = app
-                .sinks
-                .iter()
-                .map(|sink| (topic::group(&app.name, &sink.name), &sink.location));
-            for (name, location) in forms.chain(steps).chain(sinks) {
-                if let Some(first) = seen.get(&name) {
-                    let problem = format!("{name} is declared twice, first in line {}", first.line);
-                    self.note(location, problem, "give it another name".to_owned());
-                }
-                seen.entry(name).or_insert(location);
+                .map(|part| Some((title(app, part)?, &part.location)))
+        });
+        self.unique(parts, "give it another name");
+    }
+
+    fn unique_paths(&mut self, apps: &[Outline]) {
+        let paths = (apps.iter().flat_map(|app| &app.parts)).map(|part| match &part.kind {
+            Kind::Form { path } if !path.is_empty() => {
+                Some((format!("path {path}"), &part.location))
             }
+            _ => None,
+        });
+        self.unique(paths, "choose another path");
+    }
+
+    fn unique<'a>(
+        &mut self,
+        things: impl Iterator<Item = Option<(String, &'a Location)>>,
+        remedy: &str,
+    ) {
+        let mut seen: BTreeMap<String, &Location> = BTreeMap::new();
+        for (thing, location) in things.flatten() {
+            if let Some(first) = seen.get(&thing) {
+                let problem = format!("{thing} is there twice, first in {first}");
+                self.note(location, problem, remedy);
+            }
+            seen.entry(thing).or_insert(location);
         }
     }
 
-    fn unique_paths(&mut self, apps: &[App]) {
-        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-        for form in apps.iter().flat_map(|app| &app.forms) {
-            if let Some(first) = seen.insert(&form.path, &form.name) {
-                let problem = format!("path {} belongs to form `{first}` already", form.path);
-                self.note(&form.location, problem, "choose another path".to_owned());
+    /// A submission with an Idempotency-Key can stand twice in a form's topic. Steps drop the repetition, and what
+    /// they write is unique; sinks would carry both out.
+    fn repetitions(&mut self, apps: &[Outline], forms: &BTreeSet<&str>) {
+        let sinks = (apps.iter().flat_map(|app| &app.parts)).filter(|part| part.kind == Kind::Sink);
+        for sink in sinks {
+            for topic in sink
+                .reads
+                .iter()
+                .filter(|topic| forms.contains(topic.as_str()))
+            {
+                let problem = format!(
+                    "the sink reads topic `{topic}`, which a form writes: there a submission can stand twice"
+                );
+                let remedy = "let a step stand between, for instance one with the plug-in rows";
+                self.note(&sink.location, problem, remedy);
             }
         }
     }
 
     /// Every topic that is read must be there, and every one that is declared must join something.
-    fn topics(&mut self, app: &App) {
-        let mut used: BTreeSet<&str> = app
-            .steps
-            .iter()
-            .flat_map(|step| step.output.values())
-            .map(String::as_str)
-            .collect();
-        for form in &app.forms {
-            self.declared(app, &form.location, &form.topic);
-            used.insert(&form.topic);
-        }
-        for step in &app.steps {
-            for name in step.input.values().flatten() {
-                self.declared(app, &step.location, name);
-                used.insert(name);
-            }
-        }
-        for sink in &app.sinks {
-            for name in &sink.input {
-                self.declared(app, &sink.location, name);
-                used.insert(name);
-            }
-        }
-        let written: BTreeSet<&str> = (app.forms.iter().map(|form| form.topic.as_str()))
-            .chain(
-                app.steps
-                    .iter()
-                    .flat_map(|step| step.output.values())
-                    .map(String::as_str),
-            )
-            .collect();
-        for sink in &app.sinks {
-            for name in sink
-                .input
-                .iter()
-                .filter(|name| !written.contains(name.as_str()))
-            {
-                if app.topic(name).is_some() {
-                    let problem = format!("nothing of the app writes topic `{name}`");
-                    let remedy = "let a form or step write it".to_owned();
-                    self.note(&sink.location, problem, remedy);
+    fn topics(&mut self, app: &Outline, forms: &BTreeSet<&str>) {
+        let mut named = BTreeSet::new();
+        for part in &app.parts {
+            // What a step writes is there without a declaration.
+            let is_form = matches!(part.kind, Kind::Form { .. });
+            let written = part.writes.iter().filter(|_| is_form);
+            for name in part.reads.iter().chain(written) {
+                // One declaration mends all places that lack it.
+                if named.insert(name) {
+                    self.declared(app, &part.location, name);
                 }
             }
         }
-        let is_derived =
-            |topic: &&Topic| topic.name.ends_with(".state") || topic.name.ends_with(".dead-letter");
-        for topic in app.topics.iter().filter(|topic| !is_derived(topic)) {
-            if !used.contains(topic.name.as_str()) {
-                let at = Location {
-                    file: app.folder.join("app.toml").into(),
-                    line: 0,
-                };
-                let problem = format!("topic `{}` joins nothing", topic.name);
-                self.note(
-                    &at,
-                    problem,
-                    "let a form write it or a step or sink read it, or remove it".to_owned(),
-                );
+        let written: BTreeSet<&str> = names(app.parts.iter().flat_map(|part| &part.writes));
+        for sink in app.parts.iter().filter(|part| part.kind == Kind::Sink) {
+            for name in &sink.reads {
+                let is_written = has(&written, name) || forms.contains(name.as_str());
+                if app.topics.contains_key(name) && !is_written {
+                    let problem = format!("nothing of the app writes topic `{name}`");
+                    self.note(&sink.location, problem, "let a form or step write it");
+                }
+            }
+        }
+        let read = names(app.parts.iter().flat_map(|part| &part.reads));
+        let used: BTreeSet<&str> = written.union(&read).copied().collect();
+        for declared in &app.declared {
+            let name = &declared.topic.name;
+            if !name.is_empty() && !has(&used, name) {
+                let problem = format!("topic `{name}` joins nothing");
+                let remedy = "let a form write it or a step or sink read it, or remove it";
+                self.note(&declared.location, problem, remedy);
             }
         }
     }
 
-    fn declared(&mut self, app: &App, at: &Location, name: &str) {
-        if app.topic(name).is_some() {
+    fn declared(&mut self, app: &Outline, at: &Location, name: &str) {
+        let known = names(app.topics.keys());
+        if has(&known, name) || !topic::is_legal(name) {
             return;
         }
-        let known = app.topics.iter().map(|topic| topic.name.as_str());
         let remedy = match nearest(name, known) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("declare it with [[topic]] and name = \"{name}\""),
@@ -151,18 +155,13 @@ impl Notes {
     }
 
     /// A step with state sees the records of a key only if all inputs put that key on the same partition number.
-    fn partitions(&mut self, app: &App) {
-        for step in &app.steps {
-            if app.topic(&step.state_topic()).is_none() {
-                continue;
-            }
-            let inputs = step.topics();
+    fn partitions(&mut self, app: &Outline) {
+        for step in app.steps() {
+            let inputs = step.reads.iter();
             let counts: BTreeSet<i32> = inputs
-                .iter()
-                .filter_map(|name| app.topic(name))
-                .map(|topic| topic.partitions)
+                .filter_map(|name| app.topics.get(name).copied().flatten())
                 .collect();
-            if counts.len() > 1 {
+            if step.kind == (Kind::Step { keeps_state: true }) && counts.len() > 1 {
                 let problem = format!(
                     "step `{}` keeps state, but its inputs have {counts:?} partitions",
                     step.name
@@ -170,49 +169,77 @@ impl Notes {
                 self.note(
                     &step.location,
                     problem,
-                    "give all of them the same number".to_owned(),
+                    "give all of them the same number of partitions",
                 );
             }
         }
     }
 
     /// Records that go round and round and never leave fill the disks.
-    fn cycles(&mut self, app: &App) {
-        for step in &app.steps {
-            let outputs = reachable(app, &step.output.values().cloned().collect::<Vec<_>>());
-            let back = step.topics().iter().any(|topic| outputs.contains(topic));
-            let leaves = app
-                .steps
-                .iter()
-                .filter(|other| other.topics().iter().any(|topic| outputs.contains(topic)));
-            let exit = leaves.flat_map(|other| other.output.values()).any(|topic| {
-                !reachable(app, std::slice::from_ref(topic))
-                    .iter()
-                    .any(|next| step.topics().contains(next))
-            });
-            if back && !exit {
+    fn cycles(&mut self, app: &Outline) {
+        let is_unknown =
+            |step: &Part| (step.reads.iter().chain(&step.writes)).any(String::is_empty);
+        if app.steps().any(is_unknown) {
+            return;
+        }
+        for step in app.steps() {
+            let outputs = reachable(app, &step.writes);
+            let reaches = |topics: &BTreeSet<String>, other: &Part| {
+                other.reads.iter().any(|topic| topics.contains(topic))
+            };
+            let mut leaving = app
+                .steps()
+                .filter(|other| reaches(&outputs, other))
+                .flat_map(|other| &other.writes);
+            let has_exit =
+                leaving.any(|topic| !reaches(&reachable(app, std::slice::from_ref(topic)), step));
+            if reaches(&outputs, step) && !has_exit {
                 let problem = format!("step `{}` is part of a cycle without an exit", step.name);
-                self.note(
-                    &step.location,
-                    problem,
-                    "let one of its steps also write a topic outside of it".to_owned(),
-                );
+                let remedy = "let one of its steps also write a topic outside of it";
+                self.note(&step.location, problem, remedy);
             }
         }
     }
 }
 
+/// What no other section may be called, if the name is known.
+fn title(app: &Outline, part: &Part) -> Option<String> {
+    let (app, name) = (&app.app, &part.name);
+    match part.kind {
+        _ if name.is_empty() => None,
+        Kind::Form { .. } => Some(format!("form `{name}`")),
+        _ if app.is_empty() => None,
+        // They share the names of consumer groups and dead-letter topics.
+        Kind::Step { .. } | Kind::Sink => Some(format!("step or sink `{name}` of app `{app}`")),
+    }
+}
+
+/// The topics that forms write to, as far as they are known.
+fn form_topics(apps: &[Outline]) -> BTreeSet<&str> {
+    let parts = apps.iter().flat_map(|app| &app.parts);
+    let forms = parts.filter(|part| matches!(part.kind, Kind::Form { .. }));
+    let mut topics = names(forms.flat_map(|form| &form.writes));
+    topics.remove("");
+    topics
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a String>) -> BTreeSet<&'a str> {
+    names.map(String::as_str).collect()
+}
+
+/// Whether a name is among those that are known, or may be one of those that are not.
+fn has(names: &BTreeSet<&str>, name: &str) -> bool {
+    names.contains(name) || names.contains("")
+}
+
 /// The topics themselves and all that steps make of them.
-fn reachable(app: &App, from: &[String]) -> BTreeSet<String> {
+fn reachable(app: &Outline, from: &[String]) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut next = from.to_vec();
     while let Some(topic) = next.pop() {
         if reached.insert(topic.clone()) {
-            let readers = app
-                .steps
-                .iter()
-                .filter(|step| step.topics().contains(&topic));
-            next.extend(readers.flat_map(|step| step.output.values().cloned()));
+            let readers = app.steps().filter(|step| step.reads.contains(&topic));
+            next.extend(readers.flat_map(|step| step.writes.iter().cloned()));
         }
     }
     reached

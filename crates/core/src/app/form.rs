@@ -4,8 +4,11 @@ use std::path::{Component, Path};
 
 use serde_json::Value;
 
-use super::{Location, Section};
-use crate::schema::Schema;
+use super::{
+    Location, Section,
+    outline::{Kind, Part, check_topics},
+};
+use crate::{mistake::nearest, schema::Schema};
 
 /// One HTTP endpoint.
 #[derive(Debug)]
@@ -68,87 +71,51 @@ const DEFAULT_MAX_LENGTH: i64 = 50_000;
 // === impl Form ===
 
 impl Form {
-    pub(super) fn read(section: &mut Section<'_>, app: &str) -> Option<Self> {
+    /// The form as the others see it, and itself if its schema can be used.
+    pub(super) fn read(section: &mut Section<'_>, app: &str) -> (Part, Option<Self>) {
         let name = section.required_name("name");
-        let path = section.required_text("path");
+        let path = read_path(section);
         let topic = section.required_text("topic");
-        let key = section.text("key").map(|text| Key::new(&text));
-        let schema = Self::read_schema(section);
-        let form = Self {
-            app: app.to_owned(),
-            path: path.trim_end_matches('/').to_owned(),
-            name,
-            topic,
-            key,
-            schema: schema?,
-            sanitize: Sanitize::read(section),
-            honeypot: section.text("honeypot"),
-            redirect: section.texts("redirect"),
-            origins: section.texts("origins"),
-            rate_limit: RateLimit::read(section),
+        check_topics(section, "topic", [&topic]);
+        let part = Part {
+            kind: Kind::Form { path: path.clone() },
+            name: name.clone(),
+            reads: Vec::new(),
+            writes: vec![topic.clone()],
             location: section.location(),
         };
-        form.check(section);
-        Some(form)
+        let key = section.text("key").map(|text| Key::new(&text));
+        let sanitize = Sanitize::read(section);
+        let honeypot = section.text("honeypot");
+        let redirect = read_addresses(section, "redirect");
+        let origins = read_addresses(section, "origins");
+        let rate_limit = RateLimit::read(section);
+        let form = read_schema(section).map(|schema| Self {
+            app: app.to_owned(),
+            name,
+            path,
+            topic,
+            key,
+            schema,
+            sanitize,
+            honeypot,
+            redirect,
+            origins,
+            rate_limit,
+            location: section.location(),
+        });
+        if let Some(form) = &form {
+            form.check_fields(section);
+        }
+        (part, form)
     }
 
-    fn read_schema(section: &mut Section<'_>) -> Option<Schema> {
-        let file = section.required_text("schema");
-        if file.is_empty() {
-            return None;
-        }
-        let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-        if !Path::new(&file).components().all(inside) {
-            section.mistake(
-                "schema",
-                "the schema lies outside the app",
-                "put it into the app's folder",
-            );
-            return None;
-        }
-        let read = std::fs::read_to_string(section.folder().join(&file));
-        let text = section.or_mistake("schema", read, "name a file in the app's folder")?;
-        let parsed = serde_json::from_str::<Value>(&text);
-        let value = section.or_mistake("schema", parsed, "write valid json")?;
-        section.or_mistake("schema", Schema::compile(value), "correct the schema")
-    }
-
-    fn check(&self, section: &mut Section<'_>) {
-        if !self.path.starts_with('/') || self.path.len() < 2 {
-            section.mistake(
-                "path",
-                "the path does not begin with `/`",
-                "write for instance \"/student-data-form\"",
-            );
-        }
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
-        if !self.path.chars().all(plain) {
-            section.mistake(
-                "path",
-                "the path has characters that an address cannot have",
-                "use letters, digits, `-`, `_`, `.` and `/`",
-            );
-        }
-        if self.path == "/openapi.json" || self.path == "/v1" || self.path.starts_with("/v1/") {
-            section.mistake(
-                "path",
-                "the path belongs to formline itself",
-                "choose one that is not /openapi.json and not below /v1",
-            );
-        }
-        for (key, address) in (self.redirect.iter().map(|address| ("redirect", address)))
-            .chain(self.origins.iter().map(|address| ("origins", address)))
-        {
-            if !(address.starts_with("https://") || address.starts_with("http://")) {
-                section.mistake(
-                    key,
-                    &format!("`{address}` is not a web address"),
-                    "begin it with https://",
-                );
-            }
-        }
-        let properties = self.schema.source()["properties"].as_object();
-        if let (Some(field), Some(properties)) = (&self.honeypot, properties)
+    /// Holds the fields that the form names against its schema.
+    fn check_fields(&self, section: &Section<'_>) {
+        let Some(properties) = self.schema.source()["properties"].as_object() else {
+            return;
+        };
+        if let Some(field) = &self.honeypot
             && properties.contains_key(field)
         {
             section.mistake(
@@ -158,16 +125,85 @@ impl Form {
             );
         }
         let field = self.key.as_ref().and_then(Key::top_level);
-        if let (Some(field), Some(properties)) = (field, properties)
+        if let Some(field) = field
             && !properties.contains_key(&field)
         {
+            let names = || properties.keys().map(String::as_str);
+            let remedy = match nearest(&field, names()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("name one of {}", names().collect::<Vec<_>>().join(", ")),
+            };
             section.mistake(
                 "key",
                 &format!("the schema has no field `{field}`"),
-                "name a field of the schema",
+                &remedy,
             );
         }
     }
+}
+
+/// The path without the slash at its end.
+fn read_path(section: &mut Section<'_>) -> String {
+    let written = section.required_text("path");
+    let path = written.trim_end_matches('/').to_owned();
+    if written.is_empty() {
+        return path;
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+    if !path.starts_with('/') {
+        section.mistake(
+            "path",
+            &format!("`{written}` is not the path of a form"),
+            "begin it with `/`, for instance \"/student-data-form\"",
+        );
+    } else if !path.chars().all(plain) {
+        section.mistake(
+            "path",
+            &format!("the path {path} has characters that an address cannot have"),
+            "use letters, digits, `-`, `_`, `.`, `~` and `/`",
+        );
+    } else if path == "/openapi.json" || path == "/v1" || path.starts_with("/v1/") {
+        section.mistake(
+            "path",
+            &format!("the path {path} belongs to formline itself"),
+            "choose one that is not /openapi.json and not below /v1",
+        );
+    }
+    path
+}
+
+fn read_addresses(section: &mut Section<'_>, key: &'static str) -> Vec<String> {
+    let addresses = section.texts(key);
+    let is_web = |address: &str| address.starts_with("https://") || address.starts_with("http://");
+    let unread = |address: &str| address.is_empty() && section.is_unread(key);
+    for address in &addresses {
+        if !is_web(address) && !unread(address) {
+            let problem = format!("`{address}` is not a web address");
+            section.mistake(key, &problem, "begin it with https://");
+        }
+    }
+    addresses
+}
+
+fn read_schema(section: &mut Section<'_>) -> Option<Schema> {
+    let file = section.required_text("schema");
+    if file.is_empty() {
+        return None;
+    }
+    let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    if !Path::new(&file).components().all(inside) {
+        let remedy = "put it into the app's folder, and write its name alone";
+        section.mistake("schema", &format!("{file} lies outside the app"), remedy);
+        return None;
+    }
+    let read = std::fs::read_to_string(section.folder().join(&file))
+        .map_err(|error| format!("{file} cannot be read: {error}"));
+    let text = section.or_mistake("schema", read, "name a file in the app's folder")?;
+    let parsed = serde_json::from_str::<Value>(&text)
+        .map_err(|error| format!("{file} is not json: {error}"));
+    let value = section.or_mistake("schema", parsed, "write valid json in it")?;
+    let compiled = Schema::compile(value).map_err(|error| format!("{file}: {error}"));
+    section.or_mistake("schema", compiled, "correct the schema")
 }
 
 // === impl Key ===

@@ -6,7 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{App, Document, Form, Section, Sink, Step, check, step::PluginFacts, step::Plugins};
+use super::{
+    App, Document, Form, PluginFacts, Plugins, Section, Sink, Step, check,
+    outline::{Declared, Outline, Part},
+    plugin,
+};
 use crate::{
     mistake::Mistake,
     topic::{DEFAULT_PARTITIONS, Topic},
@@ -26,121 +30,109 @@ pub fn load(
     plugins: &dyn Plugins,
     environment: Environment<'_>,
 ) -> Result<Vec<Arc<App>>, Vec<Mistake>> {
-    let mut apps = Vec::with_capacity(folders.len());
+    let (mut apps, mut outlines) = (Vec::new(), Vec::new());
     let mut mistakes = Vec::new();
     for folder in folders {
-        let (app, found) = load_one(folder, plugins, environment);
-        mistakes.extend(found);
-        apps.extend(app);
+        match load_one(folder, plugins, environment) {
+            Ok(((app, outline), found)) => {
+                apps.push(Arc::new(app));
+                outlines.push(outline);
+                mistakes.extend(found);
+            }
+            Err(mistake) => mistakes.push(mistake),
+        }
     }
-    // Half-read apps would only give mistakes that follow from others.
+    mistakes.extend(check::check(&outlines));
     if mistakes.is_empty() {
-        mistakes = check::check(&apps);
+        return Ok(apps);
     }
-    if mistakes.is_empty() {
-        Ok(apps.into_iter().map(Arc::new).collect())
-    } else {
-        Err(mistakes)
-    }
+    mistakes.sort();
+    Err(mistakes)
 }
+
+/// What was read, and the mistakes in it. An app with mistakes is only part of what was written.
+type Loaded = ((App, Outline), Vec<Mistake>);
 
 fn load_one(
     folder: &Path,
     plugins: &dyn Plugins,
     environment: Environment<'_>,
-) -> (Option<App>, Vec<Mistake>) {
+) -> Result<Loaded, Mistake> {
     let file = folder.join("app.toml");
     match std::fs::read_to_string(&file) {
         Ok(text) => {
             let document = Document::new(file, text, environment);
-            let (app, mistakes) = document.read(|root| read(root, folder, plugins));
-            (Some(app), mistakes)
+            Ok(document.read(|root| read(root, folder, plugins)))
         }
-        Err(error) => {
-            let problem = format!("the file cannot be read: {error}");
-            let remedy = "name a folder that has an app.toml".to_owned();
-            (
-                None,
-                vec![Mistake {
-                    file,
-                    line: 0,
-                    problem,
-                    remedy,
-                }],
-            )
-        }
+        Err(error) => Err(Mistake {
+            file,
+            line: 0,
+            problem: format!("the file cannot be read: {error}"),
+            remedy: "name a folder that has an app.toml".to_owned(),
+        }),
     }
 }
 
-fn read(root: &mut Section<'_>, folder: &Path, plugins: &dyn Plugins) -> App {
-    let name = match root.table("app") {
-        Some(mut table) => {
-            let name = table.required_name("name");
-            table.finish();
-            name
-        }
-        None => {
-            root.mistake(
-                "app",
-                "the section [app] is missing",
-                "begin with [app] and name = \"…\"",
-            );
-            String::new()
-        }
-    };
-    let mut app = App {
-        topics: each(root, "topic", |section| Some(read_topic(section))),
-        forms: each(root, "form", |section| {
-            Form::read(section, &name).map(Arc::new)
-        }),
-        steps: Vec::new(),
-        sinks: each(root, "sink", |section| {
-            Sink::read(section, &name).map(Arc::new)
-        }),
-        folder: folder.to_owned(),
-        name,
-    };
-    let mut facts: Vec<PluginFacts> = Vec::new();
-    app.steps = each(root, "step", |section| {
-        let step = Step::read(section, &app.name);
-        facts.push(step.check_plugin(section, plugins).unwrap_or_default());
-        Some(Arc::new(step))
+fn read(root: &mut Section<'_>, folder: &Path, plugins: &dyn Plugins) -> (App, Outline) {
+    let name = read_name(root);
+    let mut declared = each(root, "topic", Declared::read);
+    let forms = each(root, "form", |section| Form::read(section, &name));
+    let steps = each(root, "step", |section| {
+        let step = Step::read(section, &name);
+        let facts = plugin::check(&step, section, plugins).unwrap_or_default();
+        (
+            Part::of_step(&step, !facts.stores.is_empty()),
+            (step, facts),
+        )
     });
+    let sinks = each(root, "sink", |section| Sink::read(section, &name));
+    let (mut parts, forms): (Vec<Part>, Vec<_>) = forms.into_iter().unzip();
+    let (step_parts, steps): (Vec<Part>, Vec<_>) = steps.into_iter().unzip();
+    let (sink_parts, sinks): (Vec<Part>, Vec<_>) = sinks.into_iter().unzip();
+    parts.extend(step_parts.into_iter().chain(sink_parts));
+    let is_unread = |key: &&str| root.is_torn() || root.is_unread(key);
+    if is_unread(&"topic") {
+        declared.push(Declared::unknown(root.location()));
+    }
+    if ["form", "step", "sink"].iter().any(is_unread) {
+        parts.push(Part::unknown(root.location()));
+    }
+    let (steps, facts): (Vec<Step>, Vec<PluginFacts>) = steps.into_iter().unzip();
+    let mut app = App {
+        topics: declared.iter().map(|one| one.topic.clone()).collect(),
+        forms: forms.into_iter().flatten().map(Arc::new).collect(),
+        steps: steps.into_iter().map(Arc::new).collect(),
+        sinks: sinks.into_iter().flatten().map(Arc::new).collect(),
+        folder: folder.to_owned(),
+        name: name.clone(),
+    };
     add_derived_topics(&mut app, &facts);
-    app
+    let outline = Outline::new(name, declared, &app.topics, parts);
+    (app, outline)
+}
+
+fn read_name(root: &mut Section<'_>) -> String {
+    let remedy = "begin with [app] and name = \"…\"".to_owned();
+    let Some(mut table) = root.table("app") else {
+        root.require("app", remedy);
+        return String::new();
+    };
+    let name = table.required_name("name");
+    table.finish();
+    name
 }
 
 fn each<T>(
     root: &mut Section<'_>,
     key: &'static str,
-    mut read: impl FnMut(&mut Section<'_>) -> Option<T>,
+    mut read: impl FnMut(&mut Section<'_>) -> T,
 ) -> Vec<T> {
     let mut all = Vec::new();
     for mut section in root.tables(key) {
-        // A section that could not be read has said why; its other keys were not all asked for.
-        if let Some(one) = read(&mut section) {
-            section.finish();
-            all.push(one);
-        }
+        all.push(read(&mut section));
+        section.finish();
     }
     all
-}
-
-fn read_topic(section: &mut Section<'_>) -> Topic {
-    let name = section.required_text("name");
-    if !name.is_empty() && !crate::topic::is_legal(&name) {
-        section.mistake(
-            "name",
-            "kafka does not take this name",
-            "use letters, digits, `.`, `_` and `-`",
-        );
-    }
-    let partitions = section.integer("partitions", DEFAULT_PARTITIONS.into(), 1..=10_000);
-    Topic {
-        name,
-        partitions: i32::try_from(partitions).unwrap_or(DEFAULT_PARTITIONS),
-        config: section.text_map("config"),
-    }
 }
 
 /// Outputs that nobody has declared, changelogs and dead letters.

@@ -1,25 +1,29 @@
 //! What runs: apps as their folders declare them, checked as a whole before anything starts.
 //!
-//! `document` reads what was written, `form`, `step` and `sink` turn one section each into what is meant, `check`
-//! holds the parts of all apps against each other.
+//! `document` and `section` read what was written, `form`, `step` and `sink` turn one section each into what is meant,
+//! `plugin` holds a step against its plug-in, `check` the outlines of all apps against each other.
 
 mod check;
 mod document;
 mod form;
 mod load;
+mod outline;
+mod plugin;
+mod section;
 mod sink;
 mod step;
 #[cfg(test)]
 mod tests;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
-pub(crate) use self::document::{Document, Section};
+pub(crate) use self::{document::Document, section::Section};
 pub use self::{
     form::{Form, Key, RateLimit, Sanitize},
     load::{Environment, load, process_environment},
-    sink::{Sheets, Sink, SinkKind},
-    step::{Limits, PluginFacts, Plugins, Step},
+    plugin::{PluginFacts, Plugins, UnknownPlugins},
+    sink::{Sheets, Sink, SinkKind, is_spreadsheet_id},
+    step::{Limits, Step},
 };
 use crate::{
     client,
@@ -95,3 +99,9 @@ const DEAD_LETTER_CONFIG: [(&str, &str); 2] = [
     ("retention.ms", "2592000000"),
     ("max.message.bytes", client::RECORD_BYTES),
 ];
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Location, Section};
+use super::{
+    Location, Section,
+    outline::{Kind, Part, check_topics},
+};
 use crate::{mistake::nearest, topic};
 
 /// One way out.
@@ -51,42 +54,65 @@ type Read = fn(&mut Section<'_>) -> SinkKind;
 /// Every kind by its name in an app's file.
 const KINDS: &[(&str, Read)] = &[("sheets", Sheets::read)];
 
+/// Google refuses a longer title.
+const MAX_TAB_CHARACTERS: usize = 100;
+
 // === impl Sink ===
 
 impl Sink {
-    pub(super) fn read(section: &mut Section<'_>, app: &str) -> Option<Self> {
+    /// The sink as the others see it, and itself if its kind is known.
+    pub(super) fn read(section: &mut Section<'_>, app: &str) -> (Part, Option<Self>) {
         let name = section.required_name("name");
-        let input = section.texts("input");
+        let input = Self::read_input(section);
         let location = section.location();
-        let kind = section.required_text("kind");
-        let Some((_, read)) = KINDS.iter().find(|(name, _)| *name == kind) else {
-            let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
-            let remedy = match nearest(&kind, names.iter().copied()) {
-                Some(name) => format!("did you mean `{name}`?"),
-                None => format!("name one of {}", names.join(", ")),
-            };
-            section.mistake(
-                "kind",
-                &format!("there is no sink of kind `{kind}`"),
-                &remedy,
-            );
-            return None;
+        let part = Part {
+            kind: Kind::Sink,
+            name: name.clone(),
+            reads: input.clone(),
+            writes: Vec::new(),
+            location: location.clone(),
         };
-        if input.is_empty() {
-            section.mistake(
-                "input",
-                "the sink reads nothing",
-                "write input = [\"topic\"]",
-            );
-        }
-        let kind = read(section);
-        Some(Self {
+        let sink = Self::read_kind(section).map(|kind| Self {
             app: app.to_owned(),
             name,
             input,
             kind,
             location,
-        })
+        });
+        (part, sink)
+    }
+
+    fn read_input(section: &mut Section<'_>) -> Vec<String> {
+        let mut input = section.texts("input");
+        section.require("input", "add input = [\"a-topic\"]".to_owned());
+        check_topics(section, "input", &input);
+        if input.is_empty() {
+            if !section.is_unread("input") {
+                let remedy = "write input = [\"a-topic\"]";
+                section.mistake("input", "the sink reads nothing", remedy);
+            }
+            input.push(String::new());
+        }
+        input
+    }
+
+    fn read_kind(section: &mut Section<'_>) -> Option<SinkKind> {
+        let kind = section.required_text("kind");
+        if let Some((_, read)) = KINDS.iter().find(|(name, _)| *name == kind) {
+            return Some(read(section));
+        }
+        // Which keys it may have is the kind's business.
+        section.leave_open();
+        if !kind.is_empty() {
+            let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+            let remedy = match nearest(&kind, names.iter().copied()) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("the kinds are: {}", names.join(", ")),
+            };
+            let problem = format!("there is no sink of kind `{kind}`");
+            section.mistake("kind", &problem, &remedy);
+        }
+        None
     }
 
     /// Its consumer group.
@@ -106,8 +132,8 @@ impl Sheets {
     fn read(section: &mut Section<'_>) -> SinkKind {
         let milliseconds = |count: u32| Duration::from_millis(count.into());
         SinkKind::Sheets(Self {
-            spreadsheet: section.required_text("spreadsheet"),
-            tab: section.required_text("tab"),
+            spreadsheet: Self::read_spreadsheet(section),
+            tab: Self::read_tab(section),
             grace: milliseconds(section.count("grace_ms", 750, 0..=60_000)),
             hold_back: milliseconds(section.count("hold_back_ms", 60_000, 1_000..=86_400_000)),
             // Google counts 60 writes a minute and user: one a second is what one sink may use.
@@ -119,4 +145,35 @@ impl Sheets {
             batch_rows: section.size("batch_rows", 1_000, 1..=10_000),
         })
     }
+    fn read_spreadsheet(section: &mut Section<'_>) -> String {
+        let id = section.required_text("spreadsheet");
+        if !id.is_empty() && !is_spreadsheet_id(&id) {
+            section.mistake(
+                "spreadsheet",
+                &format!("`{id}` is not the id of a spreadsheet"),
+                "copy it from the spreadsheet's address, between /d/ and /edit",
+            );
+        }
+        id
+    }
+
+    fn read_tab(section: &mut Section<'_>) -> String {
+        let title = section.required_text("tab");
+        let length = title.chars().count();
+        if length > MAX_TAB_CHARACTERS {
+            section.mistake(
+                "tab",
+                &format!("the title of the tab has {length} characters"),
+                &format!("write at most {MAX_TAB_CHARACTERS}, which is Google's limit"),
+            );
+        }
+        title
+    }
+}
+
+/// Whether this can be the id of a spreadsheet: letters, digits, `-` and `_`, at most 100. Google's have 44. Others
+/// must not get into an address.
+pub fn is_spreadsheet_id(id: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !id.is_empty() && id.len() <= 100 && id.bytes().all(legal)
 }

@@ -4,11 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
-use super::{Location, Section};
+use super::{Location, PluginFacts, Section, outline::check_topics};
 use crate::{
-    mistake::nearest,
     progress::Stage,
-    schema::Schema,
     topic::{self, DEFAULT_PARTITIONS, Topic},
 };
 
@@ -46,32 +44,11 @@ pub struct Limits {
     pub batch: Duration,
 }
 
-/// What a plug-in says of itself, as far as an app must fit to it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct PluginFacts {
-    /// Input ports.
-    pub inputs: Vec<String>,
-    /// Output ports.
-    pub outputs: Vec<String>,
-    /// Names of its stores.
-    pub stores: Vec<String>,
-    /// JSON Schema of its configuration.
-    pub config_schema: Value,
-}
-
-/// The plug-ins that are there.
-pub trait Plugins {
-    /// What is known of the plug-in that a step names; none if there is no such.
-    fn find(&self, reference: &str) -> Option<PluginFacts>;
-    /// All names, for messages.
-    fn names(&self) -> Vec<String>;
-}
-
 // === impl Step ===
 
 impl Step {
     pub(super) fn read(section: &mut Section<'_>, app: &str) -> Self {
-        Self {
+        let mut step = Self {
             app: app.to_owned(),
             name: section.required_name("name"),
             plugin: section.required_text("plugin"),
@@ -81,6 +58,20 @@ impl Step {
             limits: Limits::read(section),
             workers: section.size("workers", 1, 1..=64),
             location: section.location(),
+        };
+        check_topics(section, "input", step.input.values().flatten());
+        check_topics(section, "output", step.output.values());
+        step.open_unread(section);
+        step
+    }
+
+    /// Gives an input or output that could not be read a port and topic without a name, which may be any.
+    fn open_unread(&mut self, section: &Section<'_>) {
+        if self.input.is_empty() && section.is_unread("input") {
+            self.input.insert(String::new(), vec![String::new()]);
+        }
+        if self.output.is_empty() && section.is_unread("output") {
+            self.output.insert(String::new(), String::new());
         }
     }
 
@@ -135,82 +126,6 @@ impl Step {
             partitions: input.map_or(DEFAULT_PARTITIONS, |topic| topic.partitions),
             config: [("cleanup.policy".to_owned(), "compact".to_owned())].into(),
         })
-    }
-
-    /// Holds the step against its plug-in.
-    pub(super) fn check_plugin(
-        &self,
-        section: &mut Section<'_>,
-        plugins: &dyn Plugins,
-    ) -> Option<PluginFacts> {
-        let Some(facts) = plugins.find(&self.plugin) else {
-            let names = plugins.names();
-            let remedy = match nearest(&self.plugin, names.iter().map(String::as_str)) {
-                Some(name) => format!("did you mean `{name}`?"),
-                None if names.is_empty() => {
-                    "put its .wasm into the plug-in folder (none is there)".to_owned()
-                }
-                None => format!("name one of {}", names.join(", ")),
-            };
-            section.mistake(
-                "plugin",
-                &format!("there is no plug-in `{}`", self.plugin),
-                &remedy,
-            );
-            return None;
-        };
-        check_ports(section, "input", &facts.inputs, self.input.keys());
-        check_ports(section, "output", &facts.outputs, self.output.keys());
-        self.check_config(section, &facts);
-        Some(facts)
-    }
-
-    fn check_config(&self, section: &mut Section<'_>, facts: &PluginFacts) {
-        match Schema::compile(facts.config_schema.clone()) {
-            Ok(schema) => {
-                for violation in schema.violations(&self.config) {
-                    let problem = format!("config {}: {}", violation.pointer, violation.detail);
-                    section.mistake(
-                        "config",
-                        &problem,
-                        "write what the plug-in's configuration schema asks for",
-                    );
-                }
-            }
-            Err(error) => section.mistake(
-                "plugin",
-                &format!("the plug-in's configuration schema cannot be used: {error}"),
-                "ask the plug-in's author for a version with a valid schema",
-            ),
-        }
-    }
-}
-
-fn check_ports<'a>(
-    section: &mut Section<'_>,
-    key: &str,
-    declared: &[String],
-    bound: impl Iterator<Item = &'a String> + Clone,
-) {
-    for port in declared {
-        if !bound.clone().any(|name| name == port) {
-            let remedy = format!("bind it, for instance {key} = {{ {port} = … }}");
-            section.mistake(
-                key,
-                &format!("the plug-in's {key} port `{port}` is not bound"),
-                &remedy,
-            );
-        }
-    }
-    for port in bound {
-        if !declared.contains(port) {
-            let remedy = format!("the plug-in has {}", declared.join(", "));
-            section.mistake(
-                key,
-                &format!("the plug-in has no {key} port `{port}`"),
-                &remedy,
-            );
-        }
     }
 }
 

@@ -1,0 +1,198 @@
+//! One mistake of each kind alone, and the words for it.
+
+use super::{GOOD, mistakes::assert_mistake};
+
+#[test]
+fn each_kind_of_mistake_is_named() {
+    let cases = [
+        (
+            "name = \"school\"",
+            "name = \"My School\"",
+            "`My School` is not a name",
+        ),
+        (
+            "[app]\nname = \"school\"",
+            "",
+            "`app` is missing; begin with [app]",
+        ),
+        ("[app]", "[app", "write valid toml"),
+        (
+            "partitions = 3",
+            "partitions = \"3\"",
+            "write a whole number",
+        ),
+        (
+            "partitions = 3",
+            "partitions = 0",
+            "0 is out of range; write 1 to 10000",
+        ),
+        (
+            "name = \"students\"",
+            "name = \"stud/ents\"",
+            "kafka does not take the topic name `stud/ents`",
+        ),
+        (
+            "path = \"/student/\"",
+            "path = \"student\"",
+            "`student` is not the path of a form; begin it with `/`",
+        ),
+        (
+            "path = \"/student/\"",
+            "path = \"/v1/student\"",
+            "belongs to formline itself",
+        ),
+        (
+            "path = \"/student/\"",
+            "path = \"/stud ent\"",
+            "an address cannot have",
+        ),
+        ("path = \"/student/\"", "", "`path` is missing"),
+        (
+            "student.json",
+            "missing.json",
+            "name a file in the app's folder",
+        ),
+        ("student.json", "../student.json", "lies outside the app"),
+        ("student.json", "app.toml", "app.toml is not json"),
+        (
+            "key = \"roll\"",
+            "key = \"rol\"",
+            "the schema has no field `rol`; did you mean `roll`?",
+        ),
+        (
+            "key = \"roll\"",
+            "redirect = \"example.org\"",
+            "is not a web address",
+        ),
+        (
+            "key = \"roll\"",
+            "honeypot = \"roll\"",
+            "is a field that people fill in",
+        ),
+        (
+            "tab = \"Counts\"",
+            "tab = \"Counts\"\n[[topic]]\nname = \"orphan\"\n[[sink]]\nname = \"other\"\nkind = \"sheets\"\ninput = [\"orphan\"]\nspreadsheet = \"x\"\ntab = \"Other\"",
+            "nothing of the app writes topic `orphan`",
+        ),
+        ("key = \"roll\"", "sanitize = 1", "write a table"),
+        (
+            "key = \"roll\"",
+            "sanitize = { trim = 1 }",
+            "write true or false",
+        ),
+        (
+            "key = \"roll\"",
+            "rate_limit = { client = 1 }",
+            "unknown key `client`",
+        ),
+        (
+            "input = { in = [\"students\"] }",
+            "",
+            "input port `in` is not bound; bind it, for instance input = { in = [\"a-topic\"] }",
+        ),
+        (
+            "input = { in = [\"students\"] }",
+            "input = { \"\" = [\"students\"] }",
+            "has no input port ``",
+        ),
+        (
+            "input = { in = [\"students\"] }",
+            "input = { in = [\"\"] }",
+            "kafka does not take the topic name ``",
+        ),
+        (
+            "out = \"copies\"",
+            "out = \"cop/ies\"",
+            "kafka does not take the topic name `cop/ies`",
+        ),
+        (
+            "word = \"${WORD:-hello}\"",
+            "word = 1",
+            "config `word`: 1 is not of type \"string\"",
+        ),
+        (
+            "{ word = \"${WORD:-hello}\" }",
+            "1",
+            "config: 1 is not of type \"object\"; it takes word",
+        ),
+        (
+            "{ word = \"${WORD:-hello}\" }",
+            "{ strange = 1 }",
+            "remove it; known are word",
+        ),
+        (
+            "path = \"/student/\"",
+            "path = \"/\"",
+            "`/` is not the path of a form",
+        ),
+        (
+            "input = { in = [\"students\"] }",
+            "input = { inn = \"students\" }",
+            "has no input port `inn`; did you mean `in`?",
+        ),
+        (
+            "input = { in = [\"students\"] }",
+            "input = [\"students\"]",
+            "a list stands here; write input = { a-port = [\"a-topic\"] }",
+        ),
+        (
+            "input = { in = [\"students\"] }",
+            "input = { in = [\"student\"] }",
+            "did you mean `students`?",
+        ),
+        (
+            "output = { out = \"copies\" }",
+            "output = { out = 1 }",
+            "write a text in quotes",
+        ),
+        (
+            "word = ",
+            "wrod = ",
+            "unknown key `wrod` in the configuration; did you mean `word`?",
+        ),
+        (
+            "word = \"${WORD:-hello}\"",
+            "word = \"${WORD\"",
+            "`${` has no `}`",
+        ),
+        (
+            "kind = \"sheets\"",
+            "kind = \"sheet\"",
+            "did you mean `sheets`?",
+        ),
+        (
+            "kind = \"sheets\"",
+            "kind = \"carrier-pigeon\"",
+            "the kinds are: sheets",
+        ),
+        (
+            "input = [\"counts\"]",
+            "input = []",
+            "the sink reads nothing",
+        ),
+        (
+            "input = [\"counts\"]",
+            "input = [\"nothing\"]",
+            "declare it with [[topic]]",
+        ),
+        (
+            "name = \"count\"",
+            "name = \"copy\"",
+            "step or sink `copy` of app `school` is there twice, first in",
+        ),
+        (
+            "[[form]]",
+            "[[topic]]\nname = \"lonely\"\n[[form]]",
+            "topic `lonely` joins nothing",
+        ),
+        (
+            "out = \"counts\"",
+            "out = \"copies\"",
+            "cycle without an exit",
+        ),
+    ];
+    for (good, bad, part) in cases {
+        assert!(GOOD.contains(good), "`{good}` is not in the example");
+        assert_mistake(&GOOD.replace(good, bad), part);
+    }
+}

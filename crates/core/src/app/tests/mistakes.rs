@@ -1,0 +1,306 @@
+//! Apps that are refused: all mistakes come at once, and nothing that only follows from another.
+
+use super::*;
+
+/// The messages of a text that must be wrong, one a line, without the folder.
+fn mistakes(text: &str) -> String {
+    let mistakes = load_text(text).expect_err("it has mistakes");
+    let short = |mistake: &Mistake| {
+        let folder = mistake.file.parent().expect("the file lies in a folder");
+        mistake
+            .to_string()
+            .replace(&format!("{}/", folder.display()), "")
+    };
+    mistakes.iter().map(short).collect::<Vec<_>>().join("\n")
+}
+
+pub(super) fn assert_mistake(text: &str, part: &str) {
+    let found = mistakes(text);
+    assert!(found.contains(part), "`{part}` is not in\n{found}");
+}
+
+/// Something is wrong in nearly every section. Hardly one can be read whole, but all name their topics.
+const BAD: &str = r#"
+[app]
+name = "My School"
+[[topic]]
+name = "students"
+partitions = 3
+[[topic]]
+name = "students"
+partitions = 3
+[[topic]]
+name = "lonely"
+partitions = "six"
+[[topic]]
+name = "unwritten"
+partition = 2
+[[form]]
+name = "student"
+path = "/student/"
+topic = "studens"
+key = "rol"
+schema = "student.json"
+[[form]]
+name = "pupil"
+path = "/student"
+topic = "students"
+schema = "missing.json"
+[[form]]
+nmae = "teacher"
+path = /teacher
+topic = "students"
+schema = "student.json"
+[[step]]
+name = "copy"
+plugin = "cpoy"
+input = { in = ["students"] }
+output = { out = "copies" }
+[[step]]
+name = "count"
+plugin = "count"
+input = { inn = ["copies", "students"] }
+output = { out = "counts", more = "more" }
+config = { wrod = "hello" }
+[[step]]
+name = "round"
+plugin = "copy"
+input = { in = ["round"] }
+output = { out = "round" }
+[[sink]]
+name = "sheet"
+kind = "sheets"
+input = ["unwritten"]
+spreadsheet = "a b/c"
+tab = "${NONE}"
+[[sink]]
+name = "copy"
+kind = "sheet"
+input = ["students"]
+spreadsheet = "x"
+[[sink]]
+name = "third"
+input = "counts"
+spreadsheet = "${NOTHING:-}"
+"#;
+
+#[test]
+fn all_mistakes_come_at_once_each_with_its_line() {
+    let expected = [
+        "3: `My School` is not a name; use at most 64 of a-z, 0-9 and `-`",
+        "7: topic `students` is there twice, first in app.toml:4; remove one of the two",
+        "10: topic `lonely` joins nothing; let a form write it or a step or sink read it, or remove it",
+        "12: a text stands here; write a whole number",
+        "15: unknown key `partition`; did you mean `partitions`?",
+        "16: there is no topic `studens`; did you mean `students`?",
+        "20: the schema has no field `rol`; did you mean `roll`?",
+        "22: path /student is there twice, first in app.toml:16; choose another path",
+        "26: missing.json cannot be read: No such file or directory (os error 2); name a file in the app's folder",
+        "28: unknown key `nmae`; did you mean `name`?",
+        "29: string values must be quoted, expected literal string; write valid toml",
+        "34: there is no plug-in `cpoy`; did you mean `copy`?",
+        "37: step `count` keeps state, but its inputs have {3, 6} partitions; give all of them the same number of partitions",
+        "40: the plug-in has no input port `inn`; did you mean `in`?",
+        "41: the plug-in has no output port `more`; its output ports are out",
+        "42: unknown key `wrod` in the configuration; did you mean `word`?",
+        "43: step `round` is part of a cycle without an exit; let one of its steps also write a topic outside of it",
+        "48: nothing of the app writes topic `unwritten`; let a form or step write it",
+        "52: `a b/c` is not the id of a spreadsheet; copy it from the spreadsheet's address, between /d/ and /edit",
+        "53: the variable NONE is not set or empty; set it, or write ${NONE:-default}",
+        "54: step or sink `copy` of app `My School` is there twice, first in app.toml:32; give it another name",
+        "54: the sink reads topic `students`, which a form writes: there a submission can stand twice; let a step stand between, for instance one with the plug-in rows",
+        "56: there is no sink of kind `sheet`; did you mean `sheets`?",
+        "59: `kind` is missing; add kind = \"…\"",
+    ];
+    let found = mistakes(BAD);
+    let found: Vec<&str> = found.lines().collect();
+    assert_eq!(found, expected.map(|line| format!("app.toml:{line}")));
+}
+
+#[test]
+fn what_only_follows_from_another_mistake_is_not_said() {
+    let cases = [
+        // No topic of the app is known, so each may be there.
+        (
+            "[[topic]]",
+            "[[topics]]",
+            "4: unknown key `topics`; did you mean `topic`?",
+        ),
+        (
+            "name = \"students\"",
+            "",
+            "4: `name` is missing; add name = \"…\"",
+        ),
+        (
+            "[[topic]]",
+            "[[topic]",
+            "4: unclosed array table, expected `]`; write valid toml",
+        ),
+        // What the step reads and writes is not known, so the others' topics may join it.
+        (
+            "input = { in = [\"copies\"] }",
+            "inputs = 1",
+            "21: unknown key `inputs`; did you mean `input`?",
+        ),
+        (
+            "out = \"copies\"",
+            "out = 1",
+            "17: a number stands here; write a text in quotes",
+        ),
+        (
+            "{ out = \"copies\" }",
+            "\"copies\"",
+            "17: a text stands here; write output = { a-name = \"…\" }",
+        ),
+        (
+            "= { out = \"copies\" }",
+            "= copies",
+            "17: string values must be quoted, expected literal string; write valid toml",
+        ),
+        // Its configuration is not known.
+        (
+            "${WORD:-hello}",
+            "${NONE}",
+            "23: the variable NONE is not set or empty; set it, or write ${NONE:-default}",
+        ),
+        // Its plug-in is not known, nor its ports.
+        (
+            "plugin = \"count\"",
+            "plugin = 1",
+            "20: a number stands here; write a text in quotes",
+        ),
+        // A sink without input leaves what it should read.
+        (
+            "input = [\"counts\"]",
+            "input = []",
+            "27: the sink reads nothing; write input = [\"a-topic\"]",
+        ),
+        // Its other keys are the unknown kind's.
+        (
+            "kind = \"sheets\"",
+            "kind = \"shets\"\nurl = 1",
+            "26: there is no sink of kind `shets`; did you mean `sheets`?",
+        ),
+        (
+            "[[sink]]",
+            "[sink]",
+            "24: a table stands here; write [[sink]] above it, in double brackets",
+        ),
+        // An open bracket makes nonsense of all lines below.
+        (
+            "[\"students\"]",
+            "[\"students\"",
+            "16: missing comma between array elements, expected `,`; write valid toml",
+        ),
+    ];
+    for (good, bad, expected) in cases {
+        assert!(GOOD.contains(good), "`{good}` is not in the example");
+        let text = GOOD.replacen(good, bad, 1);
+        assert_eq!(mistakes(&text), format!("app.toml:{expected}"), "{bad}");
+    }
+}
+
+#[test]
+fn unknown_plug_ins_hide_no_other_mistake() {
+    let text = GOOD.replace("tab = ", "tba = ");
+    let found = load_with(&[&text], &UnknownPlugins).expect_err("it has a mistake");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].remedy, "did you mean `tab`?");
+    assert!(load_with(&[GOOD], &UnknownPlugins).is_ok());
+}
+
+#[test]
+fn an_id_and_a_title_are_what_google_takes() {
+    let long = "ä".repeat(101);
+    let cases = [
+        (
+            "${SHEET}",
+            "https://docs.google.com/x",
+            "is not the id of a spreadsheet",
+        ),
+        ("${SHEET}", "${EMPTY:-}", "`spreadsheet` is empty"),
+        ("Counts", "", "`tab` is empty"),
+        (
+            "Counts",
+            long.as_str(),
+            "the title of the tab has 101 characters; write at most 100",
+        ),
+    ];
+    for (good, bad, part) in cases {
+        assert_mistake(&GOOD.replace(good, bad), part);
+    }
+    let good = GOOD.replace("Counts", &"ä".repeat(100));
+    assert!(load_text(&good).is_ok());
+    assert!(is_spreadsheet_id(
+        "1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms"
+    ));
+    assert!(!is_spreadsheet_id(&"a".repeat(101)));
+}
+
+#[test]
+fn a_plug_in_is_found_under_the_names_that_people_write() {
+    for (written, part) in [
+        ("./plugins/copy.wasm", "did you mean `copy`?"),
+        (
+            "copy@9",
+            "write `copy` for the newest version that is there",
+        ),
+        (
+            "toaster",
+            "put its .wasm into the plug-in folder, or name one of copy, count",
+        ),
+    ] {
+        let text = GOOD.replace("plugin = \"copy\"", &format!("plugin = \"{written}\""));
+        assert_mistake(&text, part);
+    }
+}
+
+#[test]
+fn a_step_with_state_needs_co_partitioned_inputs() {
+    let text = GOOD
+        .replace(
+            "[[form]]",
+            "[[topic]]\nname = \"copies\"\npartitions = 4\n[[form]]",
+        )
+        .replace("in = [\"copies\"]", "in = [\"copies\", \"students\"]");
+    assert_mistake(&text, "keeps state, but its inputs have {3, 4} partitions");
+}
+
+#[test]
+fn two_apps_cannot_share_a_path() {
+    let other = GOOD
+        .replace("\"school\"", "\"other\"")
+        .replace("\"student\"", "\"pupil\"");
+    let found = load_texts(&[GOOD, &other]).expect_err("one path twice");
+    assert_eq!(found.len(), 1, "{found:?}");
+    let problem = &found[0].problem;
+    assert!(
+        problem.starts_with("path /student is there twice"),
+        "{problem}"
+    );
+    assert!(problem.ends_with("0/app.toml:7"), "{problem}");
+    assert!(load(&[PathBuf::from("/nowhere")], &Known, &|_| None).is_err());
+}
+
+#[test]
+fn a_sink_cannot_read_what_a_form_of_any_app_writes() {
+    let other = "[app]\nname = \"other\"\n[[topic]]\nname = \"students\"\n[[sink]]\nname = \"all\"\n\
+                 kind = \"sheets\"\ninput = \"students\"\nspreadsheet = \"x\"\ntab = \"All\"";
+    let found = load_texts(&[GOOD, other]).expect_err("submissions can stand twice there");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        found[0].problem,
+        "the sink reads topic `students`, which a form writes: there a submission can stand twice"
+    );
+    let remedy = "let a step stand between, for instance one with the plug-in rows";
+    assert_eq!((found[0].line, found[0].remedy.as_str()), (5, remedy));
+}
+
+#[test]
+fn lines_that_are_no_toml_are_named_up_to_a_limit() {
+    let broken = (0..25).map(|n| format!("\n# {n}\nkey{n} = "));
+    let text = GOOD.to_owned() + &broken.collect::<String>();
+    let found = mistakes(&text);
+    let named = found.matches("write valid toml").count();
+    assert_eq!((named, found.lines().count()), (20, 20), "{found}");
+}

@@ -1,0 +1,137 @@
+//! Apps as they are read. `kinds` and `mistakes` have those that are refused.
+
+mod kinds;
+mod mistakes;
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use serde_json::json;
+
+use super::*;
+use crate::mistake::Mistake;
+
+/// The plug-ins of these tests: `copy` takes `in` and gives `out`; `count` also keeps a store.
+struct Known;
+
+impl Plugins for Known {
+    fn find(&self, reference: &str) -> Option<PluginFacts> {
+        let stores = match reference {
+            "copy" => vec![],
+            "count" => vec!["counts".to_owned()],
+            _ => return None,
+        };
+        let config_schema = json!({
+            "type": "object",
+            "properties": { "word": { "type": "string" } },
+            "additionalProperties": false,
+        });
+        Some(PluginFacts {
+            inputs: vec!["in".into()],
+            outputs: vec!["out".into()],
+            stores,
+            config_schema,
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec!["copy".into(), "count".into()]
+    }
+}
+
+const GOOD: &str = r#"
+[app]
+name = "school"
+[[topic]]
+name = "students"
+partitions = 3
+[[form]]
+name = "student"
+path = "/student/"
+topic = "students"
+key = "roll"
+schema = "student.json"
+[[step]]
+name = "copy"
+plugin = "copy"
+input = { in = ["students"] }
+output = { out = "copies" }
+[[step]]
+name = "count"
+plugin = "count"
+input = { in = ["copies"] }
+output = { out = "counts" }
+config = { word = "${WORD:-hello}" }
+[[sink]]
+name = "sheet"
+kind = "sheets"
+input = ["counts"]
+spreadsheet = "${SHEET}"
+tab = "Counts"
+"#;
+
+fn load_text(text: &str) -> Result<Vec<Arc<App>>, Vec<Mistake>> {
+    load_texts(&[text])
+}
+
+fn load_texts(texts: &[&str]) -> Result<Vec<Arc<App>>, Vec<Mistake>> {
+    load_with(texts, &Known)
+}
+
+fn load_with(texts: &[&str], plugins: &dyn Plugins) -> Result<Vec<Arc<App>>, Vec<Mistake>> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folders: Vec<PathBuf> = (0..texts.len())
+        .map(|n| folder.path().join(n.to_string()))
+        .collect();
+    for (folder, text) in folders.iter().zip(texts) {
+        fs::create_dir(folder).expect("a folder");
+        fs::write(folder.join("app.toml"), text).expect("a file");
+        let schema = json!({ "type": "object", "properties": { "roll": { "type": "string" } } });
+        fs::write(folder.join("student.json"), schema.to_string()).expect("a file");
+    }
+    load(&folders, plugins, &|name| {
+        (name == "SHEET").then(|| "sheet-1".to_owned())
+    })
+}
+
+#[test]
+fn a_good_app_is_understood() {
+    let apps = load_text(GOOD).expect("no mistakes");
+    let app = &apps[0];
+    assert_eq!(app.forms[0].path, "/student");
+    assert_eq!(app.forms[0].key, Some(Key::new("/roll")));
+    assert_eq!(app.steps[1].config, json!({ "word": "hello" }));
+    assert_eq!(app.steps[1].port_of("copies"), Some("in"));
+    let SinkKind::Sheets(sheets) = &app.sinks[0].kind;
+    assert_eq!(sheets.spreadsheet, "sheet-1");
+    let partitions: BTreeMap<_, _> = app
+        .topics
+        .iter()
+        .map(|topic| (topic.name.as_str(), topic.partitions))
+        .collect();
+    assert_eq!(partitions["students"], 3);
+    assert_eq!(partitions["copies"], topic::DEFAULT_PARTITIONS);
+    assert_eq!(partitions["school.count.state"], topic::DEFAULT_PARTITIONS);
+    assert_eq!(partitions["school.sheet.dead-letter"], 1);
+    assert!(!partitions.contains_key("school.copy.state"));
+}
+
+#[test]
+fn a_sink_knows_the_groups_before_it_in_order() {
+    let apps = load_text(GOOD).expect("no mistakes");
+    let stages = apps[0].upstream(&["counts".to_owned()]);
+    let groups: Vec<_> = stages.iter().map(|stage| stage.group.as_str()).collect();
+    assert_eq!(groups, ["formline.school.copy", "formline.school.count"]);
+    assert_eq!(stages[0].topics, ["students"]);
+}
+
+#[test]
+fn keys_are_texts_numbers_and_flags() {
+    let submission = json!({ "roll": "1", "deep": { "a/b": 2 }, "flag": true, "list": [], "none": null, "empty": "" });
+    let key = |text: &str| Key::new(text).of(&submission);
+    assert_eq!(key("roll").as_deref(), Some("1"));
+    assert_eq!(key("/deep/a~1b").as_deref(), Some("2"));
+    assert_eq!(key("flag").as_deref(), Some("true"));
+    for without in ["list", "none", "empty", "missing", "deep"] {
+        assert_eq!(key(without), None, "{without}");
+    }
+}
