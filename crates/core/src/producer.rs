@@ -65,7 +65,7 @@ pub enum Error {
     Fatal(#[source] KafkaError),
 }
 
-/// From so many records in flight on, `Producer` gathers them.
+/// From so many records in flight on, `Producer` gathers them: a record that finds another one under way is not alone.
 const BUSY: usize = 2;
 
 // === impl Producer ===
