@@ -2,7 +2,6 @@
 
 use std::{
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -208,7 +207,8 @@ impl Reader {
                 return Ok(is_settled);
             }
             unsettled = open;
-            thread::sleep(SETTLING);
+            // Nothing is assigned yet: this only waits.
+            self.inner.poll(SETTLING);
         }
     }
 
