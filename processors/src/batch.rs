@@ -333,6 +333,19 @@ impl Batch {
     }
 }
 
+// === impl Event ===
+
+impl Event {
+    /// A record that no plug-in has seen.
+    pub(crate) fn first_try(record: Record) -> Self {
+        Self {
+            record,
+            attempts: 0,
+            is_duplicate: false,
+        }
+    }
+}
+
 // === impl Output ===
 
 impl Output {

@@ -21,6 +21,7 @@ use crate::{
     lag::{self, Committed},
     metrics::Metrics,
     plugin::Plugin,
+    trial::Tally,
     watcher::{self, Slot, Watcher},
     worker::Worker,
 };
@@ -61,7 +62,7 @@ pub async fn run(options: Options, steps: Vec<Arc<Step>>, shutdown: Shutdown) ->
     let (mut slots, mut lags, mut running) = (Vec::new(), Vec::new(), JoinSet::new());
     for (step, plugin) in steps.into_iter().zip(plugins) {
         let (sender, receiver) = watch::channel(plugin);
-        let committed = Committed::default();
+        let (committed, tally) = (Committed::default(), Arc::<Tally>::default());
         for number in 0..step.workers {
             let worker = Worker {
                 name: format!("{}.{number}", options.instance),
@@ -70,19 +71,18 @@ pub async fn run(options: Options, steps: Vec<Arc<Step>>, shutdown: Shutdown) ->
                 form_topics: options.form_topics.clone(),
                 plugin: receiver.clone(),
                 metrics: metrics.of(&step),
+                tally: Arc::clone(&tally),
                 committed: committed.clone(),
                 part: options.telemetry.part(part_name(&step, number)),
                 stop: stop.clone(),
             };
             running.spawn(supervise(Arc::new(worker), shutdown.clone()));
         }
-        slots.push(Slot {
-            step: Arc::clone(&step),
-            plugin: sender,
-        });
+        slots.push(Slot::new(Arc::clone(&step), sender, tally));
         lags.push((step, committed));
     }
-    let (watcher, watching) = (Watcher::new(catalog, slots, metrics.clone()), stop.clone());
+    let watcher = Watcher::new(catalog, slots, metrics.clone(), options.client.clone());
+    let watching = stop.clone();
     shutdown.spawn_blocking(move || watcher.run(&watching));
     shutdown.spawn(lag::report(options.client, lags, metrics, stop.clone()));
     let result = wait(running, &stop).await;

@@ -1,7 +1,8 @@
 //! STAGE 2: the host that runs WebAssembly plug-ins between topics, in transactions.
 //!
 //! `host` starts everything; a `worker` reads, works and publishes; `plugin` is all that knows WebAssembly; `batch` and
-//! `stores` are what both of them hold; `catalog` and `watcher` find plug-in files and follow their changes.
+//! `stores` are what both of them hold; `catalog` and `watcher` find plug-in files and follow their changes, and `trial`
+//! judges them.
 
 mod batch;
 mod catalog;
@@ -11,6 +12,7 @@ mod lag;
 mod metrics;
 mod plugin;
 mod stores;
+mod trial;
 mod watcher;
 mod worker;
 

@@ -1,12 +1,12 @@
 //! Follows the plug-in folder while the steps run: a new file is published to the steps that name it, once it has
-//! passed every check. A bad one changes nothing.
+//! passed every check and a trial. A bad one changes nothing, and one that turns out to be bad is taken back.
 
 use std::{
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
-use formline_core::{app::Step, schema::Schema};
+use formline_core::{Client, app::Step, schema::Schema};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,13 +16,27 @@ use crate::{
     metrics::Metrics,
     plugin::{Instance, Place, Plugin},
     stores::Stores,
+    trial::{Sample, Score, Tally},
 };
 
 /// A step and the plug-in that its workers run.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    pub(crate) step: Arc<Step>,
-    pub(crate) plugin: watch::Sender<Arc<Plugin>>,
+    step: Arc<Step>,
+    plugin: watch::Sender<Arc<Plugin>>,
+    /// What the workers say of the plug-in.
+    tally: Arc<Tally>,
+    probation: Option<Probation>,
+    /// Digest of a plug-in that was tried and found far worse. It is not tried again.
+    rejected: Option<String>,
+}
+
+/// A time in which the step returns to its former plug-in if the new one does far worse.
+#[derive(Debug)]
+struct Probation {
+    former: Arc<Plugin>,
+    score: Score,
+    until: Instant,
 }
 
 /// Keeps the slots up to date.
@@ -31,6 +45,7 @@ pub(crate) struct Watcher {
     catalog: Catalog,
     slots: Vec<Slot>,
     metrics: Metrics,
+    client: Client,
 }
 
 /// The folder is looked at this often even if the system reports nothing: it does not for some network file systems,
@@ -40,10 +55,73 @@ const LOOK: Duration = Duration::from_secs(5);
 /// A file that has just changed is read when it has not changed for so long.
 const SETTLE: Duration = Duration::from_millis(200);
 
+/// How long a new plug-in is on probation.
+const PROBATION: Duration = Duration::from_secs(10 * 60);
+
+// === impl Slot ===
+
+impl Slot {
+    /// A step whose workers receive what is sent to `plugin`.
+    pub(crate) fn new(
+        step: Arc<Step>,
+        plugin: watch::Sender<Arc<Plugin>>,
+        tally: Arc<Tally>,
+    ) -> Self {
+        Self {
+            step,
+            plugin,
+            tally,
+            probation: None,
+            rejected: None,
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.step.app, self.step.name)
+    }
+
+    /// Publishes a plug-in to the workers, who take it between two batches.
+    fn publish(&mut self, new: Arc<Plugin>, metrics: &Metrics) {
+        let old = self.plugin.send_replace(Arc::clone(&new));
+        metrics.of(&self.step).runs(Some(&old), &new);
+    }
+
+    /// Returns to the former plug-in if the new one does far worse than it did.
+    fn judge(&mut self, metrics: &Metrics) {
+        let score = self.tally.score();
+        let Some(probation) = self.probation.take_if(|probation| {
+            probation.until <= Instant::now() || score.is_far_worse_than(probation.score)
+        }) else {
+            return;
+        };
+        if !score.is_far_worse_than(probation.score) {
+            return;
+        }
+        let bad = Arc::clone(&self.plugin.borrow());
+        tracing::error!(
+            step = self.name(),
+            plugin = bad.label,
+            back_to = probation.former.label,
+            failed = score.failed,
+            of = score.events,
+            "the new plug-in fails far more often; the step returns to the former one"
+        );
+        metrics.swap("returned");
+        self.rejected = Some(bad.digest.clone());
+        self.tally.restart();
+        self.publish(probation.former, metrics);
+    }
+}
+
 // === impl Watcher ===
 
 impl Watcher {
-    pub(crate) fn new(catalog: Catalog, slots: Vec<Slot>, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        catalog: Catalog,
+        slots: Vec<Slot>,
+        metrics: Metrics,
+        client: Client,
+    ) -> Self {
         for slot in &slots {
             metrics.of(&slot.step).runs(None, &slot.plugin.borrow());
         }
@@ -51,6 +129,7 @@ impl Watcher {
             catalog,
             slots,
             metrics,
+            client,
         }
     }
 
@@ -80,14 +159,17 @@ impl Watcher {
                 next = Instant::now();
             }
             if Instant::now() >= next {
-                let look = self.look();
+                let look = self.look(stop);
                 next = Instant::now() + if look.is_unsettled { SETTLE } else { LOOK };
+            }
+            for slot in &mut self.slots {
+                slot.judge(&self.metrics);
             }
         }
         drop(sender);
     }
 
-    fn look(&mut self) -> Look {
+    fn look(&mut self, stop: &CancellationToken) -> Look {
         let look = self.catalog.look().unwrap_or_else(|error| {
             tracing::warn!(%error, "the plug-in folder cannot be read; the steps go on with what they have");
             Look::default()
@@ -96,50 +178,96 @@ impl Watcher {
             self.metrics.swap("bad-file");
         }
         if look.has_changed {
-            self.slots.iter().for_each(|slot| self.update(slot));
+            for slot in &mut self.slots {
+                update(slot, &self.catalog, &self.metrics, &self.client, stop);
+            }
         }
         look
     }
+}
 
-    fn update(&self, slot: &Slot) {
-        let step = &slot.step;
-        let name = format!("{}/{}", step.app, step.name);
-        let old = Arc::clone(&slot.plugin.borrow());
-        let Some(new) = self.catalog.resolve(&step.plugin) else {
-            tracing::warn!(
+fn update(
+    slot: &mut Slot,
+    catalog: &Catalog,
+    metrics: &Metrics,
+    client: &Client,
+    stop: &CancellationToken,
+) {
+    let (name, old) = (slot.name(), Arc::clone(&slot.plugin.borrow()));
+    let Some(new) = catalog.resolve(&slot.step.plugin) else {
+        tracing::warn!(
+            step = name,
+            plugin = old.label,
+            "the plug-in's file is gone; it runs on"
+        );
+        metrics.swap("gone");
+        return;
+    };
+    if new.digest == old.digest || slot.rejected.as_ref() == Some(&new.digest) {
+        return;
+    }
+    let admitted = check(&slot.step, &new, Some(&old)).map_err(|problem| (problem, "unfit"));
+    let tried = admitted.and_then(|()| {
+        let compared = compare(&slot.step, &new, &old, client, stop);
+        compared.map_err(|problem| (problem, "failed-trial"))
+    });
+    match tried {
+        Ok(former) => {
+            tracing::info!(
                 step = name,
-                plugin = old.label,
-                "the plug-in's file is gone; it runs on"
+                from = old.label,
+                to = new.label,
+                "plug-in swapped"
             );
-            self.metrics.swap("gone");
-            return;
-        };
-        if new.digest == old.digest {
-            return;
+            metrics.swap("swapped");
+            slot.probation = Some(Probation {
+                score: slot.tally.restart() + former,
+                former: old,
+                until: Instant::now() + PROBATION,
+            });
+            slot.rejected = None;
+            slot.publish(new, metrics);
         }
-        match check(step, &new, Some(&old)) {
-            Ok(()) => {
-                tracing::info!(
-                    step = name,
-                    from = old.label,
-                    to = new.label,
-                    "plug-in swapped"
-                );
-                self.metrics.swap("swapped");
-                self.metrics.of(step).runs(Some(&old), &new);
-                slot.plugin.send_replace(new);
-            }
-            Err(problem) => {
-                tracing::error!(
-                    step = name,
-                    plugin = new.label,
-                    problem,
-                    "the new plug-in does not fit; the old one runs on"
-                );
-                self.metrics.swap("unfit");
-            }
+        Err((problem, outcome)) => {
+            tracing::error!(
+                step = name,
+                plugin = new.label,
+                problem,
+                "the new plug-in is not taken; the old one runs on"
+            );
+            metrics.swap(outcome);
         }
     }
+}
+
+/// Lets both plug-ins work on the same recent events, and returns the score of the old one. Without Kafka there is
+/// nothing to compare; then the probation has to show it.
+fn compare(
+    step: &Arc<Step>,
+    new: &Plugin,
+    old: &Plugin,
+    client: &Client,
+    stop: &CancellationToken,
+) -> Result<Score, String> {
+    let sample = match Sample::read(client, step, || !stop.is_cancelled()) {
+        Ok(sample) => sample,
+        Err(error) => {
+            tracing::warn!(%error, "the new plug-in is not tried on recent events");
+            return Ok(Score::default());
+        }
+    };
+    let new = sample
+        .try_on(new, step)
+        .map_err(|failure| format!("it does not start: {failure}"))?;
+    // One that does not even start is no measure for others.
+    let old = sample.try_on(old, step).unwrap_or_default();
+    if new.is_far_worse_than(old) {
+        return Err(format!(
+            "it fails at {} of {} recent events, the old one at {}",
+            new.failed, new.events, old.failed
+        ));
+    }
+    Ok(old)
 }
 
 /// Whether a step can run with this plug-in: ports, configuration, and a start on trial.

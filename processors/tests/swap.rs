@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, fs};
 use formline_core::{Record, app::Plugins as _, event::header};
 use formline_processors::{Catalog, Error};
 use formline_testing::eventually;
+use serde_json::json;
 
 use self::line::{Line, SOON, another, built, labels, student};
 
@@ -94,6 +95,61 @@ async fn a_bad_file_changes_nothing() {
     line.submit("students", "2", &student(2)).await;
     assert_eq!(digests(&line.wait_for("enriched", 2).await), before);
     line.stop().await;
+}
+
+/// A step that has worked on `ok` events, and does well.
+async fn doing_well() -> Line {
+    let mut line = Line::new(&["misbehave"]).await;
+    line.form("in", 1).await;
+    line.step("misbehave", ("in", "in"), &[("out", "out")], json!({}))
+        .await;
+    line.start().await;
+    line
+}
+
+async fn submit(line: &Line, value: &str, count: usize) {
+    for _ in 0..count {
+        line.submit("in", "key", value).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_version_that_fails_at_recent_events_is_not_taken() {
+    let mut line = doing_well().await;
+    submit(&line, "old", 15).await;
+    line.wait_for("out", 15).await;
+    line.wait_until_passed().await;
+    line.drop_file("worse", &fs::read(built("worse")).unwrap());
+    let failed = ["formline_plugin_swaps_total", "failed-trial"];
+    eventually(SOON, async || line.metric(&failed).await == 1.0).await;
+    submit(&line, "old", 1).await;
+    line.wait_for("out", 16).await;
+    assert!(line.dead_letters("misbehave").is_empty());
+    line.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_version_that_fails_far_more_often_is_taken_back() {
+    for bad in ["old", "bug"] {
+        let mut line = doing_well().await;
+        submit(&line, "ok", 15).await;
+        line.wait_for("out", 15).await;
+        line.wait_until_passed().await;
+        line.drop_file("worse", &fs::read(built("worse")).unwrap());
+        let swapped = ["formline_plugin_swaps_total", "swapped"];
+        eventually(SOON, async || line.metric(&swapped).await == 1.0).await;
+        submit(&line, bad, 5).await;
+        let returned = ["formline_plugin_swaps_total", "returned"];
+        eventually(SOON, async || line.metric(&returned).await == 1.0).await;
+        line.wait_until_passed().await;
+        let lost = line.dead_letters("misbehave").len();
+        submit(&line, bad, 5).await;
+        line.wait_for("out", 15 + 5 + 5 - lost).await;
+        line.wait_until_passed().await;
+        assert_eq!(line.dead_letters("misbehave").len(), lost);
+        assert_eq!(line.metric(&swapped).await, 1.0, "it is not tried again");
+        line.stop().await;
+    }
 }
 
 #[test]

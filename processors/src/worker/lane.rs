@@ -11,6 +11,7 @@ use crate::{
     batch::{Batch, Event, Finished, Limits, Parked},
     plugin::{self, Failure, Instance, Place, Plugin},
     stores::Stores,
+    trial::Score,
 };
 
 /// One partition number.
@@ -144,6 +145,7 @@ fn fail(worker: &Worker, batch: Batch, input: &mut Input, failure: Failure) -> W
         return Worked::Broken(failure);
     };
     worker.metrics.trap(failure.reason);
+    worker.tally.add(Score::failures_only(1));
     let offset = events[index].record.offset;
     let attempts = events[index].attempts;
     // The detail is not logged: a panic's message may quote the submission.

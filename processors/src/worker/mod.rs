@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::{doubt::Doubt, session::Session};
-use crate::{error::Error, lag::Committed, metrics::StepMetrics, plugin::Plugin};
+use crate::{error::Error, lag::Committed, metrics::StepMetrics, plugin::Plugin, trial::Tally};
 
 /// What a worker is and has for as long as the process lives. What it builds up meanwhile is its `Session`.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct Worker {
     /// The plug-in to run; another one after a swap.
     pub(crate) plugin: watch::Receiver<Arc<Plugin>>,
     pub(crate) metrics: StepMetrics,
+    /// How the plug-in does, by which a new one is judged.
+    pub(crate) tally: Arc<Tally>,
     pub(crate) committed: Committed,
     pub(crate) part: Part,
     pub(crate) stop: CancellationToken,

@@ -16,6 +16,7 @@ use crate::{
     batch::{Finished, Outcome, Output},
     error::Error,
     plugin::Plugin,
+    trial::Score,
 };
 
 /// What goes into one transaction.
@@ -125,6 +126,7 @@ impl Round<'_> {
         let (metrics, now) = (&self.worker.metrics, Timestamp::now());
         for finished in self.finished {
             for (event, outcome) in &finished.settled {
+                self.worker.tally.add(Score::of(outcome));
                 match outcome {
                     Outcome::Accepted => metrics.events("accepted", 1),
                     Outcome::Skipped => metrics.events("skipped", 1),

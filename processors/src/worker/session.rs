@@ -22,7 +22,12 @@ use super::{
     publish::Round,
     restore::Restore,
 };
-use crate::{batch::Finished, error::Error, plugin::Plugin};
+use crate::{
+    batch::Finished,
+    error::Error,
+    plugin::Plugin,
+    trial::{FEW, Score},
+};
 
 /// What a worker holds of its partitions. All of it can be rebuilt from Kafka: after any failure it is dropped.
 #[derive(Debug)]
@@ -263,6 +268,8 @@ impl<'a> Session<'a> {
                 }
                 Worked::Broken(failure) => {
                     self.worker.metrics.trap(failure.reason);
+                    // It fails whatever comes: a new plug-in has shown enough.
+                    self.worker.tally.add(Score::failures_only(FEW));
                     pause = Some((self.alarm.pause(Instant::now()), failure.to_string()));
                     break;
                 }

@@ -37,6 +37,9 @@ use tracing_subscriber::EnvFilter;
 /// Far above what anything takes, also while Kafka is killed and the machine is busy.
 pub const SOON: Duration = Duration::from_secs(120);
 
+/// Plug-ins that are there for these tests.
+const GUESTS: [&str; 2] = ["misbehave", "worse"];
+
 /// Topics of one test with what runs between them.
 pub struct Line {
     pub client: Client,
@@ -497,8 +500,8 @@ pub fn texts_of(values: &[&str]) -> Vec<String> {
 /// The file of a built plug-in, the guests of these tests included.
 pub fn built(name: &str) -> PathBuf {
     let file = format!("{name}.wasm");
-    if name == "misbehave" {
-        guest(name).join(file)
+    if GUESTS.contains(&name) {
+        guests().join(file)
     } else {
         plugins_dir().join(file)
     }
@@ -512,36 +515,33 @@ pub fn another(name: &str, mark: u8) -> Vec<u8> {
     wasm
 }
 
-fn guest(name: &str) -> &'static Path {
+/// Where the guests of these tests are, built once for all tests of a process.
+fn guests() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/guests")
-            .join(name)
-            .join("Cargo.toml");
         // Not the folder of this very build, whose lock is held by whoever runs the tests.
         let home = std::env::var("HOME").expect("a home folder");
         let target = Path::new(&home).join(".cache/formline-plugins");
-        let status = Command::new("cargo")
-            .args([
-                "build",
-                "--quiet",
-                "--release",
-                "--locked",
-                "--target",
-                "wasm32-wasip2",
-                "--manifest-path",
-            ])
-            .arg(&manifest)
-            .env("CARGO_TARGET_DIR", &target)
-            .status();
-        assert!(
-            status.is_ok_and(|code| code.success()),
-            "{} does not build",
-            manifest.display()
-        );
+        for name in GUESTS {
+            build_guest(name, &target);
+        }
         target.join("wasm32-wasip2/release")
     })
+}
+
+fn build_guest(name: &str, target: &Path) {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/guests")
+        .join(name)
+        .join("Cargo.toml");
+    let status = Command::new("cargo")
+        .args(["build", "--quiet", "--release", "--locked"])
+        .args(["--target", "wasm32-wasip2", "--manifest-path"])
+        .arg(&manifest)
+        .env("CARGO_TARGET_DIR", target)
+        .status();
+    let is_built = status.is_ok_and(|code| code.success());
+    assert!(is_built, "{} does not build", manifest.display());
 }
 
 /// Compiled code of all tests, so that each plug-in is compiled once.

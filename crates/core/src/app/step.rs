@@ -107,7 +107,8 @@ impl Step {
         topic::state(&self.app, &self.name)
     }
 
-    pub(super) fn stage(&self) -> Stage {
+    /// The step as a stage of the line: its group, and what it reads.
+    pub fn stage(&self) -> Stage {
         Stage {
             group: self.group(),
             topics: self.topics(),
