@@ -43,9 +43,19 @@ pub enum Error {
     /// The step's consumer failed. Stop if it was fenced, else retry with a new one.
     #[error(transparent)]
     Consumer(#[from] consumer::Error),
-    /// The step's transaction failed. Stop if it was fenced, else retry from the committed offsets.
+    /// The step's transaction failed. Retry from the committed offsets.
     #[error(transparent)]
     Transaction(#[from] transaction::Error),
+    /// A dead letter cannot be parked. Retry until its topic takes it; the step waits at it meanwhile.
+    #[error(
+        "the dead-letter topic {topic} does not take a record ({source}); raise its max.message.bytes"
+    )]
+    DeadLetter {
+        /// The topic.
+        topic: String,
+        /// What Kafka says.
+        source: transaction::Error,
+    },
     /// Kafka cannot be used. Retry, unless a setting is wrong.
     #[error(transparent)]
     Client(#[from] client::Error),
@@ -64,11 +74,13 @@ impl Error {
             | Self::Thread { .. }
             | Self::Plugin { .. }
             | Self::Consumer(consumer::Error::Fenced { .. })
-            | Self::Transaction(transaction::Error::Fenced { .. })
             | Self::Client(C::Property(_))
             | Self::Consumer(consumer::Error::Client(C::Property(_)))
             | Self::Transaction(transaction::Error::Client(C::Property(_))) => true,
-            Self::Consumer(_) | Self::Transaction(_) | Self::Client(_) => false,
+            Self::Consumer(_)
+            | Self::Transaction(_)
+            | Self::DeadLetter { .. }
+            | Self::Client(_) => false,
         }
     }
 

@@ -38,7 +38,7 @@ pub struct Options {
     /// Name of this process, the same after a restart and different from all others: it names members of groups and
     /// transactional ids.
     pub instance: String,
-    /// Topics that forms write to. Only there can a submission stand twice, and has to be recognised.
+    /// Topics that forms write to, or may write to. Only there can a submission stand twice, and has to be recognised.
     pub form_topics: BTreeSet<String>,
     /// Where metrics and readiness go.
     pub telemetry: Telemetry,

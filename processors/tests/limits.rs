@@ -170,7 +170,7 @@ async fn a_dead_letter_that_kafka_refuses_waits_until_its_topic_takes_it() {
     submit(&line, &["ok 1", "reject", "ok 2"]).await;
     line.spawn();
     assert_eq!(texts(&line.wait_for("out", 1).await), ["ok 1"]);
-    let refused = "kafka refuses a record";
+    let refused = "raise its max.message.bytes";
     eventually(SOON, async || line.health().await.contains(refused)).await;
     assert_eq!(
         texts(&line.records("out")),

@@ -166,7 +166,7 @@ impl Consumer {
     /// Where each assigned partition will be read next, behind the last record and the control records after it.
     pub fn positions(&mut self) -> Result<Vec<(Partition, i64)>, Error> {
         let list = self.inner.position().map_err(Error::Failed)?;
-        Ok(known_offsets(&list, &mut self.topics))
+        known_offsets(&list, &mut self.topics).map_err(Error::Failed)
     }
 
     /// The committed offset of each assigned partition that has one.
@@ -175,7 +175,13 @@ impl Consumer {
             .inner
             .committed(client::QUERY_TIMEOUT)
             .map_err(Error::Failed)?;
-        Ok(known_offsets(&list, &mut self.topics))
+        known_offsets(&list, &mut self.topics).map_err(Error::Failed)
+    }
+
+    /// The partitions that are assigned now.
+    pub fn assigned(&mut self) -> Result<Vec<Partition>, Error> {
+        let list = self.inner.assignment().map_err(Error::Failed)?;
+        Ok(partitions(&list, &mut self.topics))
     }
 
     pub(crate) fn group_metadata(&self) -> ConsumerGroupMetadata {
@@ -238,6 +244,15 @@ pub(crate) fn intern(topics: &mut Vec<Arc<str>>, name: &str) -> Arc<str> {
     topic
 }
 
+fn partitions(list: &TopicPartitionList, topics: &mut Vec<Arc<str>>) -> Vec<Partition> {
+    let elements = list.elements();
+    let partitions = elements.iter().map(|element| Partition {
+        topic: intern(topics, element.topic()),
+        number: element.partition(),
+    });
+    partitions.collect()
+}
+
 pub(crate) fn offsets(next: &[(Partition, i64)]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(next.len());
     for (partition, offset) in next {
@@ -250,9 +265,11 @@ pub(crate) fn offsets(next: &[(Partition, i64)]) -> TopicPartitionList {
 pub(crate) fn known_offsets(
     list: &TopicPartitionList,
     topics: &mut Vec<Arc<str>>,
-) -> Vec<(Partition, i64)> {
+) -> Result<Vec<(Partition, i64)>, KafkaError> {
     let mut known = Vec::with_capacity(list.count());
     for element in list.elements() {
+        // Taken for no offset at all, an error would begin the partition anew.
+        element.error()?;
         if let Offset::Offset(offset) = element.offset() {
             let topic = intern(topics, element.topic());
             known.push((
@@ -264,7 +281,7 @@ pub(crate) fn known_offsets(
             ));
         }
     }
-    known
+    Ok(known)
 }
 
 // === Rebalances ===
@@ -284,15 +301,7 @@ impl Rebalances {
     }
 
     fn note(&self, change: impl FnOnce(Vec<Partition>) -> Polled, list: &TopicPartitionList) {
-        let mut topics = Vec::new();
-        let partitions = list
-            .elements()
-            .iter()
-            .map(|element| Partition {
-                topic: intern(&mut topics, element.topic()),
-                number: element.partition(),
-            })
-            .collect();
+        let partitions = partitions(list, &mut Vec::new());
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.push_back(change(partitions));
     }

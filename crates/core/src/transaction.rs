@@ -37,10 +37,11 @@ pub struct Transaction<'a> {
 /// make new ones (which settles the outcome) and continue from the committed offsets.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another process uses the same id. Stop: only the operator can mend it.
-    #[error("another process works as `{id}`; give each process its own FORMLINE_INSTANCE")]
+    /// Kafka has given the transaction up: it was open for too long, because the process was frozen or Kafka away, or
+    /// another process uses the same id. Retry; in the second case the consumer is fenced too, and says so.
+    #[error("kafka has given up the transaction of `{id}`")]
     Fenced {
-        /// The transactional id that both use.
+        /// The transactional id.
         id: String,
     },
     /// Kafka failed or was too slow. Retry.

@@ -5,19 +5,14 @@ use std::collections::BTreeMap;
 
 use formline_core::{record::Partition, transaction};
 
-use crate::{
-    batch::{Event, Finished, Outcome, Parked},
-    error::Error,
-};
+use crate::batch::{Event, Finished, Outcome, Parked};
 
-/// Outlives a session: a refused transaction ends it.
+/// What is doubtful now. It outlives the state of the partitions, which a refused transaction costs.
 #[derive(Debug, Default)]
 pub(super) struct Doubt {
     /// The last doubtful offset of each partition.
     until: BTreeMap<Partition, i64>,
     culprit: Option<Culprit>,
-    /// Whether something was found out, so that the next session will come further.
-    has_news: bool,
 }
 
 /// An event whose results Kafka does not take.
@@ -34,14 +29,13 @@ pub(super) const REFUSED: &str = "refused-by-kafka";
 // === impl Doubt ===
 
 impl Doubt {
-    /// Learns from a transaction that was refused. There is no way out if it was a lone dead letter: then its topic has
-    /// to take larger records, and the worker tries again until it does.
-    pub(super) fn note(&mut self, round: &[Finished], refusal: &transaction::Error) {
+    /// Learns from a transaction that was refused, and says whether that helps. It does not if it was a lone dead letter:
+    /// then its topic has to take larger records, and the worker tries again until it does.
+    pub(super) fn note(&mut self, round: &[Finished], refusal: &transaction::Error) -> bool {
         let mut settled = round
             .iter()
             .flat_map(|finished| finished.settled.iter().map(move |one| (finished, one)));
-        let (first, second) = (settled.next(), settled.next());
-        self.has_news = match (first, second) {
+        match (settled.next(), settled.next()) {
             (Some((_, (_, Outcome::Parked(_)))), None) | (None, _) => false,
             (Some((finished, (event, _))), None) => {
                 self.culprit = Some(Culprit {
@@ -61,18 +55,6 @@ impl Doubt {
                 self.until.extend(round.iter().map(last));
                 true
             }
-        };
-    }
-
-    /// Gives an error back that a new session will not overcome by what is remembered here.
-    pub(super) fn excuse(&mut self, error: Error) -> Result<(), Error> {
-        let has_news = std::mem::take(&mut self.has_news);
-        match error {
-            Error::Transaction(transaction::Error::Refused(reason)) if has_news => {
-                tracing::warn!(%reason, "kafka refuses a record, its events are published one by one");
-                Ok(())
-            }
-            error => Err(error),
         }
     }
 

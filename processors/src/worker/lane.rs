@@ -139,7 +139,7 @@ fn fail(worker: &Worker, batch: Batch, input: &mut Input, failure: Failure) -> W
     let source = batch.source.clone();
     let (mut events, blamed) = batch.take_back();
     let partition = &source.partition;
-    let step = worker.step.name.as_str();
+    let step = worker.step_name();
     let Some(index) = blamed else {
         input.put_back(events);
         return Worked::Broken(failure);

@@ -14,7 +14,7 @@ use formline_core::{Client, app::Step, telemetry::Part};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::{doubt::Doubt, session::Session};
+use self::session::Session;
 use crate::{error::Error, lag::Committed, metrics::StepMetrics, plugin::Plugin, trial::Tally};
 
 /// What a worker is and has for as long as the process lives. What it builds up meanwhile is its `Session`.
@@ -24,6 +24,7 @@ pub(crate) struct Worker {
     pub(crate) name: String,
     pub(crate) step: Arc<Step>,
     pub(crate) client: Client,
+    /// Topics in which a submission can stand twice.
     pub(crate) form_topics: BTreeSet<String>,
     /// The plug-in to run; another one after a swap.
     pub(crate) plugin: watch::Receiver<Arc<Plugin>>,
@@ -38,13 +39,18 @@ pub(crate) struct Worker {
 // === impl Worker ===
 
 impl Worker {
-    /// Works until it is told to stop, or until something fails. Blocks the thread.
+    /// `<app>/<step>`, for people.
+    pub(crate) fn step_name(&self) -> String {
+        format!("{}/{}", self.step.app, self.step.name)
+    }
+
+    /// Works until it is told to stop, or until something fails that costs the membership. Blocks the thread.
     pub(crate) fn run(&self) -> Result<(), Error> {
-        let mut doubt = Doubt::default();
+        let mut session = Session::open(self)?;
         loop {
-            match Session::open(self, &mut doubt)?.run() {
+            match session.run() {
                 Ok(()) => return Ok(()),
-                Err(error) => doubt.excuse(error)?,
+                Err(error) => session.recover(error)?,
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use formline_core::{
-    Consumer, Record,
+    Consumer,
     duplicates::{Duplicates, Recall},
     reader::{From, Reader},
     record::Partition,
@@ -29,8 +29,6 @@ pub(super) struct Restore {
     /// Topics of forms that are still to be read.
     recalls: Vec<(Arc<str>, Recall)>,
     duplicates: BTreeMap<Partition, Duplicates>,
-    /// Records that arrived before the consumer had stopped fetching.
-    early: Vec<Record>,
 }
 
 // === impl Restore ===
@@ -71,13 +69,7 @@ impl Restore {
             recalls: recalls(worker, &next)?,
             next,
             duplicates: BTreeMap::new(),
-            early: Vec::new(),
         })
-    }
-
-    /// Keeps a record for later.
-    pub(super) fn push(&mut self, record: Record) {
-        self.early.push(record);
     }
 
     /// Reads for about as long as `limit`; true when everything is there.
@@ -110,11 +102,11 @@ impl Restore {
         Ok(self.recalls.is_empty())
     }
 
-    /// The partitions, ready to be worked on, and what was read of them already.
+    /// The partitions, ready to be worked on.
     pub(super) fn finish(
         mut self,
         worker: &Worker,
-    ) -> (BTreeMap<Partition, Input>, BTreeMap<i32, Lane>, Vec<Record>) {
+    ) -> (BTreeMap<Partition, Input>, BTreeMap<i32, Lane>) {
         let mut inputs = BTreeMap::new();
         for (partition, next) in self.next {
             let port = worker.step.port_of(&partition.topic);
@@ -125,7 +117,7 @@ impl Restore {
             let duplicates = self.duplicates.remove(&partition);
             inputs.insert(partition, Input::new(source, next, duplicates));
         }
-        (inputs, self.lanes, self.early)
+        (inputs, self.lanes)
     }
 }
 

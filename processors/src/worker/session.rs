@@ -41,9 +41,23 @@ pub(super) struct Session<'a> {
     /// While it lasts, none of the partitions is worked on.
     restore: Option<Restore>,
     alarm: Alarm,
-    doubt: &'a mut Doubt,
-    /// Until when the step is paused, because its plug-in fails too often.
-    paused: Option<Instant>,
+    doubt: Doubt,
+    /// Transactions that have failed since the last one that did not.
+    failures: u32,
+    /// Until when the step is paused, and why: its plug-in fails too often.
+    paused: Option<(Instant, String)>,
+    /// The partition that had the last turn.
+    last: Option<Partition>,
+    shown: Shown,
+}
+
+/// What the part says of itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Shown {
+    Joining,
+    Restoring,
+    Paused,
+    Working,
 }
 
 /// The longest wait for a record; also how soon a swap, a stop or the end of a pause is noticed.
@@ -51,6 +65,16 @@ const WAIT: Duration = Duration::from_millis(100);
 
 /// How long a restore reads before the consumer is polled again.
 const SLICE: Duration = Duration::from_millis(100);
+
+/// No further partition begins a batch in a round that has lasted so long: the round has to be published, and the
+/// consumer polled, well before `max.poll.interval.ms` (5 minutes), and a batch may take a minute.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// After so many failures in a row something lasts, and the next try should wait: the session ends.
+const FAILURES: u32 = 3;
+
+/// How long a fenced worker listens for whether its membership is fenced as well; two heartbeats and some.
+const LISTENING: Duration = Duration::from_secs(5);
 
 /// A batch is what is there, up to these bounds; at the bound the rest stays in the consumer.
 const RECORDS: usize = 2000;
@@ -60,10 +84,9 @@ const BYTES: usize = 4 << 20;
 
 impl<'a> Session<'a> {
     /// Settles what an earlier session has left open, then joins the group.
-    pub(super) fn open(worker: &'a Worker, doubt: &'a mut Doubt) -> Result<Self, Error> {
+    pub(super) fn open(worker: &'a Worker) -> Result<Self, Error> {
         let step = &worker.step;
-        let id = format!("{}.{}", step.group(), worker.name);
-        let transactions = Transactions::open(&worker.client, &id)?;
+        let transactions = Transactions::open(&worker.client, &transactional_id(worker))?;
         let options = consumer::Options {
             group: step.group(),
             member: worker.name.clone(),
@@ -79,15 +102,52 @@ impl<'a> Session<'a> {
             lanes: BTreeMap::new(),
             restore: None,
             alarm: Alarm::new(),
-            doubt,
+            doubt: Doubt::default(),
+            failures: 0,
             paused: None,
+            last: None,
+            shown: Shown::Joining,
         })
     }
 
     /// Works until the process stops. What was read and is not published by then is read again by the next session.
-    pub(super) fn run(mut self) -> Result<(), Error> {
+    pub(super) fn run(&mut self) -> Result<(), Error> {
         while !self.worker.stop.is_cancelled() {
             self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on after a transaction that failed: its outcome is settled, and everything begins again at the committed
+    /// offsets. The membership stays, so that the other workers keep their partitions. Other errors come back.
+    pub(super) fn recover(&mut self, error: Error) -> Result<(), Error> {
+        let problem = match error {
+            Error::Transaction(problem) if self.failures < FAILURES => problem,
+            error => return Err(error),
+        };
+        self.failures += 1;
+        tracing::warn!(
+            step = self.worker.step_name(),
+            worker = self.worker.name,
+            %problem,
+            "a transaction failed, its events are worked on again"
+        );
+        self.revoke();
+        if matches!(problem, transaction::Error::Fenced { .. }) {
+            self.listen()?;
+        }
+        let id = transactional_id(self.worker);
+        self.transactions = Transactions::open(&self.worker.client, &id)?;
+        let partitions = self.consumer.assigned()?;
+        self.assign(partitions)
+    }
+
+    /// A second process of the same name fences the consumer too, which hears of it with its next heartbeat, and fails.
+    fn listen(&mut self) -> Result<(), Error> {
+        let until = Instant::now() + LISTENING;
+        while Instant::now() < until && !self.worker.stop.is_cancelled() {
+            // What comes is dropped: reading begins again at the committed offsets.
+            self.consumer.poll(WAIT)?;
         }
         Ok(())
     }
@@ -113,7 +173,28 @@ impl<'a> Session<'a> {
         } else if is_quiet {
             self.catch_up()?;
         }
+        self.show();
         Ok(())
+    }
+
+    /// Tells operators when something has changed.
+    fn show(&mut self) {
+        let shown = match (&self.restore, &self.paused) {
+            (Some(_), _) => Shown::Restoring,
+            (None, Some(_)) => Shown::Paused,
+            (None, None) if self.shown == Shown::Joining => Shown::Joining,
+            (None, None) => Shown::Working,
+        };
+        if shown == self.shown {
+            return;
+        }
+        self.shown = shown;
+        let part = &self.worker.part;
+        match &self.paused {
+            _ if shown == Shown::Restoring => part.waiting("restoring state"),
+            Some((_, problem)) => part.waiting(format!("paused, the plug-in fails: {problem}")),
+            None => part.ready(),
+        }
     }
 
     /// Takes a new plug-in between two batches. A broken one may be mended by it, so a pause ends.
@@ -122,7 +203,9 @@ impl<'a> Session<'a> {
         if !Arc::ptr_eq(&current, &self.plugin) {
             self.plugin = current;
             self.lanes.values_mut().for_each(Lane::drop_instance);
-            self.paused = self.paused.map(|_| Instant::now());
+            if let Some((until, _)) = &mut self.paused {
+                *until = Instant::now();
+            }
         }
     }
 
@@ -157,7 +240,7 @@ impl<'a> Session<'a> {
             .inputs
             .values()
             .filter_map(Input::resume_at)
-            .chain(self.paused)
+            .chain(self.paused.as_ref().map(|(until, _)| *until))
             .min();
         due.map_or(WAIT, |due| {
             due.saturating_duration_since(Instant::now()).min(WAIT)
@@ -179,8 +262,6 @@ impl<'a> Session<'a> {
         // A record of a partition that was given up in the meantime is somebody else's.
         if let Some(input) = self.inputs.get_mut(&record.partition) {
             input.push(record);
-        } else if let Some(restore) = &mut self.restore {
-            restore.push(record);
         }
     }
 
@@ -188,7 +269,6 @@ impl<'a> Session<'a> {
 
     /// Fetches nothing of new partitions until their state is there.
     fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), Error> {
-        self.worker.part.waiting("restoring state");
         self.consumer.pause(&partitions, true)?;
         let (worker, consumer) = (self.worker, &mut self.consumer);
         self.restore = Some(Restore::begin(worker, &self.plugin, consumer, partitions)?);
@@ -204,17 +284,17 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let restored = self.restore.take().map(|it| it.finish(self.worker));
-        let (inputs, lanes, early) = restored.unwrap_or_default();
-        for (partition, input) in &inputs {
+        (self.inputs, self.lanes) = restored.unwrap_or_default();
+        for (partition, input) in &self.inputs {
             self.worker.committed.set(partition, input.committed);
+            // It may have been read further before: until it was paused, or by a transaction that failed.
+            self.consumer.seek(partition, input.committed)?;
         }
-        let partitions: Vec<_> = inputs.keys().cloned().collect();
-        (self.inputs, self.lanes) = (inputs, lanes);
-        early.into_iter().for_each(|record| self.push(record));
+        let partitions: Vec<_> = self.inputs.keys().cloned().collect();
         self.consumer.pause(&partitions, false)?;
-        self.worker.part.ready();
+        self.shown = Shown::Restoring;
         tracing::info!(
-            step = self.worker.step.name,
+            step = self.worker.step_name(),
             worker = self.worker.name,
             partitions = partitions.len(),
             "partitions assigned"
@@ -239,25 +319,16 @@ impl<'a> Session<'a> {
     /// whether Kafka takes what is made of it.
     fn work(&mut self) -> Vec<Finished> {
         let doubtful = self.doubtful();
-        let mut round = Vec::new();
-        let mut pause = None;
-        for (partition, input) in self.inputs.iter_mut().filter(|(_, input)| input.is_ready()) {
-            if doubtful.as_ref().is_some_and(|only| only != partition) {
-                continue;
+        let turns = match &doubtful {
+            Some(partition) => vec![partition.clone()],
+            None => self.turns(),
+        };
+        let (begun, mut round, mut pause) = (Instant::now(), Vec::new(), None);
+        for partition in turns {
+            if begun.elapsed() >= ROUND {
+                break;
             }
-            let Some(lane) = self.lanes.get_mut(&partition.number) else {
-                continue;
-            };
-            let events = match doubtful {
-                Some(_) => input.take_one(),
-                None => input.take(),
-            };
-            let verdict = events.first().and_then(|first| self.doubt.verdict(first));
-            let worked = match verdict {
-                Some(verdict) => lane::park(input, events, verdict),
-                None => lane.work(self.worker, &self.plugin, input, events),
-            };
-            match worked {
+            match self.work_on(&partition, doubtful.is_some()) {
                 Worked::Done(finished) => round.extend(finished),
                 Worked::Failed(given_up) => {
                     round.extend(given_up);
@@ -274,11 +345,41 @@ impl<'a> Session<'a> {
                     break;
                 }
             }
+            self.last = Some(partition);
         }
         if let Some((delay, problem)) = pause {
-            self.pause(delay, &problem);
+            self.pause(delay, problem);
         }
         round
+    }
+
+    fn work_on(&mut self, partition: &Partition, is_alone: bool) -> Worked {
+        let (Some(input), Some(lane)) = (
+            self.inputs.get_mut(partition),
+            self.lanes.get_mut(&partition.number),
+        ) else {
+            return Worked::Done(None);
+        };
+        let events = if is_alone {
+            input.take_one()
+        } else {
+            input.take()
+        };
+        match events.first().and_then(|first| self.doubt.verdict(first)) {
+            Some(verdict) => lane::park(input, events, verdict),
+            None => lane.work(self.worker, &self.plugin, input, events),
+        }
+    }
+
+    /// Partitions that have something to work on, behind the one that had the last turn first.
+    fn turns(&self) -> Vec<Partition> {
+        let ready = self.inputs.iter().filter(|(_, input)| input.is_ready());
+        let mut turns: Vec<_> = ready.map(|(partition, _)| partition.clone()).collect();
+        let behind = turns
+            .iter()
+            .position(|partition| Some(partition) > self.last.as_ref());
+        turns.rotate_left(behind.unwrap_or(0));
+        turns
     }
 
     /// The first partition whose next event has to go alone.
@@ -293,23 +394,17 @@ impl<'a> Session<'a> {
     }
 
     /// Pauses the whole step: an operator should look, and the events should wait for it.
-    fn pause(&mut self, delay: Duration, problem: &str) {
-        let (step, plugin) = (&self.worker.step.name, &self.plugin.label);
+    fn pause(&mut self, delay: Duration, problem: String) {
+        let (step, plugin) = (self.worker.step_name(), &self.plugin.label);
         tracing::error!(step, plugin, ?delay, problem, "the step pauses");
         self.worker.metrics.pause();
-        self.worker
-            .part
-            .waiting(format!("paused, the plug-in fails: {problem}"));
-        self.paused = Some(Instant::now() + delay);
+        self.paused = Some((Instant::now() + delay, problem));
     }
 
     /// Ends pauses whose time is over, and tells the consumer which partitions to fetch.
     fn apply_pauses(&mut self) -> Result<(), Error> {
         let now = Instant::now();
-        if self.paused.is_some_and(|until| until <= now) {
-            self.paused = None;
-            self.worker.part.ready();
-        }
+        self.paused.take_if(|(until, _)| *until <= now);
         let is_step_paused = self.paused.is_some();
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for (partition, input) in &mut self.inputs {
@@ -334,11 +429,17 @@ impl<'a> Session<'a> {
             .iter()
             .map(|done| (done.source.partition.clone(), done.next_offset()))
             .collect();
-        let published = self.commit(finished, &next);
-        if let Err(Error::Transaction(refusal @ transaction::Error::Refused(_))) = &published {
-            self.doubt.note(finished, refusal);
+        match self.commit(finished, &next) {
+            Err(Error::Transaction(refusal @ transaction::Error::Refused(_)))
+                if !self.doubt.note(finished, &refusal) =>
+            {
+                Err(Error::DeadLetter {
+                    topic: self.worker.step.dead_letter_topic(),
+                    source: refusal,
+                })
+            }
+            published => published,
         }
-        published
     }
 
     /// Moves the committed offsets behind what is not for readers: markers of transactions, and aborted records. So an
@@ -367,6 +468,7 @@ impl<'a> Session<'a> {
             next,
         };
         round.publish(&mut self.transactions, &self.consumer)?;
+        self.failures = 0;
         self.lanes
             .values_mut()
             .for_each(|lane| lane.stores.commit());
@@ -379,4 +481,8 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
+}
+
+fn transactional_id(worker: &Worker) -> String {
+    format!("{}.{}", worker.step.group(), worker.name)
 }

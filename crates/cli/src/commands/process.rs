@@ -34,10 +34,19 @@ pub(super) fn all(apps: &[Arc<App>]) -> Vec<Arc<Step>> {
         .collect()
 }
 
+/// The inputs in which a submission can stand twice: topics of forms, and those that no step writes as far as this process
+/// knows, since the app whose form writes them may run elsewhere.
 fn form_topics(apps: &[Arc<App>]) -> BTreeSet<String> {
-    apps.iter()
+    let steps = || apps.iter().flat_map(|app| &app.steps);
+    let forms: BTreeSet<&String> = apps
+        .iter()
         .flat_map(|app| &app.forms)
-        .map(|form| form.topic.clone())
+        .map(|form| &form.topic)
+        .collect();
+    let derived: BTreeSet<&String> = steps().flat_map(|step| step.output.values()).collect();
+    let inputs = steps().flat_map(|step| step.topics());
+    inputs
+        .filter(|topic| forms.contains(topic) || !derived.contains(topic))
         .collect()
 }
 
