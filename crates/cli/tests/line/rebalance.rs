@@ -57,6 +57,9 @@ const MEMBERS: usize = 4;
 /// Few keys, so that each has an order that can be broken.
 const KEYS: usize = 40;
 
+/// Between two submissions.
+const PACE: Duration = Duration::from_millis(2);
+
 /// Longer than the session of a member: it is given up, and finds out only when it thaws.
 const FREEZE_SECONDS: u64 = 14;
 
@@ -71,6 +74,8 @@ async fn whatever_befalls_the_processes_of_a_step_each_event_counts_once() {
     let mut next = Instant::now();
     while Instant::now() < end {
         fed.submit().await;
+        // A steady stream; as fast as possible, ten minutes of it would take as long again to read.
+        tokio::time::sleep(PACE).await;
         if Instant::now() >= next {
             crew.suffer(&mut seed);
             next = Instant::now() + Duration::from_millis(200 + seed.below(2000));
