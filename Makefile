@@ -21,6 +21,7 @@ help: ## this list
 
 up: kafka plugins ## build and run everything on this machine; Ctrl-C stops it (Kafka: make kafka-stop)
 	$(RELEASE)
+	@mkdir -p $(DATA) && ln -sf $(CARGO_TARGET_DIR)/release/formline $(DATA)/formline
 	@echo "Ctrl-C stops formline and leaves Kafka running; make kafka-stop stops that"
 	@exec $(CARGO_TARGET_DIR)/release/formline up --bootstrap 127.0.0.1:$(KAFKA_PORT) --data $(DATA) $(ARGS)
 

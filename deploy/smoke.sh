@@ -44,12 +44,24 @@ trap finish EXIT
 within 2400 ready
 echo "smoke: ready after $SECONDS s"
 
-roll=SMOKE-$RANDOM$RANDOM
-# The very command of README.md, with these ports and a roll number of its own.
-command=$(grep -m 1 "^curl -H 'content-type: application/json'" README.md)
-command=${command//127.0.0.1:8080/$http}
-bash -c "${command//99999/$roll} --silent --show-error --fail-with-body"
-echo
-posted=${EPOCHREALTIME//[.,]/}
-within 60 row_is_in_the_sheet
-echo "smoke: the row of $roll is in the sheet $(((${EPOCHREALTIME//[.,]/} - posted) / 1000)) ms later"
+# The very command of README.md, with these ports and a roll number of its own. Sets elapsed, in ms.
+post_and_wait() {
+    roll=SMOKE-$RANDOM$RANDOM
+    local command posted
+    command=$(grep -m 1 "^curl -H 'content-type: application/json'" README.md)
+    command=${command//127.0.0.1:8080/$http}
+    bash -c "${command//99999/$roll} --silent --show-error --fail-with-body"
+    echo
+    posted=${EPOCHREALTIME//[.,]/}
+    within 60 row_is_in_the_sheet
+    elapsed=$(((${EPOCHREALTIME//[.,]/} - posted) / 1000))
+    echo "smoke: the row of $roll is in the sheet $elapsed ms later"
+}
+
+# README.md says two seconds. A machine that is busy with something else gets three tries.
+for try in 1 2 3; do
+    post_and_wait
+    ((elapsed > 2000)) || exit 0
+done
+echo "smoke: the row took longer than two seconds $try times" >&2
+exit 1

@@ -28,7 +28,12 @@ pub(crate) async fn read(
             if stop.is_cancelled() {
                 return;
             }
-            tracing::warn!(%error, topic, "the window of idempotency keys cannot be read yet");
+            // A line that starts for the first time makes its topics at the same moment.
+            if matches!(error, client::Error::NoTopic(_)) {
+                tracing::debug!(%error, topic, "the form's topic is not there yet");
+            } else {
+                tracing::warn!(%error, topic, "the window of idempotency keys cannot be read yet");
+            }
             tokio::time::sleep(backoff.delay()).await;
         }
     }

@@ -244,7 +244,7 @@ impl Entry {
                     .as_ref()
                     .is_none_or(|old| old.digest != plugin.digest);
                 if is_new {
-                    tracing::info!(file = %file.display(), plugin = plugin.label, "plug-in read");
+                    tracing::debug!(file = %file.display(), plugin = plugin.label, "plug-in read");
                     self.plugin = Some(Arc::new(plugin));
                 }
                 is_new

@@ -11,6 +11,7 @@ use formline_core::{
     Client, Shutdown, Telemetry,
     app::{Plugins as _, Step},
     retry::Backoff,
+    telemetry::Part,
 };
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -49,7 +50,29 @@ const HEALTHY: Duration = Duration::from_secs(10);
 
 /// Runs the steps until the shutdown begins, then lets each worker finish its batch. An error means that an operator
 /// has to do something; everything else is retried for as long as it takes.
-pub async fn run(options: Options, steps: Vec<Arc<Step>>, shutdown: Shutdown) -> Result<(), Error> {
+///
+/// The parts of the workers are there when this returns, before anything of the future has run: a process that waits for
+/// its parts must not take itself for ready in between.
+pub fn run(
+    options: Options,
+    steps: Vec<Arc<Step>>,
+    shutdown: Shutdown,
+) -> impl Future<Output = Result<(), Error>> + Send {
+    let part = |step: &Step, number| options.telemetry.part(part_name(step, number));
+    let parts = steps.iter().map(|step| {
+        let of_step = (0..step.workers).map(|number| part(step, number));
+        of_step.collect()
+    });
+    let parts = parts.collect();
+    host(options, steps, parts, shutdown)
+}
+
+async fn host(
+    options: Options,
+    steps: Vec<Arc<Step>>,
+    parts: Vec<Vec<Part>>,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
     let (folder, cache, asked) = (
         options.plugins.clone(),
         options.cache.clone(),
@@ -60,10 +83,12 @@ pub async fn run(options: Options, steps: Vec<Arc<Step>>, shutdown: Shutdown) ->
     let metrics = Metrics::register(&options.telemetry);
     let stop = shutdown.token().child_token();
     let (mut slots, mut lags, mut running) = (Vec::new(), Vec::new(), JoinSet::new());
-    for (step, plugin) in steps.into_iter().zip(plugins) {
+    for ((step, plugin), parts) in steps.into_iter().zip(plugins).zip(parts) {
+        let name = format!("{}/{}", step.app, step.name);
+        tracing::info!(step = name, plugin = plugin.label, "the step begins");
         let (sender, receiver) = watch::channel(plugin);
         let (committed, tally) = (Committed::default(), Arc::<Tally>::default());
-        for number in 0..step.workers {
+        for (number, part) in parts.into_iter().enumerate() {
             let worker = Worker {
                 name: format!("{}.{number}", options.instance),
                 step: Arc::clone(&step),
@@ -73,7 +98,7 @@ pub async fn run(options: Options, steps: Vec<Arc<Step>>, shutdown: Shutdown) ->
                 metrics: metrics.of(&step),
                 tally: Arc::clone(&tally),
                 committed: committed.clone(),
-                part: options.telemetry.part(part_name(&step, number)),
+                part,
                 stop: stop.clone(),
             };
             running.spawn(supervise(Arc::new(worker), shutdown.clone()));
@@ -159,7 +184,7 @@ async fn supervise(worker: Arc<Worker>, shutdown: Shutdown) -> Result<(), Error>
         let (running, started) = (Arc::clone(&worker), Instant::now());
         // Tracked by the shutdown, which waits until the batch in hand is committed.
         let ended = shutdown.spawn_blocking(move || running.run()).await;
-        let step = format!("{}/{}", worker.step.app, worker.step.name);
+        let step = worker.step_name();
         let problem = match ended {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) if error.is_stop() => {

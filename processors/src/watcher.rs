@@ -81,9 +81,9 @@ impl Slot {
     }
 
     /// Publishes a plug-in to the workers, who take it between two batches.
-    fn publish(&mut self, new: Arc<Plugin>, metrics: &Metrics) {
-        let old = self.plugin.send_replace(Arc::clone(&new));
-        metrics.of(&self.step).runs(Some(&old), &new);
+    fn publish(&mut self, new: &Arc<Plugin>, metrics: &Metrics) {
+        let old = self.plugin.send_replace(Arc::clone(new));
+        metrics.of(&self.step).runs(Some(&old), new);
     }
 
     /// Returns to the former plug-in if the new one does far worse than it did.
@@ -109,7 +109,7 @@ impl Slot {
         metrics.swap("returned");
         self.rejected = Some(bad.digest.clone());
         self.tally.restart();
-        self.publish(probation.former, metrics);
+        self.publish(&probation.former, metrics);
     }
 }
 
@@ -226,7 +226,7 @@ fn update(
                 until: Instant::now() + PROBATION,
             });
             slot.rejected = None;
-            slot.publish(new, metrics);
+            slot.publish(&new, metrics);
         }
         Err((problem, outcome)) => {
             tracing::error!(

@@ -65,8 +65,8 @@ pub enum Error {
     Fatal(#[source] KafkaError),
 }
 
-/// From so many records in flight on, `Producer` gathers them: a record that finds another one under way is not alone.
-const BUSY: usize = 2;
+/// A record that finds fewer others under way goes at once; with more of them, `Producer` gathers.
+const FEW: usize = 2;
 
 // === impl Producer ===
 
@@ -98,7 +98,7 @@ impl Producer {
     /// Sends a record and waits until Kafka has it on all in-sync replicas.
     pub async fn send(&self, record: Outgoing<'_>) -> Result<Delivery, Error> {
         let in_flight = InFlight::enter(&self.in_flight);
-        let producer = if in_flight.before < BUSY {
+        let producer = if in_flight.before < FEW {
             &self.prompt
         } else {
             &self.gathering

@@ -1,6 +1,8 @@
 //! JSON Schemas of forms and of plug-in configurations: compiled once, never fetched, never slow.
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::{
+    PatternOptions, ValidationError, Validator, error::ValidationErrorKind as ErrorKind,
+};
 use serde_json::Value;
 
 /// A compiled JSON Schema 2020-12.
@@ -65,24 +67,34 @@ impl Schema {
 
     /// Everything that is wrong with the value, at most `VIOLATION_LIMIT`.
     pub fn violations(&self, value: &Value) -> Vec<Violation> {
-        self.validator
-            .iter_errors(value)
-            .take(VIOLATION_LIMIT)
-            .map(|error| violation(&error))
-            .collect()
+        let errors = self.validator.iter_errors(value);
+        let violations = errors.flat_map(|error| violations(&error));
+        violations.take(VIOLATION_LIMIT).collect()
     }
 }
 
-fn violation(error: &jsonschema::ValidationError<'_>) -> Violation {
-    let mut pointer = format!("#{}", error.instance_path().as_str());
-    let keyword = error.kind().keyword().to_owned();
-    // A missing field is named, not the object that lacks it: a form shows the message beside its field.
-    if let jsonschema::error::ValidationErrorKind::Required { property } = error.kind()
-        && let Some(name) = property.as_str()
-    {
-        pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+/// The error, at each field that it is about.
+fn violations(error: &ValidationError<'_>) -> Vec<Violation> {
+    let object = format!("#{}", error.instance_path().as_str());
+    let at = |name: &str| format!("{object}/{}", name.replace('~', "~0").replace('/', "~1"));
+    match error.kind() {
+        // A missing field is named, not the object that lacks it: a form shows the message beside its field.
+        ErrorKind::Required { property } => {
+            let pointer = property.as_str().map_or(object.clone(), at);
+            vec![violation(error, pointer, error.to_string())]
+        }
+        ErrorKind::AdditionalProperties { unexpected }
+        | ErrorKind::UnevaluatedProperties { unexpected } => unexpected
+            .iter()
+            .take(VIOLATION_LIMIT)
+            .map(|name| violation(error, at(name), "there is no such field".to_owned()))
+            .collect(),
+        _ => vec![violation(error, object, error.to_string())],
     }
-    let mut detail = error.to_string();
+}
+
+fn violation(error: &ValidationError<'_>, pointer: String, mut detail: String) -> Violation {
+    let keyword = error.kind().keyword().to_owned();
     if detail.len() > DETAIL_LIMIT {
         detail.truncate(detail.floor_char_boundary(DETAIL_LIMIT));
         detail.push('…');
@@ -139,7 +151,7 @@ mod tests {
         assert!(places.contains(&("#/roll", "pattern")), "{places:?}");
         assert!(places.contains(&("#/a~1b", "required")), "{places:?}");
         assert!(
-            places.contains(&("#", "additionalProperties")),
+            places.contains(&("#/extra", "additionalProperties")),
             "{places:?}"
         );
     }

@@ -35,7 +35,12 @@ async fn wrong_fields_are_named() {
         ("wrong value", but("age", json!(15)), "#/age", "minimum"),
         ("wrong text", but("roll", json!("x")), "#/roll", "pattern"),
         ("missing", json!({ "roll": "1" }), "#/name", "required"),
-        ("extra", but("extra", json!(1)), "#", "additionalProperties"),
+        (
+            "extra",
+            but("extra", json!(1)),
+            "#/extra",
+            "additionalProperties",
+        ),
         ("nul", but("note", json!("a\0b")), "#/note", "pattern"),
         (
             "nul in a name",

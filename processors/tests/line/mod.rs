@@ -203,14 +203,6 @@ impl Line {
             form_topics: self.forms.clone(),
             telemetry: telemetry.clone(),
         };
-        // The host names its parts only after it has read the plug-ins; until then nothing may look ready.
-        for step in &self.steps {
-            let name = format!("step {}/{}", step.app, step.name);
-            match step.workers {
-                1 => drop(telemetry.part(name)),
-                many => (0..many).for_each(|n| drop(telemetry.part(format!("{name} worker {n}")))),
-            }
-        }
         let host = formline_processors::run(options, self.steps.clone(), shutdown.clone());
         let host = tokio::spawn(host);
         self.running = Some(Running {

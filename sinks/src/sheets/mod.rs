@@ -106,12 +106,13 @@ pub async fn run(
             client: client.clone(),
             member: instance.clone(),
             shutdown: shutdown.clone(),
+            part: telemetry.part(format!("sink {}/{}", sink.app, sink.name)),
             sink,
         });
     }
     let tasks: Vec<_> = tasks
         .into_iter()
-        .map(|task| start(task, &telemetry, &shutdown))
+        .map(|task| start(task, &shutdown))
         .collect();
     for task in tasks {
         task.await.expect("a sink does not panic");
@@ -119,14 +120,11 @@ pub async fn run(
     Ok(())
 }
 
-fn start(
-    worker: Worker,
-    telemetry: &Telemetry,
-    shutdown: &Shutdown,
-) -> tokio::task::JoinHandle<()> {
-    let part = telemetry.part(format!("sink {}.{}", worker.sink.app, worker.sink.name));
-    // Ready although Google may be away: rows wait in Kafka, and nobody else is to wait for the sink.
+fn start(worker: Worker, shutdown: &Shutdown) -> tokio::task::JoinHandle<()> {
+    let part = worker.part.clone();
+    // Nobody is to wait for it: Google may be away, and rows wait in Kafka.
     part.ready();
+    part.waiting("joining the consumer group");
     let sink = worker.tab.sink.clone();
     shutdown.spawn(async move {
         if let Err(error) = worker.run().await {

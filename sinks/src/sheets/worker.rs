@@ -11,6 +11,7 @@ use formline_core::{
     producer,
     record::Partition,
     retry::Backoff,
+    telemetry::Part,
 };
 use futures::future::BoxFuture;
 use tokio::time::Instant;
@@ -35,6 +36,7 @@ pub(crate) struct Worker {
     /// Name of this process in the group.
     pub(crate) member: String,
     pub(crate) shutdown: Shutdown,
+    pub(crate) part: Part,
 }
 
 /// One membership in the consumer group.
@@ -257,7 +259,13 @@ impl<'a> Membership<'a> {
 
     /// Looks for the newest mark. Reading waits, membership goes on.
     fn look(&mut self) -> Result<(), Error> {
-        if !self.partitions.is_empty() {
+        if self.partitions.is_empty() {
+            // Another process writes to the tab.
+            self.worker.part.ready();
+        } else {
+            self.worker
+                .part
+                .waiting("looking for its position in the tab");
             self.pause(true)?;
             self.phase = Phase::Finding(self.worker.find(self.partitions.clone()));
         }
@@ -301,6 +309,7 @@ impl<'a> Membership<'a> {
         tracing::info!(sink = tab.sink, tab = tab.title, rows, "writing to the tab");
         let session = Session::new(known, tab.clone(), upstream.clone(), settings);
         self.phase = Phase::Writing(Box::new(session));
+        self.worker.part.ready();
         self.pause(false)
     }
 

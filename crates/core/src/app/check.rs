@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Location,
-    outline::{Kind, Outline, Part},
+    outline::{Declared, Kind, Outline, Part},
 };
 use crate::{
     mistake::{Mistake, nearest},
@@ -20,8 +20,11 @@ struct Notes(Vec<Mistake>);
 /// All mistakes between the sections.
 pub(super) fn check(apps: &[Outline]) -> Vec<Mistake> {
     let mut notes = Notes::default();
+    let apps = &notes.unique_apps(apps);
     notes.unique_names(apps);
     notes.unique_paths(apps);
+    notes.unique_targets(apps);
+    notes.same_topics(apps);
     let forms = form_topics(apps);
     notes.repetitions(apps, &forms);
     for app in apps {
@@ -45,8 +48,28 @@ impl Notes {
         });
     }
 
+    /// The apps without those whose name is taken: what else they have in common follows from it.
+    fn unique_apps<'a>(&mut self, apps: &'a [Outline]) -> Vec<&'a Outline> {
+        let mut seen: BTreeMap<&str, &Outline> = BTreeMap::new();
+        let mut unique = Vec::with_capacity(apps.len());
+        for app in apps {
+            match seen.get(app.app.as_str()) {
+                Some(first) if !app.app.is_empty() => {
+                    let problem = format!(
+                        "app `{}` is there twice, first in {}",
+                        app.app, first.location
+                    );
+                    self.note(&app.location, problem, "give it another name under [app]");
+                }
+                _ => unique.push(app),
+            }
+            seen.entry(&app.app).or_insert(app);
+        }
+        unique
+    }
+
     /// The topics of an app, all forms, and steps and sinks by their consumer groups.
-    fn unique_names(&mut self, apps: &[Outline]) {
+    fn unique_names(&mut self, apps: &[&Outline]) {
         for app in apps {
             let topics = app.declared.iter().map(|one| {
                 let name = &one.topic.name;
@@ -62,7 +85,7 @@ impl Notes {
         self.unique(parts, "give it another name");
     }
 
-    fn unique_paths(&mut self, apps: &[Outline]) {
+    fn unique_paths(&mut self, apps: &[&Outline]) {
         let paths = (apps.iter().flat_map(|app| &app.parts)).map(|part| match &part.kind {
             Kind::Form { path } if !path.is_empty() => {
                 Some((format!("path {path}"), &part.location))
@@ -70,6 +93,40 @@ impl Notes {
             _ => None,
         });
         self.unique(paths, "choose another path");
+    }
+
+    /// Two sinks that write to one place would overwrite each other's position.
+    fn unique_targets(&mut self, apps: &[&Outline]) {
+        let targets = (apps.iter().flat_map(|app| &app.parts)).map(|part| match &part.kind {
+            Kind::Sink {
+                target: Some(target),
+            } => Some((target.clone(), &part.location)),
+            _ => None,
+        });
+        self.unique(targets, "choose another spreadsheet or tab");
+    }
+
+    /// Apps may share a topic, but Kafka has only one of each name.
+    fn same_topics(&mut self, apps: &[&Outline]) {
+        let mut seen: BTreeMap<&str, &Declared> = BTreeMap::new();
+        for declared in apps.iter().flat_map(|app| &app.declared) {
+            let (topic, location) = (&declared.topic, &declared.location);
+            match seen.get(topic.name.as_str()) {
+                Some(first)
+                    if first.topic != *topic
+                        && first.location.file != location.file
+                        && !topic.name.is_empty() =>
+                {
+                    let problem = format!(
+                        "topic `{}` is declared otherwise in {}",
+                        topic.name, first.location
+                    );
+                    self.note(location, problem, "declare it alike in both");
+                }
+                _ => {}
+            }
+            seen.entry(&topic.name).or_insert(declared);
+        }
     }
 
     fn unique<'a>(
@@ -89,8 +146,8 @@ impl Notes {
 
     /// A submission with an Idempotency-Key can stand twice in a form's topic. Steps drop the repetition, and what
     /// they write is unique; sinks would carry both out.
-    fn repetitions(&mut self, apps: &[Outline], forms: &BTreeSet<&str>) {
-        let sinks = (apps.iter().flat_map(|app| &app.parts)).filter(|part| part.kind == Kind::Sink);
+    fn repetitions(&mut self, apps: &[&Outline], forms: &BTreeSet<&str>) {
+        let sinks = (apps.iter().flat_map(|app| &app.parts)).filter(|part| part.is_sink());
         for sink in sinks {
             for topic in sink
                 .reads
@@ -121,7 +178,7 @@ impl Notes {
             }
         }
         let written: BTreeSet<&str> = names(app.parts.iter().flat_map(|part| &part.writes));
-        for sink in app.parts.iter().filter(|part| part.kind == Kind::Sink) {
+        for sink in app.parts.iter().filter(|part| part.is_sink()) {
             for name in &sink.reads {
                 let is_written = has(&written, name) || forms.contains(name.as_str());
                 if app.topics.contains_key(name) && !is_written {
@@ -210,12 +267,14 @@ fn title(app: &Outline, part: &Part) -> Option<String> {
         Kind::Form { .. } => Some(format!("form `{name}`")),
         _ if app.is_empty() => None,
         // They share the names of consumer groups and dead-letter topics.
-        Kind::Step { .. } | Kind::Sink => Some(format!("step or sink `{name}` of app `{app}`")),
+        Kind::Step { .. } | Kind::Sink { .. } => {
+            Some(format!("step or sink `{name}` of app `{app}`"))
+        }
     }
 }
 
 /// The topics that forms write to, as far as they are known.
-fn form_topics(apps: &[Outline]) -> BTreeSet<&str> {
+fn form_topics<'a>(apps: &[&'a Outline]) -> BTreeSet<&'a str> {
     let parts = apps.iter().flat_map(|app| &app.parts);
     let forms = parts.filter(|part| matches!(part.kind, Kind::Form { .. }));
     let mut topics = names(forms.flat_map(|form| &form.writes));

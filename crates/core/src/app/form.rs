@@ -150,7 +150,13 @@ fn read_path(section: &mut Section<'_>) -> String {
         return path;
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
-    if !path.starts_with('/') {
+    if path.is_empty() {
+        section.mistake(
+            "path",
+            "the form would take the whole address",
+            "name a path below `/`, for instance \"/student-data-form\"",
+        );
+    } else if !path.starts_with('/') {
         section.mistake(
             "path",
             &format!("`{written}` is not the path of a form"),

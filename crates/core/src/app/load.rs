@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    App, Document, Form, PluginFacts, Plugins, Section, Sink, Step, check,
+    App, Document, Form, Location, PluginFacts, Plugins, Section, Sink, Step, check,
     outline::{Declared, Outline, Part},
     plugin,
 };
@@ -74,7 +74,7 @@ fn load_one(
 }
 
 fn read(root: &mut Section<'_>, folder: &Path, plugins: &dyn Plugins) -> (App, Outline) {
-    let name = read_name(root);
+    let (name, location) = read_name(root);
     let mut declared = each(root, "topic", Declared::read);
     let forms = each(root, "form", |section| Form::read(section, &name));
     let steps = each(root, "step", |section| {
@@ -107,17 +107,17 @@ fn read(root: &mut Section<'_>, folder: &Path, plugins: &dyn Plugins) -> (App, O
         name: name.clone(),
     };
     add_derived_topics(&mut app, &facts);
-    let outline = Outline::new(name, declared, &app.topics, parts);
+    let outline = Outline::new(name, location, declared, &app.topics, parts);
     (app, outline)
 }
 
-fn read_name(root: &mut Section<'_>) -> String {
+fn read_name(root: &mut Section<'_>) -> (String, Location) {
     let remedy = "begin with [app] and name = \"…\"".to_owned();
     let Some(mut table) = root.table("app") else {
         root.require("app", remedy);
-        return String::new();
+        return (String::new(), root.location());
     };
-    let name = table.required_name("name");
+    let name = (table.required_name("name"), table.location());
     table.finish();
     name
 }

@@ -13,6 +13,8 @@ use crate::topic::{self, DEFAULT_PARTITIONS, Topic};
 pub(super) struct Outline {
     /// Its name.
     pub(super) app: String,
+    /// Where that stands.
+    pub(super) location: Location,
     /// The topics that have a section of their own.
     pub(super) declared: Vec<Declared>,
     /// All topics, also those that follow from steps and sinks, with their partitions as far as these are known.
@@ -41,9 +43,16 @@ pub(super) struct Part {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
-    Form { path: String },
-    Step { keeps_state: bool },
-    Sink,
+    Form {
+        path: String,
+    },
+    Step {
+        keeps_state: bool,
+    },
+    /// With what nobody else may write to, if it is known.
+    Sink {
+        target: Option<String>,
+    },
 }
 
 // === impl Outline ===
@@ -51,6 +60,7 @@ pub(super) enum Kind {
 impl Outline {
     pub(super) fn new(
         app: String,
+        location: Location,
         declared: Vec<Declared>,
         all: &[Topic],
         parts: Vec<Part>,
@@ -63,11 +73,12 @@ impl Outline {
             topics.insert(unknown.topic.name.clone(), None);
         }
         // Also of a sink whose kind is not known, which the app therefore does not have.
-        for sink in parts.iter().filter(|part| part.kind == Kind::Sink) {
+        for sink in parts.iter().filter(|part| part.is_sink()) {
             topics.insert(topic::dead_letter(&app, &sink.name), Some(1));
         }
         Self {
             app,
+            location,
             declared,
             topics,
             parts,
@@ -125,6 +136,10 @@ impl Part {
             writes: step.output.values().cloned().collect(),
             location: step.location.clone(),
         }
+    }
+
+    pub(super) fn is_sink(&self) -> bool {
+        matches!(self.kind, Kind::Sink { .. })
     }
 
     /// For `[[step]]`s that could not be read, and also for forms and sinks: it may read and write whatever it likes.

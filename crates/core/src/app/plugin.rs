@@ -167,7 +167,7 @@ impl Config<'_> {
         let place = violation.pointer.trim_start_matches("#/");
         let key = place.split('/').next().unwrap_or(place);
         match (violation.pointer.as_str(), violation.keyword.as_str()) {
-            ("#", "additionalProperties") => self.strange_keys(),
+            (_, "additionalProperties") if key == place => vec![self.strange(key)],
             (_, "required") if self.misspelled().any(|(_, meant)| meant == Some(place)) => vec![],
             (_, "required") => {
                 let problem = format!("the configuration lacks `{place}`");
@@ -184,15 +184,13 @@ impl Config<'_> {
         }
     }
 
-    fn strange_keys(&self) -> Vec<(String, String)> {
-        let explained = self.misspelled().map(|(name, meant)| {
-            let remedy = match meant {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("remove it; known are {}", self.keys().join(", ")),
-            };
-            (format!("unknown key `{name}` in the configuration"), remedy)
-        });
-        explained.collect()
+    fn strange(&self, key: &str) -> (String, String) {
+        let known = self.keys();
+        let remedy = match nearest(key, known.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("remove it; known are {}", known.join(", ")),
+        };
+        (format!("unknown key `{key}` in the configuration"), remedy)
     }
 
     /// Keys that the schema does not have, each with the one that may be meant.

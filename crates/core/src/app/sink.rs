@@ -65,14 +65,17 @@ impl Sink {
         let name = section.required_name("name");
         let input = Self::read_input(section);
         let location = section.location();
+        let kind = Self::read_kind(section);
         let part = Part {
-            kind: Kind::Sink,
+            kind: Kind::Sink {
+                target: kind.as_ref().and_then(SinkKind::target),
+            },
             name: name.clone(),
             reads: input.clone(),
             writes: Vec::new(),
             location: location.clone(),
         };
-        let sink = Self::read_kind(section).map(|kind| Self {
+        let sink = kind.map(|kind| Self {
             app: app.to_owned(),
             name,
             input,
@@ -123,6 +126,19 @@ impl Sink {
     /// Its dead-letter topic.
     pub fn dead_letter_topic(&self) -> String {
         topic::dead_letter(&self.app, &self.name)
+    }
+}
+
+// === impl SinkKind ===
+
+impl SinkKind {
+    /// What no other sink may write to, in words.
+    fn target(&self) -> Option<String> {
+        let Self::Sheets(Sheets {
+            spreadsheet, tab, ..
+        }) = self;
+        let is_known = !spreadsheet.is_empty() && !tab.is_empty();
+        is_known.then(|| format!("a sink for tab `{tab}` of spreadsheet `{spreadsheet}`"))
     }
 }
 

@@ -121,11 +121,6 @@ fn each_kind_of_mistake_is_named() {
             "remove it; known are word",
         ),
         (
-            "path = \"/student/\"",
-            "path = \"/\"",
-            "`/` is not the path of a form",
-        ),
-        (
             "input = { in = [\"students\"] }",
             "input = { inn = \"students\" }",
             "has no input port `inn`; did you mean `in`?",
@@ -144,6 +139,11 @@ fn each_kind_of_mistake_is_named() {
             "output = { out = \"copies\" }",
             "output = { out = 1 }",
             "write a text in quotes",
+        ),
+        (
+            "path = \"/student/\"",
+            "path = \"/\"",
+            "name a path below `/`",
         ),
         (
             "word = ",

@@ -118,6 +118,29 @@ fn all_mistakes_come_at_once_each_with_its_line() {
 }
 
 #[test]
+fn apps_are_held_against_each_other() {
+    let renamed = GOOD
+        .replace("name = \"school\"", "name = \"college\"")
+        .replace("name = \"student\"", "name = \"pupil\"")
+        .replace("/student/", "/pupil/");
+    let other_sheet = renamed.replace("${SHEET}", "other");
+    let cases = [
+        (GOOD.to_owned(), "2: app `school` is there twice"),
+        (renamed, "a sink for tab `Counts` of spreadsheet"),
+        (
+            other_sheet.replace("partitions = 3", "partitions = 4"),
+            "4: topic `students` is declared otherwise in",
+        ),
+    ];
+    for (second, part) in cases {
+        let found = load_texts(&[GOOD, &second]).expect_err("it has a mistake");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].to_string().contains(part), "{}", found[0]);
+    }
+    assert!(load_texts(&[GOOD, &other_sheet]).is_ok());
+}
+
+#[test]
 fn what_only_follows_from_another_mistake_is_not_said() {
     let cases = [
         // No topic of the app is known, so each may be there.
@@ -270,7 +293,8 @@ fn a_step_with_state_needs_co_partitioned_inputs() {
 fn two_apps_cannot_share_a_path() {
     let other = GOOD
         .replace("\"school\"", "\"other\"")
-        .replace("\"student\"", "\"pupil\"");
+        .replace("\"student\"", "\"pupil\"")
+        .replace("${SHEET}", "another");
     let found = load_texts(&[GOOD, &other]).expect_err("one path twice");
     assert_eq!(found.len(), 1, "{found:?}");
     let problem = &found[0].problem;
@@ -284,7 +308,8 @@ fn two_apps_cannot_share_a_path() {
 
 #[test]
 fn a_sink_cannot_read_what_a_form_of_any_app_writes() {
-    let other = "[app]\nname = \"other\"\n[[topic]]\nname = \"students\"\n[[sink]]\nname = \"all\"\n\
+    let other = "[app]\nname = \"other\"\n[[topic]]\nname = \"students\"\npartitions = 3\n\
+                 [[sink]]\nname = \"all\"\n\
                  kind = \"sheets\"\ninput = \"students\"\nspreadsheet = \"x\"\ntab = \"All\"";
     let found = load_texts(&[GOOD, other]).expect_err("submissions can stand twice there");
     assert_eq!(found.len(), 1, "{found:?}");
@@ -293,7 +318,7 @@ fn a_sink_cannot_read_what_a_form_of_any_app_writes() {
         "the sink reads topic `students`, which a form writes: there a submission can stand twice"
     );
     let remedy = "let a step stand between, for instance one with the plug-in rows";
-    assert_eq!((found[0].line, found[0].remedy.as_str()), (5, remedy));
+    assert_eq!((found[0].line, found[0].remedy.as_str()), (6, remedy));
 }
 
 #[test]
