@@ -153,7 +153,7 @@ fn a_place_without_apps_is_a_mistake_like_others() {
 /// A flag has the same words in the help of every command that has it.
 #[test]
 fn a_flag_means_the_same_everywhere() {
-    let commands: [(&[&str], &[&str]); 8] = [
+    let commands: [(&[&str], &[&str]); 11] = [
         (
             &["up"],
             &[
@@ -226,6 +226,26 @@ fn a_flag_means_the_same_everywhere() {
                 "--settings",
                 "--json",
             ],
+        ),
+        (
+            &["dlq", "list"],
+            &[
+                "--app",
+                "--step",
+                "--sink",
+                "--reason",
+                "--form",
+                "--since",
+                "--until",
+                "--json",
+                "--bootstrap",
+                "--settings",
+            ],
+        ),
+        (&["dlq", "show"], &["--app", "--json", "--bootstrap"]),
+        (
+            &["dlq", "replay"],
+            &["--app", "--step", "--sink", "--reason", "--form", "--since"],
         ),
         (
             &["tap"],

@@ -11,9 +11,9 @@ use formline_core::{
     event::{self, header},
     reader::{From, Reader},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::load_settings;
+use super::{load_settings, text};
 use crate::arguments::Tap;
 
 pub(super) fn run(arguments: &Tap) -> Result<()> {
@@ -56,7 +56,7 @@ fn print(record: &Record, arguments: &Tap) -> io::Result<()> {
         writeln!(out, "{}", as_json(record))?;
         return out.flush();
     }
-    let key = record.key().map_or("-".into(), String::from_utf8_lossy);
+    let key = record.key().map_or("-".into(), text::plain_bytes);
     writeln!(
         out,
         "{} {record:?} key {key}",
@@ -64,36 +64,25 @@ fn print(record: &Record, arguments: &Tap) -> io::Result<()> {
     )?;
     if arguments.headers {
         for (name, value) in record.headers() {
-            writeln!(out, "  {name}: {}", String::from_utf8_lossy(value))?;
+            writeln!(out, "  {}: {}", text::plain(name), text::plain_bytes(value))?;
         }
     }
-    match value(record) {
-        Value::String(text) => writeln!(out, "  {text}")?,
-        json => writeln!(out, "  {json}")?,
-    }
+    let value = match text::value(record.value()) {
+        Value::String(text) => text,
+        json => json.to_string(),
+    };
+    writeln!(out, "  {}", text::plain(&value))?;
     out.flush()
 }
 
 fn as_json(record: &Record) -> Value {
-    let headers: Map<String, Value> = record
-        .headers()
-        .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into()))
-        .collect();
     json!({
         "topic": &*record.partition.topic,
         "partition": record.partition.number,
         "offset": record.offset,
         "timestamp": record.timestamp_ms,
         "key": record.key().map(String::from_utf8_lossy),
-        "headers": headers,
-        "value": value(record),
+        "headers": text::headers(record.headers()),
+        "value": text::value(record.value()),
     })
-}
-
-/// The value as JSON if it is some, else as text.
-fn value(record: &Record) -> Value {
-    let Some(bytes) = record.value() else {
-        return Value::Null;
-    };
-    serde_json::from_slice(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into())
 }
