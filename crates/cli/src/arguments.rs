@@ -4,6 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     path::PathBuf,
+    str::FromStr,
 };
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -240,16 +241,28 @@ pub(crate) struct TopicsApply {
 
 #[derive(Args, Debug)]
 pub(crate) struct Tap {
-    /// Topic to follow
-    pub(crate) topic: String,
+    /// Topics to follow
+    #[arg(required = true, value_name = "TOPIC")]
+    pub(crate) topics: Vec<String>,
     /// Only records of this form
     #[arg(long, value_name = "NAME")]
     pub(crate) form: Option<String>,
     /// Only the record with this id, and what was made of it
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
-    /// Begin at the oldest record instead of the next one
+    /// Only records with this key
     #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Only records of this partition
+    #[arg(long, value_name = "N")]
+    pub(crate) partition: Option<i32>,
+    /// Only records with this header; repeatable
+    #[arg(long = "header", value_name = "NAME[=VALUE]")]
+    pub(crate) with: Vec<HeaderFilter>,
+    #[command(flatten)]
+    pub(crate) since: Since,
+    /// Begin at the oldest record instead of the next one
+    #[arg(long, conflicts_with = "since")]
     pub(crate) from_beginning: bool,
     /// End after so many records
     #[arg(long, value_name = "N")]
@@ -257,10 +270,20 @@ pub(crate) struct Tap {
     /// Show headers
     #[arg(long)]
     pub(crate) headers: bool,
+    /// Print JSON in several lines; without --json this is so on a terminal
+    #[arg(long)]
+    pub(crate) pretty: bool,
     #[command(flatten)]
     pub(crate) output: Output,
     #[command(flatten)]
     pub(crate) kafka: Kafka,
+}
+
+/// A header that a record must have: any value, or this one.
+#[derive(Clone, Debug)]
+pub(crate) struct HeaderFilter {
+    pub(crate) name: String,
+    pub(crate) value: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -369,5 +392,21 @@ impl Sheets {
     pub(crate) fn listen_on(&self) -> SocketAddr {
         const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
         self.sheets.unwrap_or(DEFAULT)
+    }
+}
+
+impl FromStr for HeaderFilter {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
+        };
+        if name.is_empty() {
+            return Err("a header has a name, such as ce_type or ce_type=VALUE");
+        }
+        let name = name.to_owned();
+        Ok(Self { name, value })
     }
 }
