@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Topics(Topics),
     /// Follow the records of a topic
     Tap(Tap),
+    /// Find a submission in every topic, and say which sinks have passed it
+    Trace(Trace),
     /// Work with dead letters: records that a step or sink gave up on
     #[command(subcommand)]
     Dlq(Dlq),
@@ -273,6 +275,22 @@ pub(crate) struct Tap {
     /// Print JSON in several lines; without --json this is so on a terminal
     #[arg(long)]
     pub(crate) pretty: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) kafka: Kafka,
+}
+
+/// It looks from the id's own time on. An id that was derived from an Idempotency-Key has none: then from 24h ago on, or as
+/// --since says.
+#[derive(Args, Debug)]
+pub(crate) struct Trace {
+    /// Id of the submission, as its answer gave it
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) since: Since,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
     #[command(flatten)]
     pub(crate) output: Output,
     #[command(flatten)]

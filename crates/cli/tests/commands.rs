@@ -153,7 +153,7 @@ fn a_place_without_apps_is_a_mistake_like_others() {
 /// A flag has the same words in the help of every command that has it.
 #[test]
 fn a_flag_means_the_same_everywhere() {
-    let commands: [(&[&str], &[&str]); 11] = [
+    let commands: [(&[&str], &[&str]); 12] = [
         (
             &["up"],
             &[
@@ -242,6 +242,7 @@ fn a_flag_means_the_same_everywhere() {
                 "--settings",
             ],
         ),
+        (&["trace"], &["--app", "--since", "--json", "--bootstrap"]),
         (&["dlq", "show"], &["--app", "--json", "--bootstrap"]),
         (
             &["dlq", "replay"],

@@ -9,6 +9,7 @@ mod sink;
 mod tap;
 mod text;
 mod topics;
+mod trace;
 mod up;
 
 use std::{
@@ -51,6 +52,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Topics(Topics::Apply(arguments)) => topics::apply(&arguments),
         Command::Tap(arguments) => tap::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
         Command::Dlq(command) => dlq::run(&command),
     }
 }
