@@ -42,7 +42,7 @@ pub(crate) struct Event {
     pub(crate) record: Record,
     /// How often it was given to the plug-in before.
     pub(crate) attempts: u32,
-    /// A repetition of a submission that stands before it on the partition: passed over.
+    /// A repetition of a submission that stands before it on the partition, or a replay for another group: passed over.
     pub(crate) is_duplicate: bool,
 }
 

@@ -5,7 +5,13 @@ mod line;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use formline_core::{EventId, event::header, topic};
+use formline_core::{
+    EventId,
+    event::header,
+    ledger::{DeadLetters, Ledger},
+    settlement::Settler,
+    topic,
+};
 use formline_testing::{Kafka, eventually};
 use serde_json::{Value, json};
 
@@ -308,5 +314,105 @@ async fn a_second_process_with_the_same_name_stops_the_first() {
     assert!(error.to_string().contains("FORMLINE_INSTANCE"), "{error}");
     line.submit("students", "7", &student(7)).await;
     line.wait_for("rows", 1).await;
+    line.stop().await;
+}
+
+/// A step `work` that rejects what is nested too deep, and another one that reads the same topic.
+async fn strict() -> Line {
+    let mut line = Line::new(&["analytics", "enrich"]).await;
+    line.form("students", 2).await;
+    let outputs = [("flagged", "flagged"), ("counts", "counts")];
+    let config = json!({ "slang": ["dude"] });
+    let mut strict = line.describe("analytics", ("submissions", "students"), &outputs, config);
+    strict.name = "work".to_owned();
+    line.add(strict).await;
+    let outputs = [("enriched", "other")];
+    line.step("enrich", ("submissions", "students"), &outputs, labels())
+        .await;
+    line
+}
+
+/// Gives `work` a plug-in that takes everything.
+async fn mend(line: &mut Line) {
+    let outputs = [("enriched", "worked")];
+    let mut mended = line.describe("enrich", ("submissions", "students"), &outputs, labels());
+    mended.name = "work".to_owned();
+    line.stop().await;
+    line.replace(mended).await;
+    line.start().await;
+}
+
+fn nested() -> String {
+    format!(
+        r#"{{"name":"Nested","roll":"1","a":{}{}}}"#,
+        "[".repeat(40),
+        "]".repeat(40)
+    )
+}
+
+/// Replays every open letter of `work`.
+fn replay(line: &Line) -> usize {
+    let owner = DeadLetters {
+        app: line.app.clone(),
+        step: "work".to_owned(),
+        topics: vec![line.topic("students")],
+    };
+    let ledger = Ledger::read(&line.client, owner.clone()).unwrap();
+    let letters = ledger.letters(&line.client, 0).unwrap().map(Result::unwrap);
+    let open = letters.filter(|letter| ledger.closed(letter.id.offset).is_none());
+    let mut settler = Settler::open(&line.client, owner).unwrap();
+    open.map(|letter| settler.replay(&letter).unwrap()).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_dead_letter_passes_the_mended_step_once_and_no_other() {
+    let mut line = strict().await;
+    line.start().await;
+    let id = line.submit("students", "1", &nested()).await;
+    line.wait_for_dead_letters("work", 1).await;
+    // Not mended yet: it fails again, and is a letter again.
+    assert_eq!(replay(&line), 1);
+    let parked = line.wait_for_dead_letters("work", 3).await;
+    assert_eq!(
+        parked[2].text_header("dead-letter-reason"),
+        Some("too-deep")
+    );
+    assert_eq!(parked[2].text_header("dead-letter-attempts"), Some("1"));
+    mend(&mut line).await;
+    assert_eq!(replay(&line), 1);
+    let worked = line.wait_for("worked", 1).await.remove(0);
+    line.wait_until_passed().await;
+    assert_eq!(line.records("worked").len(), 1);
+    let derived = EventId::derived(id.to_string().as_bytes(), "work", "enriched", 0);
+    let derived = derived.to_string();
+    assert_eq!(worked.text_header(header::ID), Some(derived.as_str()));
+    assert_eq!(worked.text_header(header::REPLAY_FOR), None);
+    assert_eq!(line.records("students").len(), 3);
+    assert_eq!(
+        line.records("other").len(),
+        1,
+        "it has had the record before"
+    );
+    assert_eq!(replay(&line), 0);
+    line.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_keyed_submission_is_no_repetition_and_lets_none_through() {
+    let mut line = strict().await;
+    line.start().await;
+    line.submit_keyed("students", "1", &nested()).await;
+    line.wait_for_dead_letters("work", 1).await;
+    mend(&mut line).await;
+    assert_eq!(replay(&line), 1);
+    line.wait_for("worked", 1).await;
+    line.submit_keyed("students", "1", &nested()).await;
+    line.wait_until_passed().await;
+    line.stop().await;
+    line.submit_keyed("students", "1", &nested()).await;
+    line.start().await;
+    line.wait_until_passed().await;
+    assert_eq!(line.records("worked").len(), 1);
+    assert_eq!(line.records("other").len(), 1);
     line.stop().await;
 }

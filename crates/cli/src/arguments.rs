@@ -2,11 +2,15 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     path::PathBuf,
+    str::FromStr,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use formline_core::telemetry;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use formline_core::{letter::LetterId, telemetry};
+
+use crate::moment::Moment;
 
 /// A production line for form submissions: validated, kept in Kafka, worked on by WebAssembly plug-ins, delivered to a
 /// sheet. What was answered with 2xx is never lost and never has its effect twice.
@@ -50,6 +54,11 @@ pub(crate) enum Command {
     Topics(Topics),
     /// Follow the records of a topic
     Tap(Tap),
+    /// Find a submission in every topic, and say which sinks have passed it
+    Trace(Trace),
+    /// Work with dead letters: records that a step or sink gave up on
+    #[command(subcommand)]
+    Dlq(Dlq),
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -64,9 +73,8 @@ pub(crate) enum LogFormat {
 /// Which apps run, and where the installation's settings and data lie.
 #[derive(Args, Debug)]
 pub(crate) struct Apps {
-    /// Folder of an app; repeatable [default: every folder of ./apps]
-    #[arg(long = "app", value_name = "DIR")]
-    pub(crate) apps: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
     /// Folder of plug-ins, each a NAME.wasm [default: DATA/plugins]
     #[arg(long, value_name = "DIR", env = "FORMLINE_PLUGINS")]
     pub(crate) plugins: Option<PathBuf>,
@@ -74,6 +82,30 @@ pub(crate) struct Apps {
     pub(crate) data: Data,
     #[command(flatten)]
     pub(crate) kafka: Kafka,
+}
+
+/// Which apps.
+#[derive(Args, Debug)]
+pub(crate) struct Folders {
+    /// Folder of an app; repeatable [default: every folder of ./apps]
+    #[arg(long = "app", value_name = "DIR")]
+    pub(crate) apps: Vec<PathBuf>,
+}
+
+/// Which steps.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Steps {
+    /// Only this step, as NAME or APP/NAME; repeatable
+    #[arg(long = "step", value_name = "NAME")]
+    pub(crate) steps: Vec<String>,
+}
+
+/// Which sinks.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Sinks {
+    /// Only this sink, as NAME or APP/NAME; repeatable
+    #[arg(long = "sink", value_name = "NAME")]
+    pub(crate) sinks: Vec<String>,
 }
 
 /// Where files go.
@@ -160,9 +192,8 @@ pub(crate) struct Process {
     pub(crate) apps: Apps,
     #[command(flatten)]
     pub(crate) admin: Admin,
-    /// Step to run, as NAME or APP/NAME; repeatable [default: all]
-    #[arg(long = "step", value_name = "NAME")]
-    pub(crate) steps: Vec<String>,
+    #[command(flatten)]
+    pub(crate) only: Steps,
 }
 
 #[derive(Args, Debug)]
@@ -171,9 +202,8 @@ pub(crate) struct Sink {
     pub(crate) apps: Apps,
     #[command(flatten)]
     pub(crate) admin: Admin,
-    /// Sink to run, as NAME or APP/NAME; repeatable [default: all]
-    #[arg(long = "sink", value_name = "NAME")]
-    pub(crate) sinks: Vec<String>,
+    #[command(flatten)]
+    pub(crate) only: Sinks,
     #[command(flatten)]
     pub(crate) sheets: Sheets,
 }
@@ -213,16 +243,28 @@ pub(crate) struct TopicsApply {
 
 #[derive(Args, Debug)]
 pub(crate) struct Tap {
-    /// Topic to follow
-    pub(crate) topic: String,
+    /// Topics to follow
+    #[arg(required = true, value_name = "TOPIC")]
+    pub(crate) topics: Vec<String>,
     /// Only records of this form
     #[arg(long, value_name = "NAME")]
     pub(crate) form: Option<String>,
     /// Only the record with this id, and what was made of it
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
-    /// Begin at the oldest record instead of the next one
+    /// Only records with this key
     #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Only records of this partition
+    #[arg(long, value_name = "N")]
+    pub(crate) partition: Option<i32>,
+    /// Only records with this header; repeatable
+    #[arg(long = "header", value_name = "NAME[=VALUE]")]
+    pub(crate) with: Vec<HeaderFilter>,
+    #[command(flatten)]
+    pub(crate) since: Since,
+    /// Begin at the oldest record instead of the next one
+    #[arg(long, conflicts_with = "since")]
     pub(crate) from_beginning: bool,
     /// End after so many records
     #[arg(long, value_name = "N")]
@@ -230,6 +272,124 @@ pub(crate) struct Tap {
     /// Show headers
     #[arg(long)]
     pub(crate) headers: bool,
+    /// Print JSON in several lines; without --json this is so on a terminal
+    #[arg(long)]
+    pub(crate) pretty: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) kafka: Kafka,
+}
+
+/// It looks from the id's own time on. An id that was derived from an Idempotency-Key has none: then from 24h ago on, or as
+/// --since says.
+#[derive(Args, Debug)]
+pub(crate) struct Trace {
+    /// Id of the submission, as its answer gave it
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) since: Since,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) kafka: Kafka,
+}
+
+/// A header that a record must have: any value, or this one.
+#[derive(Clone, Debug)]
+pub(crate) struct HeaderFilter {
+    pub(crate) name: String,
+    pub(crate) value: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dlq {
+    /// Count dead letters by step, sink and reason; with a filter print them, one a line
+    List(DlqList),
+    /// Print everything about one dead letter
+    Show(DlqShow),
+    /// Give dead letters back to the step or sink that gave them up, each once
+    Replay(DlqSettle),
+    /// Close dead letters; nobody will work on them
+    Discard(DlqSettle),
+}
+
+/// Which dead letters.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Filter {
+    #[command(flatten)]
+    pub(crate) steps: Steps,
+    #[command(flatten)]
+    pub(crate) sinks: Sinks,
+    /// Only with this reason
+    #[arg(long, value_name = "CODE")]
+    pub(crate) reason: Option<String>,
+    /// Only records of this form
+    #[arg(long, value_name = "NAME")]
+    pub(crate) form: Option<String>,
+    #[command(flatten)]
+    pub(crate) since: Since,
+    /// Only before this time, or before so long ago
+    #[arg(long, value_name = "TIME|DURATION")]
+    pub(crate) until: Option<Moment>,
+}
+
+/// From when on.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Since {
+    /// Only from this time on, such as 2026-11-21T08:00:00Z, or from so long ago, such as 90s, 15m, 24h or 7d
+    #[arg(long, value_name = "TIME|DURATION")]
+    pub(crate) since: Option<Moment>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DlqList {
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) kafka: Kafka,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DlqShow {
+    /// The dead letter, as `list` names it
+    #[arg(value_name = "APP/STEP@OFFSET")]
+    pub(crate) letter: LetterId,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) kafka: Kafka,
+}
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("which").multiple(true).required(true)
+    .args(["letters", "steps", "sinks", "reason", "form", "since", "until"]))]
+pub(crate) struct DlqSettle {
+    /// Dead letters, as `list` names them; or choose them with a filter
+    #[arg(value_name = "APP/STEP@OFFSET",
+        conflicts_with_all = ["steps", "sinks", "reason", "form", "since", "until"])]
+    pub(crate) letters: Vec<LetterId>,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Print what would be done, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask before several are chosen by a filter
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// At most so many a second
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub(crate) rate: NonZeroU32,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
     #[command(flatten)]
     pub(crate) output: Output,
     #[command(flatten)]
@@ -250,5 +410,21 @@ impl Sheets {
     pub(crate) fn listen_on(&self) -> SocketAddr {
         const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8082);
         self.sheets.unwrap_or(DEFAULT)
+    }
+}
+
+impl FromStr for HeaderFilter {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
+        };
+        if name.is_empty() {
+            return Err("a header has a name, such as ce_type or ce_type=VALUE");
+        }
+        let name = name.to_owned();
+        Ok(Self { name, value })
     }
 }

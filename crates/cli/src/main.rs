@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod line;
+mod moment;
 
 use std::process::ExitCode;
 

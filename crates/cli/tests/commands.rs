@@ -153,7 +153,7 @@ fn a_place_without_apps_is_a_mistake_like_others() {
 /// A flag has the same words in the help of every command that has it.
 #[test]
 fn a_flag_means_the_same_everywhere() {
-    let commands: [(&[&str], &[&str]); 8] = [
+    let commands: [(&[&str], &[&str]); 12] = [
         (
             &["up"],
             &[
@@ -228,10 +228,36 @@ fn a_flag_means_the_same_everywhere() {
             ],
         ),
         (
+            &["dlq", "list"],
+            &[
+                "--app",
+                "--step",
+                "--sink",
+                "--reason",
+                "--form",
+                "--since",
+                "--until",
+                "--json",
+                "--bootstrap",
+                "--settings",
+            ],
+        ),
+        (&["trace"], &["--app", "--since", "--json", "--bootstrap"]),
+        (&["dlq", "show"], &["--app", "--json", "--bootstrap"]),
+        (
+            &["dlq", "replay"],
+            &["--app", "--step", "--sink", "--reason", "--form", "--since"],
+        ),
+        (
             &["tap"],
             &[
                 "--form",
                 "--id",
+                "--key",
+                "--partition",
+                "--header",
+                "--since",
+                "--pretty",
                 "--from-beginning",
                 "--count",
                 "--headers",
@@ -271,6 +297,11 @@ fn wrong_use_is_explained() {
         (&["up", "--htp", "1"], "--http"),
         (&["up", "--http", "nowhere"], "invalid socket address"),
         (&["tap"], "<TOPIC>"),
+        (&["tap", "a", "--header", "=x"], "a header has a name"),
+        (
+            &["tap", "a", "--since", "1h", "--from-beginning"],
+            "cannot be used",
+        ),
     ] {
         let refused = formline(arguments);
         assert_eq!(refused.status.code(), Some(64), "{arguments:?}");
@@ -386,6 +417,64 @@ async fn topics_are_applied_and_tapped() {
     assert!(
         text.contains("key a-key") && text.contains("ce_source: /forms/other"),
         "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_has_filters_and_follows_several_topics() {
+    let bootstrap = kafka().await.bootstrap();
+    let topics = [unique("tap"), unique("tap")];
+    let client = formline_core::Client::new(bootstrap, BTreeMap::new());
+    for name in &topics {
+        let topic = formline_core::topic::Topic {
+            name: name.clone(),
+            partitions: 1,
+            config: BTreeMap::new(),
+        };
+        formline_core::topic::apply(&client, &[topic])
+            .await
+            .unwrap();
+        produce(bootstrap, name).await;
+    }
+    let tap = |filter: &[&str]| {
+        let both = ["tap", &topics[0], &topics[1], "--bootstrap", bootstrap];
+        let tapped = formline(&[&both[..], filter].concat());
+        assert!(tapped.status.success(), "{}", printed(&tapped));
+        String::from_utf8(tapped.stdout).unwrap()
+    };
+    let found = tap(&[
+        "--since",
+        "1h",
+        "--json",
+        "--count",
+        "2",
+        "--partition",
+        "0",
+        "--key",
+        "a-key",
+        "--header",
+        "ce_source=/forms/wanted",
+        "--header",
+        "ce_source",
+    ]);
+    let mut found: Vec<Value> = found
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    found.sort_by_key(|record| record["topic"] != topics[0].as_str());
+    for (record, topic) in found.iter().zip(&topics) {
+        assert_eq!(
+            (&record["topic"], &record["value"]["n"]),
+            (&topic.as_str().into(), &2.into())
+        );
+    }
+    let pretty = tap(&["--from-beginning", "--count", "1", "--pretty"]);
+    assert!(pretty.contains("  {\n    \"n\": 1\n  }\n"), "{pretty}");
+    let gone = formline(&["tap", &unique("missing"), "--bootstrap", bootstrap]);
+    assert!(
+        printed(&gone).contains("kafka has no topic"),
+        "{}",
+        printed(&gone)
     );
 }
 

@@ -1,4 +1,5 @@
-//! A record that a step or sink gave up on: key, value and headers stay as they were, the reason is added.
+//! A record that a step or sink gave up on: key, value and headers stay as they were, the reason is added. How it is
+//! read back is `letter`, what becomes of it `settlement`.
 
 use jiff::Timestamp;
 
@@ -24,6 +25,25 @@ pub struct DeadLetter<'a> {
     pub plugin: Option<&'a str>,
 }
 
+/// The headers that are added, behind those of the record.
+pub(crate) mod header {
+    /// Step or sink that gave up. The first of the added ones: what stands before the last of this name is the record's.
+    pub(crate) const STEP: &str = "dead-letter-step";
+    /// Where the record was read: topic, partition, offset.
+    pub(crate) const TOPIC: &str = "dead-letter-topic";
+    pub(crate) const PARTITION: &str = "dead-letter-partition";
+    pub(crate) const OFFSET: &str = "dead-letter-offset";
+    pub(crate) const REASON: &str = "dead-letter-reason";
+    pub(crate) const DETAIL: &str = "dead-letter-detail";
+    pub(crate) const ATTEMPTS: &str = "dead-letter-attempts";
+    /// When it was parked.
+    pub(crate) const TIME: &str = "dead-letter-time";
+    pub(crate) const PLUGIN: &str = "dead-letter-plugin";
+}
+
+/// The topic has one partition, so that an offset names a dead letter.
+pub(crate) const PARTITION: i32 = 0;
+
 /// A detail longer than this is cut: Kafka's limit must leave room for the record itself.
 const DETAIL_LIMIT: usize = 4096;
 
@@ -34,27 +54,31 @@ impl DeadLetter<'_> {
     pub fn outgoing<'a>(&'a self, topic: &'a str) -> Outgoing<'a> {
         Outgoing {
             topic,
-            partition: None,
+            partition: Some(PARTITION),
             key: self.record.key(),
             value: self.record.value(),
             headers: self.headers(),
-            timestamp_ms: Some(self.record.timestamp_ms),
+            // Its retention counts from now and not from the record's time: a person has to have the time to look at it.
+            timestamp_ms: None,
         }
     }
 
     fn headers(&self) -> Headers {
         let at = &self.record.partition;
-        let headers = Headers::copied(self.record, 9)
-            .with("dead-letter-step", self.step)
-            .with("dead-letter-topic", &*at.topic)
-            .with("dead-letter-partition", at.number.to_string())
-            .with("dead-letter-offset", self.record.offset.to_string())
-            .with("dead-letter-reason", self.reason)
-            .with("dead-letter-detail", cut(self.detail))
-            .with("dead-letter-attempts", self.attempts.to_string())
-            .with("dead-letter-time", event::format_time(Timestamp::now()));
+        // A replay that fails again is a dead letter like the first one, to be replayed again.
+        let own = self.record.headers();
+        let own = own.filter(|(name, _)| *name != event::header::REPLAY_FOR);
+        let headers = Headers::copied(own, 9)
+            .with(header::STEP, self.step)
+            .with(header::TOPIC, &*at.topic)
+            .with(header::PARTITION, at.number.to_string())
+            .with(header::OFFSET, self.record.offset.to_string())
+            .with(header::REASON, self.reason)
+            .with(header::DETAIL, cut(self.detail))
+            .with(header::ATTEMPTS, self.attempts.to_string())
+            .with(header::TIME, event::format_time(Timestamp::now()));
         match self.plugin {
-            Some(plugin) => headers.with("dead-letter-plugin", plugin),
+            Some(plugin) => headers.with(header::PLUGIN, plugin),
             None => headers,
         }
     }

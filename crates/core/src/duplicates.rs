@@ -56,8 +56,12 @@ const LIMIT: usize = 1_000_000;
 // === impl Keyed ===
 
 impl Keyed {
-    /// What the record says, if it is a keyed submission.
+    /// What the record says, if it is a keyed submission. A replayed one is none: it must not be dropped, and if its key
+    /// is free again, it must not take the place of the next submission.
     pub fn of(record: &Record) -> Option<Self> {
+        if record.header(header::REPLAY_FOR).is_some() {
+            return None;
+        }
         Some(Self {
             fingerprint: record.text_header(header::FINGERPRINT)?.to_owned(),
             id: record.text_header(header::ID)?.parse().ok()?,

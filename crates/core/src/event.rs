@@ -33,6 +33,8 @@ pub mod header {
     pub const PLUGIN: &str = "formline-plugin";
     /// Hash of a submission that came with an `Idempotency-Key`. Only such a submission can be in the log twice.
     pub const FINGERPRINT: &str = "formline-fingerprint";
+    /// The one consumer group that a replayed record is for.
+    pub const REPLAY_FOR: &str = "formline-replay-for";
 
     /// Whether only the line itself may write a header of this name.
     pub fn is_reserved(name: &str) -> bool {
@@ -126,6 +128,13 @@ pub fn identity(record: &Record) -> Vec<u8> {
         Some(id) => id.to_vec(),
         None => format!("{record:?}").into_bytes(),
     }
+}
+
+/// Whether a consumer group has to work on a record. A replayed dead letter lies in the topic a second time, for the
+/// group that gave it up alone: every other group passes over it.
+pub fn is_for(record: &Record, group: &str) -> bool {
+    let addressed_to = record.header(header::REPLAY_FOR);
+    addressed_to.is_none_or(|addressed_to| addressed_to == group.as_bytes())
 }
 
 /// The `ce_source` of a form's submissions.

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -31,6 +32,13 @@ impl EventId {
             port.as_bytes(),
             &n.to_be_bytes(),
         ])
+    }
+
+    /// When it was made, to the millisecond; none for a derived id.
+    pub fn time(&self) -> Option<Timestamp> {
+        let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
+        let (seconds, nanoseconds) = (seconds.try_into().ok()?, nanoseconds.try_into().ok()?);
+        Timestamp::new(seconds, nanoseconds).ok()
     }
 
     /// The UUID's 16 bytes.
@@ -96,5 +104,8 @@ mod tests {
         let (first, second) = (EventId::new(), EventId::new());
         assert!(first < second);
         assert_eq!(first.to_string().parse(), Ok(first));
+        let age = Timestamp::now() - first.time().expect("it has a time");
+        assert!((0..60).contains(&age.get_seconds()), "{age}");
+        assert_eq!(EventId::keyed("form", "key").time(), None);
     }
 }

@@ -175,12 +175,10 @@ impl Headers {
         }))
     }
 
-    /// All headers of a record that was read, byte for byte.
-    pub fn copied(record: &Record, extra: usize) -> Self {
-        let room = Self::with_capacity(record.headers.len() + extra);
-        record
-            .headers()
-            .fold(room, |headers, (name, value)| headers.with(name, value))
+    /// Headers of a record that was read, byte for byte, with room for more.
+    pub fn copied<'a>(read: impl Iterator<Item = (&'a str, &'a [u8])>, more: usize) -> Self {
+        let room = Self::with_capacity(read.size_hint().1.unwrap_or(0) + more);
+        read.fold(room, |headers, (name, value)| headers.with(name, value))
     }
 
     /// The value of the first header of that name.

@@ -149,6 +149,11 @@ impl Transaction<'_> {
                 client::QUERY_TIMEOUT,
             )
             .map_err(|error| failed(self.id, "adding offsets", error))?;
+        self.commit_records()
+    }
+
+    /// The same for records that come from no consumer group.
+    pub fn commit_records(self) -> Result<(), Error> {
         self.drain();
         self.producer
             .commit_transaction(TRANSACTION_TIMEOUT)

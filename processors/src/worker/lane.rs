@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+use formline_core::event;
+
 use super::{
     Worker,
     input::{Input, Suspect},
@@ -58,8 +60,13 @@ impl Lane {
         worker: &Worker,
         plugin: &Arc<Plugin>,
         input: &mut Input,
-        events: Vec<Event>,
+        mut events: Vec<Event>,
     ) -> Worked {
+        let group = worker.step.group();
+        for event in &mut events {
+            // This group has had the record already, in its first place.
+            event.is_duplicate |= !event::is_for(&event.record, &group);
+        }
         let place = Place {
             step: &worker.step,
             partition: self.number,

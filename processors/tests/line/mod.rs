@@ -160,6 +160,12 @@ impl Line {
         self.steps.push(Arc::new(step));
     }
 
+    /// Puts a step in the place of the one with its name.
+    pub async fn replace(&mut self, step: Step) {
+        self.steps.retain(|old| old.name != step.name);
+        self.add(step).await;
+    }
+
     /// Makes a topic, unless it is there.
     pub async fn make_topic(&self, name: String, partitions: i32, config: &[(&str, &str)]) {
         let config = config

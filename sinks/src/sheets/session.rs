@@ -3,7 +3,7 @@
 
 use std::{future::pending, time::Duration};
 
-use formline_core::{Record, app::Sheets, client, record::Partition, retry::Backoff};
+use formline_core::{Record, app::Sheets, client, event, record::Partition, retry::Backoff};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -99,6 +99,11 @@ impl Session {
 
     pub(crate) fn take(&mut self, record: Record) {
         if !self.plan.read(&record.partition, record.offset) {
+            return;
+        }
+        // A replay for another group, of a record that this sink has had.
+        if !event::is_for(&record, &self.tab.sink) {
+            self.plan.rowless(&record.partition, record.offset);
             return;
         }
         match row::cells(record.value().unwrap_or_default()) {

@@ -10,5 +10,6 @@ mod metrics;
 mod order;
 mod owners;
 mod people;
+mod replay;
 mod running;
 mod spreadsheet;

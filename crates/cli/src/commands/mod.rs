@@ -1,12 +1,15 @@
 //! The commands, one file each. Those that run for long share `line`.
 
 mod check;
+mod dlq;
 mod ingest;
 mod process;
 mod sheets_emulator;
 mod sink;
 mod tap;
+mod text;
 mod topics;
+mod trace;
 mod up;
 
 use std::{
@@ -22,7 +25,7 @@ use formline_core::{
 };
 use formline_processors::Catalog;
 
-use crate::arguments::{Apps, Command, Kafka, Topics};
+use crate::arguments::{Apps, Command, Folders, Kafka, Topics};
 
 /// Everything that a command needs to know of the installation.
 pub(crate) struct Installation {
@@ -49,6 +52,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Topics(Topics::Apply(arguments)) => topics::apply(&arguments),
         Command::Tap(arguments) => tap::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
+        Command::Dlq(command) => dlq::run(&command),
     }
 }
 
@@ -68,11 +73,8 @@ impl Installation {
             Ok(catalog) => catalog,
             Err(()) => &UnknownPlugins,
         };
-        let apps = match app_folders(&arguments.apps) {
-            Ok(folders) => app::load(&folders, known, &app::process_environment),
-            Err(mistake) => Err(vec![mistake]),
-        };
-        let apps = apps.map_err(|found| mistakes.extend(found));
+        let apps = load_apps(&arguments.folders, known);
+        let apps = apps.map_err(|Mistakes(found)| mistakes.extend(found));
         // Mistakes of all of them come out together.
         let (Ok(settings), Ok(_), Ok(apps)) = (settings, catalog, apps) else {
             return Err(Mistakes(mistakes).into());
@@ -111,6 +113,23 @@ pub(crate) fn load_settings(kafka: &Kafka) -> Result<Settings, Mistakes> {
         settings.bootstrap.clone_from(bootstrap);
     }
     Ok(settings)
+}
+
+/// Client and apps for a command that asks nothing of plug-ins: it works while one is missing or broken.
+fn load_without_plugins(folders: &Folders, kafka: &Kafka) -> Result<(Client, Vec<Arc<App>>)> {
+    let (settings, apps) = (load_settings(kafka), load_apps(folders, &UnknownPlugins));
+    match (settings, apps) {
+        (Ok(settings), Ok(apps)) => Ok((settings.client(), apps)),
+        (settings, apps) => {
+            let found = [settings.err(), apps.err()].into_iter().flatten();
+            Err(Mistakes(found.flat_map(|Mistakes(found)| found).collect()).into())
+        }
+    }
+}
+
+fn load_apps(folders: &Folders, plugins: &dyn Plugins) -> Result<Vec<Arc<App>>, Mistakes> {
+    let folders = app_folders(&folders.apps).map_err(|mistake| Mistakes(vec![mistake]))?;
+    app::load(&folders, plugins, &app::process_environment).map_err(Mistakes)
 }
 
 /// The folders that were named, or every folder of `./apps`.

@@ -14,9 +14,12 @@ use crate::{
 
 pub(super) fn run(arguments: &Process) -> Result<()> {
     let installation = Installation::load(&arguments.apps)?;
-    let steps = select(all(&installation.apps), &arguments.steps, "step", |step| {
-        (&step.app, &step.name)
-    })?;
+    let steps = select(
+        all(&installation.apps),
+        &arguments.only.steps,
+        "step",
+        |step| (&step.app, &step.name),
+    )?;
     line::block_on(async {
         let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
         let applied = topics::apply_when_kafka_answers(&installation.client, &installation.apps);

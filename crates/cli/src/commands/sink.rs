@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &arguments::Sink) -> Result<()> {
     let installation = Installation::load(&arguments.apps)?;
     let sinks = select(
         all(&installation.apps),
-        &arguments.sinks,
+        &arguments.only.sinks,
         "sink",
         |(app, sink)| (&app.name, &sink.name),
     )?;

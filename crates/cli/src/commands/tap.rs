@@ -1,7 +1,7 @@
-//! `formline tap TOPIC`: follows the records of a topic. Reads outside of any group, so it disturbs nobody.
+//! `formline tap TOPIC…`: follows the records of topics. Reads outside of any group, so it disturbs nobody.
 
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     time::Duration,
 };
 
@@ -11,89 +11,100 @@ use formline_core::{
     event::{self, header},
     reader::{From, Reader},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::load_settings;
-use crate::arguments::Tap;
+use super::{load_settings, text};
+use crate::{
+    arguments::{HeaderFilter, Tap},
+    moment::Moment,
+};
+
+/// The longest wait for a record until it is the next topic's turn.
+const TURN: Duration = Duration::from_millis(50);
 
 pub(super) fn run(arguments: &Tap) -> Result<()> {
     let client = load_settings(&arguments.kafka)?.client();
-    let from = if arguments.from_beginning {
-        From::Beginning
-    } else {
-        From::End
+    let from = match arguments.since.since {
+        Some(Moment(time)) => From::Time(time.as_millisecond()),
+        None if arguments.from_beginning => From::Beginning,
+        None => From::End,
     };
-    let mut reader = Reader::open(&client, &arguments.topic, &[], from)?;
+    let open = |topic: &String| Reader::open(&client, topic, &[], from);
+    let readers = arguments.topics.iter().map(open);
+    text::unless_closed(follow(readers.collect::<Result<_, _>>()?, arguments))
+}
+
+fn follow(mut readers: Vec<Reader>, arguments: &Tap) -> Result<()> {
     let mut left = arguments.count.unwrap_or(u64::MAX);
-    while left > 0 {
-        let Some(record) = reader.next(Duration::from_millis(200))? else {
-            continue;
-        };
-        if !is_wanted(&record, arguments) {
-            continue;
+    loop {
+        for reader in &mut readers {
+            if left == 0 {
+                return Ok(());
+            }
+            if let Some(record) = reader.next(TURN)?
+                && is_wanted(&record, arguments)
+            {
+                print(&record, arguments)?;
+                left -= 1;
+            }
         }
-        match print(&record, arguments) {
-            // Whoever read the output, such as `head`, has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            other => other?,
-        }
-        left -= 1;
     }
-    Ok(())
 }
 
 fn is_wanted(record: &Record, arguments: &Tap) -> bool {
-    let form = arguments.form.as_deref();
-    let id = arguments.id.as_deref();
+    let (form, id) = (arguments.form.as_deref(), arguments.id.as_deref());
+    let (key, partition) = (arguments.key.as_deref(), arguments.partition);
     let ids = || [header::ID, header::ORIGIN].map(|name| record.text_header(name));
     form.is_none_or(|form| event::form(record) == Some(form))
         && id.is_none_or(|id| ids().contains(&Some(id)))
+        && key.is_none_or(|key| record.key() == Some(key.as_bytes()))
+        && partition.is_none_or(|number| record.partition.number == number)
+        && arguments.with.iter().all(|filter| has(record, filter))
+}
+
+fn has(record: &Record, filter: &HeaderFilter) -> bool {
+    let value = filter.value.as_deref();
+    record.headers().any(|(name, found)| {
+        name == filter.name && value.is_none_or(|value| found == value.as_bytes())
+    })
 }
 
 fn print(record: &Record, arguments: &Tap) -> io::Result<()> {
     let mut out = io::stdout().lock();
+    let json = |value: &Value, is_pretty: bool| match is_pretty {
+        true => format!("{value:#}"),
+        false => value.to_string(),
+    };
     if arguments.output.json {
-        writeln!(out, "{}", as_json(record))?;
+        writeln!(out, "{}", json(&as_json(record), arguments.pretty))?;
         return out.flush();
     }
-    let key = record.key().map_or("-".into(), String::from_utf8_lossy);
-    writeln!(
-        out,
-        "{} {record:?} key {key}",
-        event::format_time(event::time(record))
-    )?;
+    let key = record.key().map_or("-".into(), text::plain_bytes);
+    let time = event::format_time(event::time(record));
+    writeln!(out, "{time} {record:?} key {key}")?;
     if arguments.headers {
         for (name, value) in record.headers() {
-            writeln!(out, "  {name}: {}", String::from_utf8_lossy(value))?;
+            writeln!(out, "  {}: {}", text::plain(name), text::plain_bytes(value))?;
         }
     }
-    match value(record) {
-        Value::String(text) => writeln!(out, "  {text}")?,
-        json => writeln!(out, "  {json}")?,
+    let value = match text::value(record.value()) {
+        Value::String(text) => text,
+        value => json(&value, arguments.pretty || out.is_terminal()),
+    };
+    for line in text::plain(&value).lines() {
+        writeln!(out, "  {line}")?;
     }
     out.flush()
 }
 
 fn as_json(record: &Record) -> Value {
-    let headers: Map<String, Value> = record
-        .headers()
-        .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into()))
-        .collect();
     json!({
         "topic": &*record.partition.topic,
         "partition": record.partition.number,
         "offset": record.offset,
         "timestamp": record.timestamp_ms,
         "key": record.key().map(String::from_utf8_lossy),
-        "headers": headers,
-        "value": value(record),
+        "headers": text::headers(record.headers()),
+        "value": text::value(record.value()),
     })
-}
-
-/// The value as JSON if it is some, else as text.
-fn value(record: &Record) -> Value {
-    let Some(bytes) = record.value() else {
-        return Value::Null;
-    };
-    serde_json::from_slice(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into())
 }

@@ -203,3 +203,46 @@ async fn all_rows(line: &Line, count: usize) -> Vec<vocabulary::Row> {
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_is_traced_from_its_form_to_the_sheet() {
+    let line = Line::start(kafka().await.bootstrap()).await;
+    let id = accepted_id(line.submit(&student(1)).await).await;
+    let another = accepted_id(line.submit(&student(2)).await).await;
+    all_rows(&line, 2).await;
+    let trace = eventually(PATIENCE, async || {
+        let traced = line.look(&["trace", &id, "--json"]);
+        let trace: Value = serde_json::from_slice(&traced.stdout).unwrap_or_default();
+        // The sink commits a moment after its row is in the sheet.
+        let has_passed = trace["sinks"][0]["passed"] == true;
+        if has_passed { Ok(trace) } else { Err(trace) }
+    })
+    .await;
+    assert_eq!(
+        trace["sinks"][0]["sink"],
+        format!("{}/student-sheet", line.name)
+    );
+    let records = trace["records"].as_array().unwrap();
+    let topics: Vec<_> = records
+        .iter()
+        .filter(|record| record["stage"] != "state")
+        .map(|record| record["topic"].as_str().unwrap())
+        .collect();
+    let main = ["", ".enriched", ".rows"].map(|topic| format!("{}{topic}", line.name));
+    let places = main
+        .each_ref()
+        .map(|topic| topics.iter().position(|found| found == topic));
+    assert!(places[0].is_some() && places.is_sorted(), "{topics:?}");
+    assert_eq!(records[0]["id"], id.as_str());
+    assert!(!trace.to_string().contains(&another));
+
+    let text = line.look(&["trace", &id]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("student-sheet has passed it"), "{text}");
+    for missing in ["no-id", "019ab111-0000-7000-8000-000000000000"] {
+        let nowhere = line.look(&["trace", missing, "--since", "1h"]);
+        assert_eq!(nowhere.status.code(), Some(1));
+        let told = String::from_utf8_lossy(&nowhere.stderr).into_owned();
+        assert!(told.contains("is in no topic"), "{told}");
+    }
+}

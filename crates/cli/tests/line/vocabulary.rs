@@ -102,6 +102,16 @@ impl Line {
         self.process().log()
     }
 
+    /// Runs a command that looks at the line from outside, and ends by itself.
+    pub(crate) fn look(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_formline"));
+        command
+            .args(arguments)
+            .args(["--bootstrap", &self.bootstrap]);
+        command.arg("--app").arg(self.folder.path().join("app"));
+        command.output().unwrap()
+    }
+
     fn process(&mut self) -> &mut Process {
         self.process.as_mut().unwrap()
     }
