@@ -54,7 +54,7 @@ pub enum Error {
         /// The topic.
         topic: String,
         /// What Kafka says.
-        source: transaction::Error,
+        source: Box<transaction::Error>,
     },
     /// Kafka cannot be used. Retry, unless a setting is wrong.
     #[error(transparent)]

@@ -435,7 +435,7 @@ impl<'a> Session<'a> {
             {
                 Err(Error::DeadLetter {
                     topic: self.worker.step.dead_letter_topic(),
-                    source: refusal,
+                    source: Box::new(refusal),
                 })
             }
             published => published,
