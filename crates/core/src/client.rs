@@ -44,7 +44,7 @@ pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 // === impl Client ===
 
 impl Client {
-    /// Takes `HOST:PORT,…` and librdkafka properties that win over our own, such as `security.protocol`.
+    /// Takes `HOST:PORT,…` and librdkafka properties that win over our own, such as `socket.timeout.ms`.
     pub fn new(bootstrap: impl Into<String>, properties: BTreeMap<String, String>) -> Self {
         Self {
             bootstrap: bootstrap.into(),
@@ -106,6 +106,43 @@ impl Client {
     }
 }
 
+/// Properties that the guarantees stand on, or that differ from client to client.
+const OWNED: [&str; 13] = [
+    "acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "isolation.level",
+    "partition.assignment.strategy",
+    "partitioner",
+    "transactional.id",
+];
+
+/// Problem and remedy, if an operator cannot set this librdkafka property: it is ours, there is none of that name, or the
+/// value is not one that this build knows.
+pub(crate) fn check_property(name: &str, value: &str) -> Option<(String, String)> {
+    if OWNED.contains(&name) {
+        let problem = format!("`{name}` is set by formline, whose guarantees stand on it");
+        return Some((problem, "remove it".to_owned()));
+    }
+    let error = ClientConfig::new()
+        .set(name, value)
+        .create_native_config()
+        .err()?;
+    let said = match error {
+        KafkaError::ClientConfig(_, said, ..) => said,
+        other => other.to_string(),
+    };
+    let remedy =
+        "look it up in librdkafka's CONFIGURATION.md; this build has no TLS and no SASL".to_owned();
+    Some((said, remedy))
+}
+
 /// Whether Kafka refuses a record for what it is, so that sending it again is of no use. A batch is refused as a whole:
 /// the culprit may be another record of it.
 pub(crate) fn is_refusal(error: &KafkaError) -> bool {
@@ -121,4 +158,23 @@ pub(crate) fn is_refusal(error: &KafkaError) -> bool {
                 | Code::InvalidTimestamp
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_properties_that_change_no_guarantee_can_be_set() {
+        assert_eq!(check_property("socket.timeout.ms", "5000"), None);
+        for (name, value, problem) in [
+            ("acks", "1", "guarantees"),
+            ("security.protokol", "ssl", "No such configuration property"),
+            ("security.protocol", "ssl", "OpenSSL not available"),
+            ("socket.timeout.ms", "soon", "Invalid value"),
+        ] {
+            let (found, _) = check_property(name, value).expect("it is refused");
+            assert!(found.contains(problem), "{name}: {found}");
+        }
+    }
 }

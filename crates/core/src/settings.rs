@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     app::{Document, Environment, Section},
-    client::Client,
+    client::{self, Client},
     mistake::Mistake,
 };
 
@@ -17,7 +17,7 @@ use crate::{
 pub struct Settings {
     /// `bootstrap`, FORMLINE_BOOTSTRAP: addresses of Kafka, `HOST:PORT,…`.
     pub bootstrap: String,
-    /// `[kafka]`: librdkafka properties for every client, such as `security.protocol`.
+    /// `[kafka]`: librdkafka properties for every client, such as `socket.timeout.ms`. Not those that guarantees stand on.
     pub kafka: BTreeMap<String, String>,
     /// `instance`, FORMLINE_INSTANCE: this process's name in consumer groups and transactions. Two processes that run
     /// the same step must have different ones, and each should keep its own over restarts. Default: the host's name.
@@ -98,7 +98,7 @@ impl Settings {
             bootstrap: text(root, "bootstrap").unwrap_or_else(|| "127.0.0.1:9092".to_owned()),
             instance: text(root, "instance").unwrap_or_else(host_name),
             google_credentials: google.filter(|path| !path.is_empty()).map(PathBuf::from),
-            kafka: root.text_map("kafka"),
+            kafka: read_properties(root),
             grace: milliseconds(number(
                 root,
                 environment,
@@ -110,6 +110,16 @@ impl Settings {
             ingest: Ingest::read(root, environment),
         }
     }
+}
+
+fn read_properties(root: &mut Section<'_>) -> BTreeMap<String, String> {
+    let properties = root.text_map("kafka");
+    for (name, value) in &properties {
+        if let Some((problem, remedy)) = client::check_property(name, value) {
+            root.mistake("kafka", &problem, &remedy);
+        }
+    }
+    properties
 }
 
 impl Ingest {
@@ -195,7 +205,7 @@ mod tests {
 
     #[test]
     fn variables_win_over_the_file_and_the_file_over_defaults() {
-        let text = "bootstrap = \"a:1\"\ninstance = \"one\"\n[ingest]\nin_flight = 7\n[kafka]\n\"x.y\" = \"z\"";
+        let text = "bootstrap = \"a:1\"\ninstance = \"one\"\n[ingest]\nin_flight = 7\n[kafka]\n\"socket.timeout.ms\" = \"5000\"";
         let variables = [
             ("FORMLINE_BOOTSTRAP", "b:2"),
             ("FORMLINE_INGEST_BODY_KIB", "8"),
@@ -210,13 +220,13 @@ mod tests {
             (7, 8192)
         );
         assert_eq!(settings.ingest.connections, 10_000);
-        assert_eq!(settings.kafka["x.y"], "z");
+        assert_eq!(settings.kafka["socket.timeout.ms"], "5000");
     }
 
     #[test]
     fn all_mistakes_are_found_at_once() {
-        let text = "bootstarp = \"a:1\"\n[ingest]\nin_flight = 0\ndelivery_timeout_ms = 10000";
-        let mistakes = load(text, &[("FORMLINE_GRACE_MS", "soon")]).expect_err("four mistakes");
+        let text = "bootstarp = \"a:1\"\n[ingest]\nin_flight = 0\ndelivery_timeout_ms = 10000\n[kafka]\nacks = \"1\"";
+        let mistakes = load(text, &[("FORMLINE_GRACE_MS", "soon")]).expect_err("five mistakes");
         let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         let all = lines.join("\n");
         for part in [
@@ -224,6 +234,7 @@ mod tests {
             "toml:3: 0 is out of range",
             "after the request",
             "is `soon`",
+            "`acks` is set by formline",
         ] {
             assert!(all.contains(part), "{part} in\n{all}");
         }
