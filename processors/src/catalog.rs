@@ -146,28 +146,34 @@ impl Catalog {
         Ok(look)
     }
 
+    /// The file whose plug-in a step names; none if there is no such.
+    pub fn file_of(&self, reference: &str) -> Option<&Path> {
+        self.find_named(reference).map(|(file, _)| file)
+    }
+
     /// The plug-in that a step names: `name` (the highest version), `name@version`, or `sha256:…`.
     pub(crate) fn resolve(&self, reference: &str) -> Option<Arc<Plugin>> {
+        self.find_named(reference)
+            .map(|(_, plugin)| Arc::clone(plugin))
+    }
+
+    fn find_named(&self, reference: &str) -> Option<(&Path, &Arc<Plugin>)> {
         let plugins = self
             .files
-            .values()
-            .filter_map(|entry| entry.plugin.as_ref());
+            .iter()
+            .filter_map(|(file, entry)| Some((file.as_path(), entry.plugin.as_ref()?)));
         if let Some(digest) = reference.strip_prefix("sha256:") {
-            let named = |plugin: &&Arc<Plugin>| plugin.digest.starts_with(digest);
-            return plugins
-                .filter(|_| digest.len() >= DIGEST_DIGITS)
-                .find(named)
-                .cloned();
+            let mut long_enough = plugins.filter(|_| digest.len() >= DIGEST_DIGITS);
+            return long_enough.find(|(_, plugin)| plugin.digest.starts_with(digest));
         }
         let (name, version) = match reference.split_once('@') {
             Some((name, version)) => (name, Some(version)),
             None => (reference, None),
         };
         plugins
-            .filter(|plugin| plugin.declared.name == name)
-            .filter(|plugin| version.is_none_or(|version| plugin.declared.version == version))
-            .max_by_key(|plugin| precedence(&plugin.declared.version))
-            .cloned()
+            .filter(|(_, plugin)| plugin.declared.name == name)
+            .filter(|(_, plugin)| version.is_none_or(|version| plugin.declared.version == version))
+            .max_by_key(|(_, plugin)| precedence(&plugin.declared.version))
     }
 
     fn first_look(&mut self) -> io::Result<()> {
@@ -258,7 +264,8 @@ impl Entry {
     }
 }
 
-fn read(engine: &Engine, file: &Path) -> Result<Plugin, String> {
+/// Reads and compiles a file. The error says why it cannot be used.
+pub(crate) fn read(engine: &Engine, file: &Path) -> Result<Plugin, String> {
     let size = fs::metadata(file).map_err(|error| error.to_string())?.len();
     if size > SIZE_LIMIT as u64 {
         return Err(format!("it has {size} bytes; {SIZE_LIMIT} are allowed"));

@@ -2,7 +2,7 @@
 //!
 //! `host` starts everything; a `worker` reads, works and publishes; `plugin` is all that knows WebAssembly; `batch` and
 //! `stores` are what both of them hold; `catalog` and `watcher` find plug-in files and follow their changes, and `trial`
-//! judges them.
+//! judges them; `workbench` is for their authors.
 
 mod batch;
 mod catalog;
@@ -14,10 +14,12 @@ mod plugin;
 mod stores;
 mod trial;
 mod watcher;
+mod workbench;
 mod worker;
 
 pub use self::{
     catalog::{Catalog, Listed},
     error::Error,
     host::{Options, run},
+    workbench::{Inspected, Workbench},
 };

@@ -52,6 +52,9 @@ pub(crate) enum Command {
     /// Work with the topics that the apps declare
     #[command(subcommand)]
     Topics(Topics),
+    /// Write plug-ins, and look at those that are there
+    #[command(subcommand)]
+    Plugin(Plugin),
     /// Follow the records of a topic
     Tap(Tap),
     /// Find a submission in every topic, and say which sinks have passed it
@@ -75,11 +78,8 @@ pub(crate) enum LogFormat {
 pub(crate) struct Apps {
     #[command(flatten)]
     pub(crate) folders: Folders,
-    /// Folder of plug-ins, each a NAME.wasm [default: DATA/plugins]
-    #[arg(long, value_name = "DIR", env = "FORMLINE_PLUGINS")]
-    pub(crate) plugins: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) data: Data,
+    pub(crate) plugins: PluginFolder,
     #[command(flatten)]
     pub(crate) kafka: Kafka,
 }
@@ -106,6 +106,16 @@ pub(crate) struct Sinks {
     /// Only this sink, as NAME or APP/NAME; repeatable
     #[arg(long = "sink", value_name = "NAME")]
     pub(crate) sinks: Vec<String>,
+}
+
+/// Where plug-ins lie.
+#[derive(Args, Debug)]
+pub(crate) struct PluginFolder {
+    /// Folder of plug-ins, each a NAME.wasm [default: DATA/plugins]
+    #[arg(long, value_name = "DIR", env = "FORMLINE_PLUGINS")]
+    plugins: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: Data,
 }
 
 /// Where files go.
@@ -237,6 +247,34 @@ pub(crate) enum Topics {
 pub(crate) struct TopicsApply {
     #[command(flatten)]
     pub(crate) apps: Apps,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugin {
+    /// List the plug-in folder, and which steps use what
+    List(PluginList),
+    /// Show what a plug-in file says of itself
+    Inspect(PluginInspect),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PluginList {
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+    #[command(flatten)]
+    pub(crate) plugins: PluginFolder,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PluginInspect {
+    /// The plug-in, a .wasm
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: Data,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -402,6 +440,21 @@ impl From<LogFormat> for telemetry::LogFormat {
             LogFormat::Text => Self::Text,
             LogFormat::Json => Self::Json,
         }
+    }
+}
+
+impl PluginFolder {
+    /// The folder.
+    pub(crate) fn path(&self) -> PathBuf {
+        let named = self.plugins.clone();
+        named.unwrap_or_else(|| self.data.data.join("plugins"))
+    }
+}
+
+impl Data {
+    /// Where compiled plug-ins are kept.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.data.join("cache")
     }
 }
 

@@ -64,6 +64,22 @@ impl Plugin {
             facts,
         })
     }
+
+    /// The contract that it was built against, such as `formline:plugin@0.1.0`.
+    pub(crate) fn contract(&self) -> String {
+        let component = self.code.instance_pre().component().component_type();
+        let mut exports = component.exports(&self.engine.wasm);
+        let version = exports.find_map(|(name, _)| name.strip_prefix("formline:plugin/plugin@"));
+        let version = version.expect("what does not export it is refused when it is loaded");
+        format!("formline:plugin@{version}")
+    }
+
+    /// Names of everything that it imports.
+    pub(crate) fn imports(&self) -> Vec<String> {
+        let component = self.code.instance_pre().component().component_type();
+        let names = component.imports(&self.engine.wasm);
+        names.map(|(name, _)| name.to_owned()).collect()
+    }
 }
 
 impl std::fmt::Debug for Plugin {

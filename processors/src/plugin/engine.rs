@@ -18,8 +18,8 @@ pub(crate) struct Engine {
 /// How often a running plug-in looks whether its time is up.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Stack of a plug-in; deeper recursion is a trap.
-const STACK: usize = 512 << 10;
+/// Bytes of a plug-in's stack; deeper recursion is a trap.
+pub(crate) const STACK: usize = 512 << 10;
 
 // === impl Engine ===
 

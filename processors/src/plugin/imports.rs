@@ -23,8 +23,8 @@ use crate::{
     stores::Full,
 };
 
-/// Key and value of a state entry together; it becomes one record of the changelog.
-const ENTRY_LIMIT: usize = 960_000;
+/// Bytes of key and value of a state entry together; it becomes one record of the changelog.
+pub(crate) const ENTRY_LIMIT: usize = 960_000;
 
 /// Bytes of one answer of `scan`.
 const SCAN_LIMIT: usize = 16 << 20;

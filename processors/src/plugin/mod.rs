@@ -22,7 +22,8 @@ mod wasi;
 
 pub(crate) use self::{
     component::{Plugin, SIZE_LIMIT},
-    engine::Engine,
+    engine::{Engine, STACK},
     failure::{DEADLINE, Failure},
+    imports::ENTRY_LIMIT,
     instance::{Instance, Place},
 };

@@ -3,6 +3,7 @@
 mod check;
 mod dlq;
 mod ingest;
+mod plugin;
 mod process;
 mod sheets_emulator;
 mod sink;
@@ -51,6 +52,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::SheetsEmulator(arguments) => sheets_emulator::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Topics(Topics::Apply(arguments)) => topics::apply(&arguments),
+        Command::Plugin(command) => plugin::run(&command),
         Command::Tap(arguments) => tap::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Dlq(command) => dlq::run(&command),
@@ -62,9 +64,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
 impl Installation {
     /// Reads settings, plug-ins and apps, and refuses them if there is a mistake in any.
     pub(crate) fn load(arguments: &Apps) -> Result<Self> {
-        let data = arguments.data.data.clone();
-        let (plugins, cache) = (arguments.plugins.clone(), data.join("cache"));
-        let plugins = plugins.unwrap_or_else(|| data.join("plugins"));
+        let data = &arguments.plugins.data;
+        let (plugins, cache) = (arguments.plugins.path(), data.cache());
         let mut mistakes = Vec::new();
         let settings =
             load_settings(&arguments.kafka).map_err(|Mistakes(found)| mistakes.extend(found));
@@ -85,7 +86,7 @@ impl Installation {
             apps,
             plugins,
             cache,
-            data,
+            data: data.data.clone(),
         })
     }
 }

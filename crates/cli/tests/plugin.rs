@@ -1,0 +1,237 @@
+//! The day of a plug-in's author: what `formline plugin` prints and does.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use formline_testing::plugins_dir;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// An author's folder, with a plug-in folder in it.
+struct Desk(TempDir);
+
+// === impl Desk ===
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(desk.path().join("plugins")).unwrap();
+        desk
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Puts a built plug-in into the plug-in folder.
+    fn drop_in(&self, name: &str) -> PathBuf {
+        let file = self.path().join("plugins").join(format!("{name}.wasm"));
+        fs::copy(plugins_dir().join(format!("{name}.wasm")), &file).unwrap();
+        file
+    }
+
+    /// An app with two steps, of which the second names the plug-in `other`.
+    fn app(&self, other: &str) {
+        let text = format!(
+            r#"
+            [app]
+            name = "school"
+            [[topic]]
+            name = "school"
+            [[form]]
+            name = "school"
+            path = "/school"
+            topic = "school"
+            schema = "school.schema.json"
+            [[step]]
+            name = "first"
+            plugin = "rows"
+            input = {{ submissions = ["school"] }}
+            output = {{ rows = "school.rows" }}
+            config = {{ columns = ["name"] }}
+            [[step]]
+            name = "second"
+            plugin = "{other}"
+            input = {{ submissions = ["school"] }}
+            output = {{ out = "school.out" }}
+            "#
+        );
+        let folder = self.path().join("apps/school");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("app.toml"), text).unwrap();
+        fs::write(folder.join("school.schema.json"), r#"{"type":"object"}"#).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_formline"));
+        command
+            .arg("plugin")
+            .args(arguments)
+            .current_dir(self.path())
+            .env("FORMLINE_PLUGINS", "plugins")
+            // Shared by all tests, so that each plug-in is compiled once.
+            .env(
+                "FORMLINE_DATA",
+                concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
+            );
+        command
+    }
+
+    fn formline(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// What a command prints that must succeed.
+    fn text(&self, arguments: &[&str]) -> String {
+        let output = self.formline(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.text(&[arguments, &["--json"]].concat())).unwrap()
+    }
+
+    /// What a command says that must end with this code.
+    fn refused(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.formline(arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {}",
+            said(&output)
+        );
+        said(&output)
+    }
+}
+
+fn said(output: &Output) -> String {
+    let both = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    both.join("")
+}
+
+fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is not in\n{text}");
+    }
+}
+
+#[test]
+fn the_list_has_every_file_with_its_state_and_its_steps() {
+    let desk = Desk::new();
+    for name in ["rows", "enrich"] {
+        desk.drop_in(name);
+    }
+    fs::write(desk.path().join("plugins/broken.wasm"), "not a component").unwrap();
+    desk.app("lost@2.0.0");
+    let text = desk.text(&["list"]);
+    assert_has(
+        &text,
+        &[
+            "broken.wasm: cannot be used: ",
+            "rows.wasm: rows@0.1.0 sha256:",
+            "  Turns each submission into a row of typed cells, for a sheet.\n  used by school/first\n",
+            "  used by no step\n",
+            "school/second: there is no plug-in `lost@2.0.0`\n",
+        ],
+    );
+    let list = desk.json(&["list"]);
+    let of = |file: &str| {
+        let mut plugins = list["plugins"].as_array().unwrap().iter();
+        let path = json!(Path::new("plugins").join(file));
+        plugins.find(|plugin| plugin["file"] == path).unwrap()
+    };
+    assert_eq!(of("rows.wasm")["steps"], json!(["school/first"]));
+    assert_eq!(of("rows.wasm")["problem"], Value::Null);
+    assert_eq!(of("rows.wasm")["digest"].as_str().unwrap().len(), 64);
+    assert_eq!(of("enrich.wasm")["steps"], json!([]));
+    assert!(of("broken.wasm")["problem"].is_string());
+    let missing = json!([{ "step": "school/second", "plugin": "lost@2.0.0" }]);
+    assert_eq!(list["missing"], missing);
+}
+
+#[test]
+fn a_step_uses_the_file_that_it_names_by_version_or_digest() {
+    let desk = Desk::new();
+    desk.drop_in("rows");
+    let digest = desk.json(&["list"])["plugins"][0]["digest"].clone();
+    let digest = digest.as_str().unwrap();
+    for (named, users) in [
+        ("rows@0.1.0", vec!["school/first", "school/second"]),
+        (
+            &format!("sha256:{}", &digest[..12]),
+            vec!["school/first", "school/second"],
+        ),
+        ("rows@9.9.9", vec!["school/first"]),
+        ("sha256:000000000000", vec!["school/first"]),
+    ] {
+        desk.app(named);
+        assert_eq!(
+            desk.json(&["list"])["plugins"][0]["steps"],
+            json!(users),
+            "{named}"
+        );
+    }
+}
+
+#[test]
+fn a_list_needs_no_app_but_a_folder_and_no_mistakes() {
+    let desk = Desk::new();
+    assert_has(&desk.text(&["list"]), &["plugins has no .wasm"]);
+    let refused = desk.refused(64, &["list", "--plugins", "nowhere"]);
+    assert_has(&refused, &["nowhere: the plug-in folder cannot be read"]);
+    let refused = desk.refused(64, &["list", "--app", "nowhere"]);
+    assert_has(&refused, &["name a folder that has an app.toml"]);
+}
+
+#[test]
+fn a_file_is_inspected() {
+    let desk = Desk::new();
+    let file = desk.drop_in("enrich");
+    let file = file.to_str().unwrap();
+    assert_has(
+        &desk.text(&["inspect", file]),
+        &[
+            "enrich 0.1.0\nAdds fields to each submission",
+            "contract  formline:plugin@0.1.0\n",
+            "inputs    submissions\noutputs   enriched\nstores    none\n",
+            "counters  fields_already_there, fields_without_source\n",
+            "imports   formline:plugin/",
+            "limits    memory_bytes 67108864\n",
+            "\"minProperties\": 1",
+        ],
+    );
+    let inspected = desk.json(&["inspect", file]);
+    assert_eq!(inspected["size"], fs::metadata(file).unwrap().len());
+    assert_eq!(inspected["limits"]["event_ms"], 500);
+    assert_eq!(inspected["config_schema"]["type"], "object");
+    let listed = &desk.json(&["list"])["plugins"][0];
+    for what in ["name", "version", "summary", "digest"] {
+        assert_eq!(inspected[what], listed[what]);
+    }
+    // Whoever reads may stop early.
+    let mut command = desk.command(&["inspect", file]);
+    let closed = std::io::pipe().unwrap().1;
+    assert!(command.stdout(closed).status().unwrap().success());
+    let stores = desk.json(&["inspect", desk.drop_in("analytics").to_str().unwrap()]);
+    assert_eq!(stores["stores"][0]["schema_version"], 1);
+}
+
+#[test]
+fn what_is_no_plug_in_is_said_to_be_none() {
+    let desk = Desk::new();
+    // A component with nothing in it, a text, and nothing at all.
+    fs::write(desk.path().join("empty.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+    fs::write(desk.path().join("text.wasm"), "not a component").unwrap();
+    for (file, part) in [
+        ("empty.wasm", "empty.wasm cannot be used: "),
+        ("text.wasm", "text.wasm cannot be used: "),
+        ("missing.wasm", "missing.wasm cannot be used: No such file"),
+    ] {
+        assert_has(&desk.refused(1, &["inspect", file]), &[part]);
+    }
+}

@@ -1,0 +1,106 @@
+//! What the author of a plug-in wants to know of a file, without a line that runs it.
+
+use std::path::Path;
+
+use formline_core::app;
+use serde_json::Value;
+
+use crate::{
+    batch, catalog,
+    error::Error,
+    plugin::{ENTRY_LIMIT, Engine, Plugin, SIZE_LIMIT, STACK},
+};
+
+/// A place to look at plug-in files.
+#[derive(Debug)]
+pub struct Workbench {
+    engine: Engine,
+}
+
+/// All that a plug-in file says of itself.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// The contract that it was built against, such as `formline:plugin@0.1.0`.
+    pub contract: String,
+    /// Name of the plug-in.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it does, in its own words.
+    pub summary: String,
+    /// SHA-256 of the file, in hexadecimal.
+    pub digest: String,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Names of its input ports.
+    pub inputs: Vec<String>,
+    /// Names of its output ports.
+    pub outputs: Vec<String>,
+    /// Its stores, each with the version of its schema.
+    pub stores: Vec<(String, u32)>,
+    /// Names of its counters.
+    pub counters: Vec<String>,
+    /// Everything that the component imports.
+    pub imports: Vec<String>,
+    /// JSON Schema of its configuration.
+    pub config_schema: Value,
+}
+
+// === impl Workbench ===
+
+impl Workbench {
+    /// `cache` keeps compiled code; it is made if it is not there, and must belong to the process's user alone.
+    pub fn open(cache: &Path) -> Result<Self, Error> {
+        let engine = Engine::new(cache)?;
+        Ok(Self { engine })
+    }
+
+    /// Compiles a file and asks it what it is. The error says why it cannot be used.
+    pub fn inspect(&self, file: &Path) -> Result<Inspected, String> {
+        let plugin = catalog::read(&self.engine, file)?;
+        let size = std::fs::metadata(file).map_err(|error| error.to_string())?;
+        Ok(Inspected::of(&plugin, size.len()))
+    }
+
+    /// What a plug-in may use, each limit with its unit in its name. The first three are those of a step whose app sets
+    /// no others.
+    pub fn limits() -> Vec<(&'static str, u128)> {
+        let step = app::Limits::default();
+        let batch = batch::Limits::new(step.batch);
+        vec![
+            ("memory_bytes", step.memory as u128),
+            ("event_ms", step.event.as_millis()),
+            ("batch_ms", step.batch.as_millis()),
+            ("event_records", batch.outputs as u128),
+            ("event_bytes", batch.event_bytes as u128),
+            ("entry_bytes", ENTRY_LIMIT as u128),
+            ("stack_bytes", STACK as u128),
+            ("file_bytes", SIZE_LIMIT as u128),
+        ]
+    }
+}
+
+// === impl Inspected ===
+
+impl Inspected {
+    fn of(plugin: &Plugin, size: u64) -> Self {
+        let declared = &plugin.declared;
+        let stores = declared.stores.iter();
+        Self {
+            contract: plugin.contract(),
+            name: declared.name.clone(),
+            version: declared.version.clone(),
+            summary: declared.summary.clone(),
+            digest: plugin.digest.clone(),
+            size,
+            inputs: declared.inputs.clone(),
+            outputs: declared.outputs.clone(),
+            stores: stores
+                .map(|store| (store.name.clone(), store.schema_version))
+                .collect(),
+            counters: declared.counters.clone(),
+            imports: plugin.imports(),
+            config_schema: plugin.facts.config_schema.clone(),
+        }
+    }
+}
