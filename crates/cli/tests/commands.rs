@@ -153,7 +153,7 @@ fn a_place_without_apps_is_a_mistake_like_others() {
 /// A flag has the same words in the help of every command that has it.
 #[test]
 fn a_flag_means_the_same_everywhere() {
-    let commands: [(&[&str], &[&str]); 14] = [
+    let commands: [(&[&str], &[&str]); 16] = [
         (
             &["up"],
             &[
@@ -253,6 +253,11 @@ fn a_flag_means_the_same_everywhere() {
             &["--app", "--plugins", "--data", "--json"],
         ),
         (&["plugin", "inspect"], &["--data", "--json"]),
+        (&["plugin", "new"], &["--path", "--sdk"]),
+        (
+            &["plugin", "build"],
+            &["--install", "--plugins", "--data", "--json"],
+        ),
         (
             &["tap"],
             &[

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -66,13 +67,24 @@ impl Desk {
         fs::write(folder.join("school.schema.json"), r#"{"type":"object"}"#).unwrap();
     }
 
+    /// A `rustc` that says that its libraries are where they are not.
+    fn toolchain_without_target(&self) -> PathBuf {
+        let folder = self.path().join("bin");
+        fs::create_dir(&folder).unwrap();
+        let rustc = folder.join("rustc");
+        fs::write(&rustc, "#!/bin/sh\necho /nowhere/lib\n").unwrap();
+        fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755)).unwrap();
+        folder
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_formline"));
         command
             .arg("plugin")
             .args(arguments)
             .current_dir(self.path())
-            .env("FORMLINE_PLUGINS", "plugins")
+            .env("FORMLINE_PLUGINS", self.path().join("plugins"))
+            .env("CARGO_TARGET_DIR", target())
             // Shared by all tests, so that each plug-in is compiled once.
             .env(
                 "FORMLINE_DATA",
@@ -109,6 +121,19 @@ impl Desk {
     }
 }
 
+/// Where all plug-ins are built, so that the SDK is compiled once.
+fn target() -> PathBuf {
+    match std::env::var_os("FORMLINE_PLUGINS_TARGET") {
+        Some(folder) => folder.into(),
+        None => Path::new(&std::env::var("HOME").unwrap()).join(".cache/formline-plugins"),
+    }
+}
+
+fn sdk() -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/sdk");
+    folder.canonicalize().unwrap().to_str().unwrap().to_owned()
+}
+
 fn said(output: &Output) -> String {
     let both = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     both.join("")
@@ -142,7 +167,7 @@ fn the_list_has_every_file_with_its_state_and_its_steps() {
     let list = desk.json(&["list"]);
     let of = |file: &str| {
         let mut plugins = list["plugins"].as_array().unwrap().iter();
-        let path = json!(Path::new("plugins").join(file));
+        let path = json!(desk.path().join("plugins").join(file));
         plugins.find(|plugin| plugin["file"] == path).unwrap()
     };
     assert_eq!(of("rows.wasm")["steps"], json!(["school/first"]));
@@ -181,7 +206,7 @@ fn a_step_uses_the_file_that_it_names_by_version_or_digest() {
 #[test]
 fn a_list_needs_no_app_but_a_folder_and_no_mistakes() {
     let desk = Desk::new();
-    assert_has(&desk.text(&["list"]), &["plugins has no .wasm"]);
+    assert_has(&desk.text(&["list"]), &["/plugins has no .wasm\n"]);
     let refused = desk.refused(64, &["list", "--plugins", "nowhere"]);
     assert_has(&refused, &["nowhere: the plug-in folder cannot be read"]);
     let refused = desk.refused(64, &["list", "--app", "nowhere"]);
@@ -233,5 +258,162 @@ fn what_is_no_plug_in_is_said_to_be_none() {
         ("missing.wasm", "missing.wasm cannot be used: No such file"),
     ] {
         assert_has(&desk.refused(1, &["inspect", file]), &[part]);
+    }
+}
+
+/// The guide of plugins/README.md, from nothing to a plug-in that the line would pick up.
+#[test]
+fn a_new_plug_in_passes_its_tests_is_built_and_installed() {
+    let desk = Desk::new();
+    let sdk = sdk();
+    let told = desk.text(&["new", "keep-some", "--sdk", &sdk]);
+    assert_has(
+        &told,
+        &["keep-some is a plug-in that works", "cd keep-some"],
+    );
+    let folder = desk.path().join("keep-some");
+    let tested = Command::new("cargo")
+        .arg("test")
+        .current_dir(&folder)
+        .env("CARGO_TARGET_DIR", target())
+        .output()
+        .unwrap();
+    assert!(tested.status.success(), "{}", said(&tested));
+    assert_has(&said(&tested), &["test result: ok. 3 passed"]);
+
+    let text = desk.text(&["build", "keep-some", "--install"]);
+    let installed = desk.path().join("plugins/keep_some.wasm");
+    let size = fs::metadata(&installed).unwrap().len();
+    let end = format!(
+        "keep_some.wasm: {size} bytes, installed as {}\n",
+        installed.display()
+    );
+    assert!(text.ends_with(&end), "{text}");
+    let built = desk.json(&["build", "keep-some"]);
+    assert_eq!(
+        (&built[0]["size"], &built[0]["installed"]),
+        (&json!(size), &Value::Null)
+    );
+    // Nothing is left of the copy under another name.
+    assert_eq!(
+        fs::read_dir(desk.path().join("plugins")).unwrap().count(),
+        1
+    );
+
+    let nowhere = [
+        "build",
+        "keep-some",
+        "--install",
+        "--plugins",
+        "keep-some/README.md",
+    ];
+    assert_has(
+        &desk.refused(1, &nowhere),
+        &["cannot write keep-some/README.md/keep_some.wasm"],
+    );
+
+    let inspected = desk.json(&["inspect", installed.to_str().unwrap()]);
+    assert_eq!(inspected["name"], "keep-some");
+    assert_eq!(inspected["outputs"], json!(["kept"]));
+    assert_eq!(
+        inspected["config_schema"]["required"],
+        json!(["field", "values"])
+    );
+}
+
+#[test]
+fn a_new_crate_finds_the_sdk_above_the_current_folder_or_says_how_to_name_it() {
+    let desk = Desk::new();
+    assert_has(
+        &desk.refused(1, &["new", "mine"]),
+        &["there is no plugins/sdk in ", "--sdk PATH, or --sdk URL"],
+    );
+    assert!(!desk.path().join("mine").exists());
+    assert_has(
+        &desk.refused(1, &["new", "mine", "--sdk", "plugins"]),
+        &["plugins is not the folder of formline-plugin-sdk"],
+    );
+    let manifest = |arguments: &[&str]| {
+        desk.text(&[&["new", "mine"], arguments].concat());
+        fs::read_to_string(desk.path().join(arguments[1]).join("Cargo.toml")).unwrap()
+    };
+    assert_has(
+        &manifest(&["--path", "far", "--sdk", "https://example.org/formline"]),
+        &["formline-plugin-sdk = { git = \"https://example.org/formline\" }"],
+    );
+    let near = desk.path().join("plugins/sdk");
+    fs::create_dir(&near).unwrap();
+    fs::copy(format!("{}/Cargo.toml", sdk()), near.join("Cargo.toml")).unwrap();
+    assert_has(
+        &manifest(&["--path", "some/where"]),
+        &[
+            "name = \"mine\"",
+            "formline-plugin-sdk = { path = \"../../plugins/sdk\" }",
+        ],
+    );
+}
+
+#[test]
+fn a_new_crate_takes_a_fit_name_and_nobody_elses_folder() {
+    let desk = Desk::new();
+    let sdk = sdk();
+    for name in ["Keep", "9lives", "with space", "../up", ""] {
+        let refused = desk.refused(1, &["new", name, "--sdk", &sdk]);
+        assert_has(&refused, &["cannot be the name of a plug-in"]);
+    }
+    fs::write(desk.path().join("file"), "").unwrap();
+    let refused = desk.refused(
+        1,
+        &["new", "mine", "--sdk", &sdk, "--path", "plugins/../file"],
+    );
+    assert_has(&refused, &["cannot make plugins/../file"]);
+    let refused = desk.refused(1, &["new", "mine", "--sdk", &sdk, "--path", "."]);
+    assert_has(
+        &refused,
+        &[". is not empty; name another folder with --path DIR"],
+    );
+}
+
+#[test]
+fn what_cannot_be_built_says_why() {
+    let desk = Desk::new();
+    assert_has(
+        &desk.refused(1, &["build"]),
+        &[". has no Cargo.toml", "formline plugin new"],
+    );
+    let crate_of = |text: &str| {
+        let manifest = "[package]\nname = \"none\"\nedition = \"2024\"\n[workspace]\n";
+        fs::create_dir_all(desk.path().join("none/src")).unwrap();
+        fs::write(desk.path().join("none/Cargo.toml"), manifest).unwrap();
+        fs::write(desk.path().join("none/src/lib.rs"), text).unwrap();
+    };
+    crate_of("");
+    assert_has(
+        &desk.refused(1, &["build", "none"]),
+        &["none is not a plug-in", "cdylib"],
+    );
+    crate_of("this is not Rust");
+    let refused = desk.refused(1, &["build", "none"]);
+    assert_has(
+        &refused,
+        &[
+            "error: ",
+            "the plug-in does not compile; cargo has said why",
+        ],
+    );
+    for (path, part) in [
+        (
+            desk.toolchain_without_target(),
+            "rustup target add wasm32-wasip2",
+        ),
+        (
+            desk.path().join("nothing"),
+            "install it from https://rustup.rs",
+        ),
+    ] {
+        let mut command = desk.command(&["build", "none"]);
+        let refused = command.env("PATH", path).output().unwrap();
+        assert_eq!(refused.status.code(), Some(1));
+        assert_has(&said(&refused), &[part]);
     }
 }

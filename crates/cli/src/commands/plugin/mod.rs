@@ -1,7 +1,9 @@
 //! `formline plugin`: what the author of a plug-in types.
 
+mod build;
 mod inspect;
 mod list;
+mod new;
 
 use std::io::{self, Write as _};
 
@@ -11,6 +13,8 @@ use crate::arguments::Plugin;
 
 pub(super) fn run(command: &Plugin) -> Result<()> {
     match command {
+        Plugin::New(arguments) => new::run(arguments),
+        Plugin::Build(arguments) => build::run(arguments),
         Plugin::List(arguments) => list::run(arguments),
         Plugin::Inspect(arguments) => inspect::run(arguments),
     }
