@@ -59,38 +59,66 @@ pub struct Headers(pub(crate) OwnedHeaders);
 
 impl Record {
     pub(crate) fn copy(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Self {
+        let partition = Partition {
+            topic,
+            number: message.partition(),
+        };
         let headers = message.headers();
-        let header_bytes: usize = headers
-            .iter()
-            .flat_map(|all| all.iter())
+        let all = || headers.iter().flat_map(|all| all.iter());
+        let room = all()
             .map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len))
             .sum();
-        let mut bytes =
-            Vec::with_capacity(message.key_len() + message.payload_len() + header_bytes);
+        Self::build(
+            partition,
+            message.offset(),
+            message.timestamp().to_millis().unwrap_or(0),
+            message.key(),
+            message.payload(),
+            room,
+            all().map(|header| (header.key, header.value.unwrap_or_default())),
+        )
+    }
+
+    /// A record with these contents, which stands for one that was read, as in the test cases of a plug-in. They are
+    /// below 1 GiB together, as Kafka's are.
+    pub fn new(
+        partition: Partition,
+        offset: i64,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> Self {
+        let sizes = headers.iter().map(|(name, value)| name.len() + value.len());
+        let (room, all) = (sizes.sum(), headers.iter().copied());
+        Self::build(partition, offset, timestamp_ms, key, value, room, all)
+    }
+
+    /// `room` are the bytes of all headers.
+    fn build<'a>(
+        partition: Partition,
+        offset: i64,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        room: usize,
+        headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Self {
+        let contents = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        let mut bytes = Vec::with_capacity(contents + room);
         let mut keep = |part: &[u8]| -> Span {
             let start = bytes.len();
             bytes.extend_from_slice(part);
             (position(start), position(bytes.len()))
         };
-        let key = message.key().map(&mut keep);
-        let value = message.payload().map(&mut keep);
+        let (key, value) = (key.map(&mut keep), value.map(&mut keep));
         let headers = headers
-            .iter()
-            .flat_map(|all| all.iter())
-            .map(|header| {
-                (
-                    keep(header.key.as_bytes()),
-                    keep(header.value.unwrap_or_default()),
-                )
-            })
+            .map(|(name, value)| (keep(name.as_bytes()), keep(value)))
             .collect();
         Self {
-            partition: Partition {
-                topic,
-                number: message.partition(),
-            },
-            offset: message.offset(),
-            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+            partition,
+            offset,
+            timestamp_ms,
             bytes: bytes.into_boxed_slice(),
             key,
             value,
@@ -187,5 +215,24 @@ impl Headers {
             .iter()
             .find(|header| header.key == name)
             .and_then(|header| header.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_holds_what_it_was_made_of() {
+        let partition = Partition {
+            topic: "topic".into(),
+            number: 3,
+        };
+        let headers = [("a", b"1".as_slice()), ("b", b""), ("a", b"2")];
+        let record = Record::new(partition, 7, 8, Some(b""), None, &headers);
+        assert_eq!((record.key(), record.value()), (Some(b"".as_slice()), None));
+        assert_eq!(record.header("a"), Some(b"2".as_slice()));
+        assert_eq!(record.headers().collect::<Vec<_>>(), headers);
+        assert_eq!(format!("{record:?}"), "topic/3@7");
     }
 }
