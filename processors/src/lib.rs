@@ -2,9 +2,10 @@
 //!
 //! `host` starts everything; a `worker` reads, works and publishes; `plugin` is all that knows WebAssembly; `batch` and
 //! `stores` are what both of them hold; `catalog` and `watcher` find plug-in files and follow their changes, and `trial`
-//! judges them; `workbench` is for their authors.
+//! judges them; `workbench` is for their authors, and `case` runs a test of theirs.
 
 mod batch;
+mod case;
 mod catalog;
 mod error;
 mod host;
@@ -18,8 +19,9 @@ mod workbench;
 mod worker;
 
 pub use self::{
+    case::Case,
     catalog::{Catalog, Listed},
     error::Error,
     host::{Options, run},
-    workbench::{Inspected, Workbench},
+    workbench::{Candidate, Inspected, Workbench},
 };

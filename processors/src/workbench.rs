@@ -17,6 +17,13 @@ pub struct Workbench {
     engine: Engine,
 }
 
+/// A plug-in that was read from a file.
+#[derive(Debug)]
+pub struct Candidate {
+    pub(crate) plugin: Plugin,
+    size: u64,
+}
+
 /// All that a plug-in file says of itself.
 #[derive(Clone, Debug)]
 pub struct Inspected {
@@ -56,10 +63,13 @@ impl Workbench {
     }
 
     /// Compiles a file and asks it what it is. The error says why it cannot be used.
-    pub fn inspect(&self, file: &Path) -> Result<Inspected, String> {
+    pub fn load(&self, file: &Path) -> Result<Candidate, String> {
         let plugin = catalog::read(&self.engine, file)?;
-        let size = std::fs::metadata(file).map_err(|error| error.to_string())?;
-        Ok(Inspected::of(&plugin, size.len()))
+        let found = std::fs::metadata(file).map_err(|error| error.to_string())?;
+        Ok(Candidate {
+            plugin,
+            size: found.len(),
+        })
     }
 
     /// What a plug-in may use, each limit with its unit in its name. The first three are those of a step whose app sets
@@ -80,19 +90,20 @@ impl Workbench {
     }
 }
 
-// === impl Inspected ===
+// === impl Candidate ===
 
-impl Inspected {
-    fn of(plugin: &Plugin, size: u64) -> Self {
-        let declared = &plugin.declared;
+impl Candidate {
+    /// What it says of itself.
+    pub fn inspect(&self) -> Inspected {
+        let (plugin, declared) = (&self.plugin, &self.plugin.declared);
         let stores = declared.stores.iter();
-        Self {
+        Inspected {
             contract: plugin.contract(),
             name: declared.name.clone(),
             version: declared.version.clone(),
             summary: declared.summary.clone(),
             digest: plugin.digest.clone(),
-            size,
+            size: self.size,
             inputs: declared.inputs.clone(),
             outputs: declared.outputs.clone(),
             stores: stores

@@ -257,6 +257,8 @@ pub(crate) enum Plugin {
     New(PluginNew),
     /// Build a plug-in from its crate
     Build(PluginBuild),
+    /// Run a plug-in on a folder of cases, and show what differs from what they expect
+    Test(PluginTest),
     /// List the plug-in folder, and which steps use what
     List(PluginList),
     /// Show what a plug-in file says of itself
@@ -285,6 +287,21 @@ pub(crate) struct PluginBuild {
     pub(crate) install: bool,
     #[command(flatten)]
     pub(crate) plugins: PluginFolder,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PluginTest {
+    /// The plug-in, a .wasm
+    pub(crate) file: PathBuf,
+    /// Folder of the cases, each a folder with events.jsonl
+    pub(crate) cases: PathBuf,
+    /// Make what comes what is expected
+    #[arg(long)]
+    pub(crate) update: bool,
+    #[command(flatten)]
+    pub(crate) data: Data,
     #[command(flatten)]
     pub(crate) output: Output,
 }

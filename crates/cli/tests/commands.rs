@@ -153,7 +153,7 @@ fn a_place_without_apps_is_a_mistake_like_others() {
 /// A flag has the same words in the help of every command that has it.
 #[test]
 fn a_flag_means_the_same_everywhere() {
-    let commands: [(&[&str], &[&str]); 16] = [
+    let commands: [(&[&str], &[&str]); 17] = [
         (
             &["up"],
             &[
@@ -253,6 +253,7 @@ fn a_flag_means_the_same_everywhere() {
             &["--app", "--plugins", "--data", "--json"],
         ),
         (&["plugin", "inspect"], &["--data", "--json"]),
+        (&["plugin", "test"], &["--update", "--data", "--json"]),
         (&["plugin", "new"], &["--path", "--sdk"]),
         (
             &["plugin", "build"],

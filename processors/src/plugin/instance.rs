@@ -73,8 +73,19 @@ impl Instance {
         stores: &mut Stores,
         each_event: Duration,
     ) -> (Batch, Result<(), Failure>) {
+        self.process_at(Timestamp::now(), batch, stores, each_event)
+    }
+
+    /// The same with a wall clock that stands at `now`.
+    pub(crate) fn process_at(
+        &mut self,
+        now: Timestamp,
+        batch: Batch,
+        stores: &mut Stores,
+        each_event: Duration,
+    ) -> (Batch, Result<(), Failure>) {
         let host = self.store.data_mut();
-        host.set_time(Timestamp::now().as_millisecond(), each_event);
+        host.set_time(now.as_millisecond(), each_event);
         host.batch = Some(batch);
         let result = stores::lend(
             stores,

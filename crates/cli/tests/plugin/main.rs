@@ -1,149 +1,14 @@
 //! The day of a plug-in's author: what `formline plugin` prints and does.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+mod cases;
+mod desk;
 
-use formline_testing::plugins_dir;
+use std::{fs, process::Command};
+
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// An author's folder, with a plug-in folder in it.
-struct Desk(TempDir);
-
-// === impl Desk ===
-
-impl Desk {
-    fn new() -> Self {
-        let desk = Self(tempfile::tempdir().unwrap());
-        fs::create_dir(desk.path().join("plugins")).unwrap();
-        desk
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Puts a built plug-in into the plug-in folder.
-    fn drop_in(&self, name: &str) -> PathBuf {
-        let file = self.path().join("plugins").join(format!("{name}.wasm"));
-        fs::copy(plugins_dir().join(format!("{name}.wasm")), &file).unwrap();
-        file
-    }
-
-    /// An app with two steps, of which the second names the plug-in `other`.
-    fn app(&self, other: &str) {
-        let text = format!(
-            r#"
-            [app]
-            name = "school"
-            [[topic]]
-            name = "school"
-            [[form]]
-            name = "school"
-            path = "/school"
-            topic = "school"
-            schema = "school.schema.json"
-            [[step]]
-            name = "first"
-            plugin = "rows"
-            input = {{ submissions = ["school"] }}
-            output = {{ rows = "school.rows" }}
-            config = {{ columns = ["name"] }}
-            [[step]]
-            name = "second"
-            plugin = "{other}"
-            input = {{ submissions = ["school"] }}
-            output = {{ out = "school.out" }}
-            "#
-        );
-        let folder = self.path().join("apps/school");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("app.toml"), text).unwrap();
-        fs::write(folder.join("school.schema.json"), r#"{"type":"object"}"#).unwrap();
-    }
-
-    /// A `rustc` that says that its libraries are where they are not.
-    fn toolchain_without_target(&self) -> PathBuf {
-        let folder = self.path().join("bin");
-        fs::create_dir(&folder).unwrap();
-        let rustc = folder.join("rustc");
-        fs::write(&rustc, "#!/bin/sh\necho /nowhere/lib\n").unwrap();
-        fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755)).unwrap();
-        folder
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_formline"));
-        command
-            .arg("plugin")
-            .args(arguments)
-            .current_dir(self.path())
-            .env("FORMLINE_PLUGINS", self.path().join("plugins"))
-            .env("CARGO_TARGET_DIR", target())
-            // Shared by all tests, so that each plug-in is compiled once.
-            .env(
-                "FORMLINE_DATA",
-                concat!(env!("CARGO_TARGET_TMPDIR"), "/data"),
-            );
-        command
-    }
-
-    fn formline(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// What a command prints that must succeed.
-    fn text(&self, arguments: &[&str]) -> String {
-        let output = self.formline(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.text(&[arguments, &["--json"]].concat())).unwrap()
-    }
-
-    /// What a command says that must end with this code.
-    fn refused(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.formline(arguments);
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{arguments:?}: {}",
-            said(&output)
-        );
-        said(&output)
-    }
-}
-
-/// Where all plug-ins are built, so that the SDK is compiled once.
-fn target() -> PathBuf {
-    match std::env::var_os("FORMLINE_PLUGINS_TARGET") {
-        Some(folder) => folder.into(),
-        None => Path::new(&std::env::var("HOME").unwrap()).join(".cache/formline-plugins"),
-    }
-}
-
-fn sdk() -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/sdk");
-    folder.canonicalize().unwrap().to_str().unwrap().to_owned()
-}
-
-fn said(output: &Output) -> String {
-    let both = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    both.join("")
-}
-
-fn assert_has(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "`{part}` is not in\n{text}");
-    }
-}
+use self::desk::{Desk, assert_has, said, sdk, target};
 
 #[test]
 fn the_list_has_every_file_with_its_state_and_its_steps() {
@@ -311,6 +176,9 @@ fn a_new_plug_in_passes_its_tests_is_built_and_installed() {
         &desk.refused(1, &nowhere),
         &["cannot write keep-some/README.md/keep_some.wasm"],
     );
+
+    let tested = desk.text(&["test", installed.to_str().unwrap(), "keep-some/cases"]);
+    assert_eq!(tested, "wanted: ok\n1 of 1 cases pass\n");
 
     let inspected = desk.json(&["inspect", installed.to_str().unwrap()]);
     assert_eq!(inspected["name"], "keep-some");

@@ -10,8 +10,9 @@ use crate::arguments::PluginInspect;
 pub(super) fn run(arguments: &PluginInspect) -> Result<()> {
     let file = arguments.file.display();
     let workbench = Workbench::open(&arguments.data.cache())?;
-    let inspected = workbench.inspect(&arguments.file);
-    let plugin = inspected.map_err(|problem| anyhow!("{file} cannot be used: {problem}"))?;
+    let loaded = workbench.load(&arguments.file);
+    let loaded = loaded.map_err(|problem| anyhow!("{file} cannot be used: {problem}"))?;
+    let plugin = loaded.inspect();
     if arguments.output.json {
         return say(&as_json(&plugin).to_string());
     }

@@ -4,6 +4,7 @@ mod build;
 mod inspect;
 mod list;
 mod new;
+mod test;
 
 use std::io::{self, Write as _};
 
@@ -15,6 +16,7 @@ pub(super) fn run(command: &Plugin) -> Result<()> {
     match command {
         Plugin::New(arguments) => new::run(arguments),
         Plugin::Build(arguments) => build::run(arguments),
+        Plugin::Test(arguments) => test::run(arguments),
         Plugin::List(arguments) => list::run(arguments),
         Plugin::Inspect(arguments) => inspect::run(arguments),
     }

@@ -20,7 +20,7 @@ enum Sdk {
 }
 
 /// Files of the crate, with `{name}` and `{sdk}` in them.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 7] = [
     (
         "Cargo.toml",
         include_str!("../../../../../plugins/template/Cargo.toml.template"),
@@ -32,6 +32,18 @@ const FILES: [(&str, &str); 4] = [
     (
         "README.md",
         include_str!("../../../../../plugins/template/README.md.template"),
+    ),
+    (
+        "cases/wanted/config.json",
+        include_str!("../../../../../plugins/template/cases/wanted/config.json"),
+    ),
+    (
+        "cases/wanted/events.jsonl",
+        include_str!("../../../../../plugins/template/cases/wanted/events.jsonl"),
+    ),
+    (
+        "cases/wanted/expected.jsonl",
+        include_str!("../../../../../plugins/template/cases/wanted/expected.jsonl"),
     ),
     (".gitignore", "/target/\n/formline-data/\n"),
 ];
