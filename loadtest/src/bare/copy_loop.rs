@@ -141,13 +141,15 @@ impl Drop for CopyLoop {
     fn drop(&mut self) {
         self.consumer.unsubscribe();
         let end = Instant::now() + TIMEOUT;
-        let is_assigned = || {
-            self.consumer
+        // Also an assignment that was on its way has to be taken: nothing comes after a quiet moment.
+        let mut quiet = 0;
+        while quiet < 2 && Instant::now() < end {
+            let brought = self.consumer.poll(Duration::from_millis(10)).is_some();
+            let holds = self
+                .consumer
                 .assignment()
-                .is_ok_and(|held| held.count() > 0)
-        };
-        while is_assigned() && Instant::now() < end {
-            self.consumer.poll(Duration::from_millis(10));
+                .is_ok_and(|held| held.count() > 0);
+            quiet = if brought || holds { 0 } else { quiet + 1 };
         }
     }
 }
