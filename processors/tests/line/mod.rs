@@ -1,13 +1,19 @@
 //! The vocabulary of the host's tests: a line of steps on a real Kafka, fed and looked at from outside.
 // Each test file is a crate of its own and uses a part of it.
-#![allow(dead_code, unreachable_pub, missing_debug_implementations)]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    missing_debug_implementations
+)]
+
+mod files;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::{Arc, OnceLock},
+    path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,7 +29,7 @@ use formline_core::{
     transaction::Transactions,
 };
 use formline_processors::{Error, Options};
-use formline_testing::{Kafka, eventually, kafka, plugins_dir, unique};
+use formline_testing::{Kafka, eventually, kafka, unique};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -34,11 +40,11 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
+use self::files::cache;
+pub use self::files::{another, built};
+
 /// Far above what anything takes, also while Kafka is killed and the machine is busy.
 pub const SOON: Duration = Duration::from_secs(120);
-
-/// Plug-ins that are there for these tests.
-const GUESTS: [&str; 2] = ["misbehave", "worse"];
 
 /// Topics of one test with what runs between them.
 pub struct Line {
@@ -493,57 +499,4 @@ pub fn texts_of(values: &[&str]) -> Vec<String> {
     let mut texts: Vec<_> = values.iter().map(|value| (*value).to_owned()).collect();
     texts.sort();
     texts
-}
-
-/// The file of a built plug-in, the guests of these tests included.
-pub fn built(name: &str) -> PathBuf {
-    let file = format!("{name}.wasm");
-    if GUESTS.contains(&name) {
-        guests().join(file)
-    } else {
-        plugins_dir().join(file)
-    }
-}
-
-/// The same plug-in with another digest: bytes that nobody reads are added to it.
-pub fn another(name: &str, mark: u8) -> Vec<u8> {
-    let mut wasm = fs::read(built(name)).unwrap();
-    // A custom section: id 0, size, and a name of one byte.
-    wasm.extend([0, 2, 1, mark]);
-    wasm
-}
-
-/// Where the guests of these tests are, built once for all tests of a process.
-fn guests() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        // Not the folder of this very build, whose lock is held by whoever runs the tests.
-        let home = std::env::var("HOME").expect("a home folder");
-        let target = Path::new(&home).join(".cache/formline-plugins");
-        for name in GUESTS {
-            build_guest(name, &target);
-        }
-        target.join("wasm32-wasip2/release")
-    })
-}
-
-fn build_guest(name: &str, target: &Path) {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/guests")
-        .join(name)
-        .join("Cargo.toml");
-    let status = Command::new("cargo")
-        .args(["build", "--quiet", "--release", "--locked"])
-        .args(["--target", "wasm32-wasip2", "--manifest-path"])
-        .arg(&manifest)
-        .env("CARGO_TARGET_DIR", target)
-        .status();
-    let is_built = status.is_ok_and(|code| code.success());
-    assert!(is_built, "{} does not build", manifest.display());
-}
-
-/// Compiled code of all tests, so that each plug-in is compiled once.
-fn cache() -> PathBuf {
-    let home = std::env::var("HOME").expect("a home folder");
-    Path::new(&home).join(".cache/formline-plugins/compiled-by-tests")
 }

@@ -1,0 +1,186 @@
+//! What is read without a group: to the end, by time, and to know which submissions are there.
+
+use std::time::Duration;
+
+use formline_core::{
+    Client, EventId, client,
+    duplicates::{Duplicates, Keyed, Recall},
+    event::Submission,
+    progress::{Progress, Stage},
+    reader::{From, Reader},
+    record::Outgoing,
+    transaction::Transactions,
+};
+use formline_testing::unique;
+
+use super::vocabulary::{
+    SOON, join, new_client, new_topic, new_topic_with, next_record, producer, text, value,
+};
+
+#[tokio::test]
+async fn the_log_tells_which_keyed_submissions_it_holds() {
+    let client = new_client().await;
+    let topic = new_topic(&client, 1).await;
+    let (id, producer) = (EventId::keyed("form", "key"), producer(&client));
+    for _ in 0..2 {
+        let time = jiff::Timestamp::now();
+        let submission = Submission {
+            id,
+            time,
+            form: "form",
+            subject: None,
+            schema: "/v1/forms/form/schema",
+            trace_parent: None,
+            fingerprint: Some("abc"),
+        };
+        let headers = submission.headers();
+        let record = Outgoing {
+            headers,
+            timestamp_ms: None,
+            ..text(&topic, "{}")
+        };
+        producer.send(record).await.unwrap();
+    }
+    producer
+        .send(Outgoing {
+            timestamp_ms: None,
+            ..text(&topic, "without a key")
+        })
+        .await
+        .unwrap();
+
+    let mut found = Vec::new();
+    Keyed::read(&client, &topic, || true, |keyed, _| found.push(keyed)).unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!((found[0].id, found[0].fingerprint.as_str()), (id, "abc"));
+
+    let mut known = recall(&client, &topic, 1);
+    let mut duplicates = Vec::new();
+    let mut reader = Reader::open(&client, &topic, &[0], From::Beginning).unwrap();
+    reader
+        .read_to_end(
+            || true,
+            |record| duplicates.push(known.is_duplicate(&record)),
+        )
+        .unwrap();
+    assert_eq!(duplicates, [false, true, false]);
+}
+
+/// What a consumer has to know that goes on at this offset of partition 0.
+fn recall(client: &Client, topic: &str, next: i64) -> Duplicates {
+    let mut recall = Recall::begin(client, topic, [(0, next)].into()).unwrap();
+    while !recall.advance(Duration::from_millis(100)).unwrap() {}
+    recall.finish().remove(&0).unwrap()
+}
+
+#[tokio::test]
+async fn a_consumer_that_was_away_for_long_knows_the_day_before_its_offset() {
+    const HOUR_MS: i64 = 60 * 60 * 1000;
+    let client = new_client().await;
+    // Or Kafka deletes such old records.
+    let topic = new_topic_with(&client, 1, &[("retention.ms", "-1")]).await;
+    let producer = producer(&client);
+    for (key, hours) in [("long ago", -30), ("a", 0), ("other", 1), ("a", 2)] {
+        let submission = Submission {
+            id: EventId::keyed("form", key),
+            time: jiff::Timestamp::now(),
+            form: "form",
+            subject: None,
+            schema: "/v1/forms/form/schema",
+            trace_parent: None,
+            fingerprint: Some("abc"),
+        };
+        let record = text(&topic, "{}");
+        let record = Outgoing {
+            headers: submission.headers(),
+            timestamp_ms: record.timestamp_ms.map(|time| time + hours * HOUR_MS),
+            ..record
+        };
+        producer.send(record).await.unwrap();
+    }
+    let mut records = Vec::new();
+    let mut reader = Reader::open(&client, &topic, &[0], From::Beginning).unwrap();
+    reader
+        .read_to_end(|| true, |record| records.push(record))
+        .unwrap();
+    let [long_ago, _, other, again] = &records[..] else {
+        panic!("{records:?}")
+    };
+    assert!(recall(&client, &topic, 3).is_duplicate(again));
+    assert!(!recall(&client, &topic, 2).is_duplicate(other));
+    assert!(
+        !recall(&client, &topic, 4).is_duplicate(long_ago),
+        "it is the first"
+    );
+    let of_nothing = recall(&client, &topic, 0).is_duplicate(again);
+    assert!(!of_nothing, "what comes later is not known yet");
+}
+
+#[tokio::test]
+async fn a_reader_waits_for_transactions_that_are_open_and_reads_what_they_commit() {
+    let client = new_client().await;
+    let topic = new_topic(&client, 1).await;
+    producer(&client).send(text(&topic, "first")).await.unwrap();
+    let mut group = join(&client, &unique("group"), "member", &topic);
+    let first = next_record(&mut group);
+    let (id, other) = (unique("worker"), unique("worker"));
+    let mut transactions = Transactions::open(&client, &id).unwrap();
+    let mut aborted = Transactions::open(&client, &other).unwrap();
+    let mut open = transactions.begin().unwrap();
+    open.send(text(&topic, "second")).unwrap();
+    aborted
+        .begin()
+        .unwrap()
+        .send(text(&topic, "never"))
+        .unwrap();
+    let progress = Progress::open(&client, vec![stage(&topic)]).unwrap();
+    formline_testing::eventually(SOON, async || progress.ends(0).unwrap()[0].2 == 3).await;
+
+    let mut reader = Reader::open(&client, &topic, &[0], From::Beginning).unwrap();
+    let mut read = Vec::new();
+    let mut advance = |reader: &mut Reader| {
+        let limit = Duration::from_millis(50);
+        reader.advance(limit, |record| read.push(value(&record)))
+    };
+    assert!(!advance(&mut reader).unwrap(), "two are open");
+    open.commit(&[(first.partition, 1)], &group).unwrap();
+    assert!(!advance(&mut reader).unwrap(), "one is open");
+    drop(aborted);
+    drop(Transactions::open(&client, &other).unwrap());
+    while !advance(&mut reader).unwrap() {}
+    assert_eq!(read, ["first", "second"]);
+}
+
+fn stage(topic: &str) -> Stage {
+    Stage {
+        group: unique("group"),
+        topics: vec![topic.to_owned()],
+    }
+}
+
+#[tokio::test]
+async fn a_reader_begins_where_it_is_told_and_says_when_kafka_is_away() {
+    let client = new_client().await;
+    let topic = new_topic(&client, 1).await;
+    let producer = producer(&client);
+    producer.send(text(&topic, "old")).await.unwrap();
+    let mut reader = Reader::open(&client, &topic, &[], From::End).unwrap();
+    reader
+        .read_to_end(|| true, |record| panic!("{record:?} is old"))
+        .unwrap();
+    let late = From::Time(1_800_000_000_000);
+    Reader::open(&client, &topic, &[], late)
+        .unwrap()
+        .read_to_end(|| true, |record| panic!("{record:?} is before the time"))
+        .unwrap();
+    let early = From::Time(1_600_000_000_000);
+    let mut count = 0;
+    Reader::open(&client, &topic, &[], early)
+        .unwrap()
+        .read_to_end(|| true, |_| count += 1)
+        .unwrap();
+    assert_eq!(count, 1);
+
+    let missing = Reader::open(&client, &unique("missing"), &[], From::Beginning);
+    assert!(matches!(missing, Err(client::Error::NoTopic(_))));
+}
