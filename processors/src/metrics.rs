@@ -4,10 +4,10 @@ use formline_core::{
     Telemetry,
     app::Step,
     event,
-    telemetry::{self, counters},
+    telemetry::{self, counters, gauges},
 };
 use jiff::Timestamp;
-use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
+use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGaugeVec};
 
 use crate::{batch::Event, plugin::Plugin};
 
@@ -141,10 +141,6 @@ impl Metrics {
 
 fn durations(name: &str, help: &str) -> HistogramVec {
     telemetry::histograms(name, help, &["app", "step"], telemetry::LATENCY_BUCKETS)
-}
-
-fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    IntGaugeVec::new(Opts::new(name, help), labels).expect("the name is a legal metric name")
 }
 
 // === impl StepMetrics ===

@@ -91,6 +91,11 @@ pub fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), labels).expect("the name is a legal metric name")
 }
 
+/// Gauges by labels.
+pub fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    IntGaugeVec::new(Opts::new(name, help), labels).expect("the name is a legal metric name")
+}
+
 /// Histograms by labels.
 pub fn histograms(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
     let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
@@ -111,14 +116,11 @@ impl Telemetry {
         let telemetry = Self {
             registry: Registry::new(),
             parts: Arc::default(),
-            ready: IntGaugeVec::new(
-                Opts::new(
-                    "formline_part_ready",
-                    "1 if the part does its work, 0 if /readyz says why not.",
-                ),
+            ready: gauges(
+                "formline_part_ready",
+                "1 if the part does its work, 0 if /readyz says why not.",
                 &["part"],
-            )
-            .expect("the name is a legal metric name"),
+            ),
             dead_letters: counters(
                 "formline_dead_letters_total",
                 "Records that a step or sink gave up on.",

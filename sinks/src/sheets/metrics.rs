@@ -3,7 +3,7 @@
 use formline_core::{
     Telemetry,
     app::Sink,
-    telemetry::{counters, histograms},
+    telemetry::{counters, gauges, histograms},
 };
 use jiff::Timestamp;
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
@@ -55,14 +55,11 @@ impl All {
                 &["sink"],
                 SIZES,
             ),
-            buffered: IntGaugeVec::new(
-                Opts::new(
-                    "formline_sink_buffered_records",
-                    "Records that wait for their write.",
-                ),
+            buffered: gauges(
+                "formline_sink_buffered_records",
+                "Records that wait for their write.",
                 &["sink"],
-            )
-            .expect("the name is a legal metric name"),
+            ),
             requests: counters(
                 "formline_sheets_requests_total",
                 "Calls of the Google Sheets API by what the answer meant.",
