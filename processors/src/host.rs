@@ -84,8 +84,11 @@ async fn host(
     let stop = shutdown.token().child_token();
     let (mut slots, mut lags, mut running) = (Vec::new(), Vec::new(), JoinSet::new());
     for ((step, plugin), parts) in steps.into_iter().zip(plugins).zip(parts) {
-        let name = format!("{}/{}", step.app, step.name);
-        tracing::info!(step = name, plugin = plugin.label, "the step begins");
+        tracing::info!(
+            step = step.title(),
+            plugin = plugin.label,
+            "the step begins"
+        );
         let (sender, receiver) = watch::channel(plugin);
         let (committed, tally) = (Committed::default(), Arc::<Tally>::default());
         for (number, part) in parts.into_iter().enumerate() {
@@ -128,7 +131,7 @@ fn find_plugins(
     let mut plugins = Vec::with_capacity(steps.len());
     for step in steps {
         let failed = |problem| Error::Plugin {
-            step: format!("{}/{}", step.app, step.name),
+            step: step.title(),
             problem,
         };
         let plugin = catalog.resolve(&step.plugin);
@@ -154,8 +157,8 @@ fn missing(catalog: &Catalog, reference: &str) -> String {
 
 fn part_name(step: &Step, number: usize) -> String {
     match step.workers {
-        1 => format!("step {}/{}", step.app, step.name),
-        _ => format!("step {}/{} worker {number}", step.app, step.name),
+        1 => format!("step {}", step.title()),
+        _ => format!("step {} worker {number}", step.title()),
     }
 }
 
@@ -184,7 +187,7 @@ async fn supervise(worker: Arc<Worker>, shutdown: Shutdown) -> Result<(), Error>
         let (running, started) = (Arc::clone(&worker), Instant::now());
         // Tracked by the shutdown, which waits until the batch in hand is committed.
         let ended = shutdown.spawn_blocking(move || running.run()).await;
-        let step = worker.step_name();
+        let step = worker.step.title();
         let problem = match ended {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) if error.is_stop() => {

@@ -76,10 +76,6 @@ impl Slot {
         }
     }
 
-    fn name(&self) -> String {
-        format!("{}/{}", self.step.app, self.step.name)
-    }
-
     /// Publishes a plug-in to the workers, who take it between two batches.
     fn publish(&mut self, new: &Arc<Plugin>, metrics: &Metrics) {
         let old = self.plugin.send_replace(Arc::clone(new));
@@ -99,7 +95,7 @@ impl Slot {
         }
         let bad = Arc::clone(&self.plugin.borrow());
         tracing::error!(
-            step = self.name(),
+            step = self.step.title(),
             plugin = bad.label,
             back_to = probation.former.label,
             failed = score.failed,
@@ -193,7 +189,7 @@ fn update(
     client: &Client,
     stop: &CancellationToken,
 ) {
-    let (name, old) = (slot.name(), Arc::clone(&slot.plugin.borrow()));
+    let (name, old) = (slot.step.title(), Arc::clone(&slot.plugin.borrow()));
     let Some(new) = catalog.resolve(&slot.step.plugin) else {
         tracing::warn!(
             step = name,

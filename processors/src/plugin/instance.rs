@@ -49,7 +49,7 @@ impl Instance {
         stores: &mut Stores,
     ) -> Result<Self, Failure> {
         let Place { step, partition } = place;
-        let name = format!("{}/{}", step.app, step.name);
+        let name = step.title();
         let seed = format!("{} {name} {partition}", plugin.declared.name);
         let console = Console::new(&name, &plugin.label);
         let declared = Arc::clone(&plugin.declared);

@@ -146,7 +146,7 @@ fn fail(worker: &Worker, batch: Batch, input: &mut Input, failure: Failure) -> W
     let source = batch.source.clone();
     let (mut events, blamed) = batch.take_back();
     let partition = &source.partition;
-    let step = worker.step_name();
+    let step = worker.step.title();
     let Some(index) = blamed else {
         input.put_back(events);
         return Worked::Broken(failure);

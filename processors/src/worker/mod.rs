@@ -39,11 +39,6 @@ pub(crate) struct Worker {
 // === impl Worker ===
 
 impl Worker {
-    /// `<app>/<step>`, for people.
-    pub(crate) fn step_name(&self) -> String {
-        format!("{}/{}", self.step.app, self.step.name)
-    }
-
     /// Works until it is told to stop, or until something fails that costs the membership. Blocks the thread.
     pub(crate) fn run(&self) -> Result<(), Error> {
         let mut session = Session::open(self)?;

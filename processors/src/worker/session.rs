@@ -127,7 +127,7 @@ impl<'a> Session<'a> {
         };
         self.failures += 1;
         tracing::warn!(
-            step = self.worker.step_name(),
+            step = self.worker.step.title(),
             worker = self.worker.name,
             %problem,
             "a transaction failed, its events are worked on again"
@@ -294,7 +294,7 @@ impl<'a> Session<'a> {
         self.consumer.pause(&partitions, false)?;
         self.shown = Shown::Restoring;
         tracing::info!(
-            step = self.worker.step_name(),
+            step = self.worker.step.title(),
             worker = self.worker.name,
             partitions = partitions.len(),
             "partitions assigned"
@@ -395,7 +395,7 @@ impl<'a> Session<'a> {
 
     /// Pauses the whole step: an operator should look, and the events should wait for it.
     fn pause(&mut self, delay: Duration, problem: String) {
-        let (step, plugin) = (self.worker.step_name(), &self.plugin.label);
+        let (step, plugin) = (self.worker.step.title(), &self.plugin.label);
         tracing::error!(step, plugin, ?delay, problem, "the step pauses");
         self.worker.metrics.pause();
         self.paused = Some((Instant::now() + delay, problem));

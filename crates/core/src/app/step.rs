@@ -92,6 +92,11 @@ impl Step {
         bound.map(|(port, _)| port.as_str())
     }
 
+    /// `<app>/<step>`, for people.
+    pub fn title(&self) -> String {
+        format!("{}/{}", self.app, self.name)
+    }
+
     /// Its consumer group.
     pub fn group(&self) -> String {
         topic::group(&self.app, &self.name)

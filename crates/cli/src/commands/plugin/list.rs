@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &PluginList) -> Result<()> {
         .iter()
         .filter(|step| catalog.file_of(&step.plugin).is_none())
         .map(|step| Missing {
-            step: name(step),
+            step: step.title(),
             plugin: &step.plugin,
         })
         .collect();
@@ -78,11 +78,7 @@ fn users(steps: &[&Arc<Step>], catalog: &Catalog, file: &Path) -> Vec<String> {
     let using = steps
         .iter()
         .filter(|step| catalog.file_of(&step.plugin) == Some(file));
-    using.map(|step| name(step)).collect()
-}
-
-fn name(step: &Step) -> String {
-    format!("{}/{}", step.app, step.name)
+    using.map(|step| step.title()).collect()
 }
 
 // === impl Row ===
