@@ -59,9 +59,8 @@ impl Input {
             .is_some_and(|known| known.is_duplicate(&record));
         self.bytes += record.size();
         self.pending.push_back(Event {
-            record,
-            attempts: 0,
             is_duplicate,
+            ..Event::first_try(record)
         });
     }
 

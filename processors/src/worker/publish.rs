@@ -34,7 +34,7 @@ pub(super) struct Round<'a> {
 
 impl Round<'_> {
     /// Publishes everything or nothing. After an error nobody knows which: only the committed offsets tell, so the
-    /// session has to begin anew.
+    /// worker begins again there.
     pub(super) fn publish(
         &self,
         transactions: &mut Transactions,
@@ -42,7 +42,7 @@ impl Round<'_> {
     ) -> Result<(), Error> {
         let begun = Instant::now();
         let mut transaction = transactions.begin()?;
-        // Dropped half-filled, it is aborted when the next session opens its producers.
+        // Dropped half-filled, it is aborted when new producers of its id are opened.
         self.fill(&mut transaction)?;
         transaction.commit(self.next, consumer)?;
         self.worker

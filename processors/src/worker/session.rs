@@ -1,4 +1,5 @@
-//! A worker's time as a member of its group: from joining to the first failure, or to the end of the process.
+//! A worker's time as a member of its group: from joining to a failure that costs the membership, or to the end of the
+//! process. A transaction that fails costs only what the worker holds.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +30,7 @@ use crate::{
     trial::{FEW, Score},
 };
 
-/// What a worker holds of its partitions. All of it can be rebuilt from Kafka: after any failure it is dropped.
+/// What a worker holds of its partitions. All of it can be rebuilt from Kafka, and is after any failure.
 #[derive(Debug)]
 pub(super) struct Session<'a> {
     worker: &'a Worker,
@@ -110,7 +111,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Works until the process stops. What was read and is not published by then is read again by the next session.
+    /// Works until the process stops or something fails. What was read and is not published by then is read again.
     pub(super) fn run(&mut self) -> Result<(), Error> {
         while !self.worker.stop.is_cancelled() {
             self.turn()?;
