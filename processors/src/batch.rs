@@ -9,7 +9,7 @@ use std::{
 
 use formline_core::record::{Partition, Record};
 
-use crate::stores::{Mark, Stores};
+use crate::state::{Mark, Stores};
 
 /// A batch and its results so far.
 #[derive(Debug)]
@@ -160,7 +160,7 @@ impl Batch {
     }
 
     /// Accepts the current event and gives the next one. None at the end, or when a bound of the batch is reached.
-    pub(crate) fn next(&mut self, stores: &Stores) -> Option<&Event> {
+    pub(crate) fn next(&mut self, stores: &mut Stores) -> Option<&Event> {
         self.settle(Outcome::Accepted);
         while self
             .events
@@ -177,6 +177,7 @@ impl Batch {
             return None;
         }
         let event = self.events.get(self.outcomes.len())?;
+        stores.set_time(event.record.timestamp_ms);
         self.current = Some(Current {
             mark: stores.mark(),
             outputs: self.outputs.len(),

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     batch::{self, Batch, Event, Finished, Outcome, Output, Source},
     plugin::{Failure, Instance, Place},
-    stores::Stores,
+    state::Stores,
     watcher,
     workbench::Candidate,
 };
@@ -55,7 +55,7 @@ impl Case {
         let mut run = Run {
             candidate,
             step,
-            stores: Stores::new(),
+            stores: Stores::in_memory(),
             instance: None,
             suspect: None,
             now_ms: 0,
@@ -321,11 +321,12 @@ impl Run<'_> {
 
     fn show_stores(&mut self) {
         for store in &self.candidate.plugin.declared.stores {
-            for (key, value) in self.stores.scan(&store.name, b"", None) {
+            let entries = self.stores.scan(&store.name, b"", None, |_| true);
+            for (key, entry) in entries.expect("they are in memory") {
                 let mut line = Map::new();
                 line.insert("store".to_owned(), store.name.as_str().into());
-                show_key(&mut line, key);
-                show_value(&mut line, value);
+                show_key(&mut line, &key);
+                show_value(&mut line, &entry.value);
                 self.lines.push(line.into());
             }
         }

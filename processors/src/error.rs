@@ -1,6 +1,9 @@
 //! Why steps cannot run.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use formline_core::{client, consumer, transaction};
 
@@ -56,6 +59,15 @@ pub enum Error {
         /// What Kafka says.
         source: Box<transaction::Error>,
     },
+    /// The file with a partition's state cannot be read or written. Retry: if it is at fault it was deleted, and the state
+    /// comes from Kafka.
+    #[error("the state file {} fails: {source}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<redb::Error>,
+    },
     /// Kafka cannot be used. Retry, unless a setting is wrong.
     #[error(transparent)]
     Client(#[from] client::Error),
@@ -80,7 +92,15 @@ impl Error {
             Self::Consumer(_)
             | Self::Transaction(_)
             | Self::DeadLetter { .. }
+            | Self::State { .. }
             | Self::Client(_) => false,
+        }
+    }
+
+    pub(crate) fn state(path: &Path, source: redb::Error) -> Self {
+        Self::State {
+            path: path.to_owned(),
+            source: Box::new(source),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
     lag::{self, Committed},
     metrics::Metrics,
     plugin::Plugin,
+    state,
     trial::Tally,
     watcher::{self, Slot, Watcher},
     worker::Worker,
@@ -36,6 +37,8 @@ pub struct Options {
     pub plugins: PathBuf,
     /// A folder for compiled code, private to the process's user. Can be deleted at any time.
     pub cache: PathBuf,
+    /// A folder for copies of the steps' state, private to the process. Can be deleted while it is stopped.
+    pub state: PathBuf,
     /// Name of this process, the same after a restart and different from all others: it names members of groups and
     /// transactional ids.
     pub instance: String,
@@ -80,6 +83,8 @@ async fn host(
     );
     let found = tokio::task::spawn_blocking(move || find_plugins(&folder, &cache, &asked)).await;
     let (catalog, plugins) = found.expect("reading plug-ins does not panic")?;
+    let old_files = options.state.clone();
+    shutdown.spawn_blocking(move || state::sweep(&old_files));
     let metrics = Metrics::register(&options.telemetry);
     let stop = shutdown.token().child_token();
     let (mut slots, mut lags, mut running) = (Vec::new(), Vec::new(), JoinSet::new());
@@ -97,6 +102,7 @@ async fn host(
                 step: Arc::clone(&step),
                 client: options.client.clone(),
                 form_topics: options.form_topics.clone(),
+                state: options.state.join(format!("{}.{}", step.app, step.name)),
                 plugin: receiver.clone(),
                 metrics: metrics.of(&step),
                 tally: Arc::clone(&tally),

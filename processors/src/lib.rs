@@ -1,7 +1,7 @@
 //! STAGE 2: the host that runs WebAssembly plug-ins between topics, in transactions.
 //!
 //! `host` starts everything; a `worker` reads, works and publishes; `plugin` is all that knows WebAssembly; `batch` and
-//! `stores` are what both of them hold; `catalog` and `watcher` find plug-in files and follow their changes, and `trial`
+//! `state` are what both of them hold; `catalog` and `watcher` find plug-in files and follow their changes, and `trial`
 //! judges them; `workbench` is for their authors, and `case` runs a test of theirs.
 
 mod batch;
@@ -12,7 +12,7 @@ mod host;
 mod lag;
 mod metrics;
 mod plugin;
-mod stores;
+mod state;
 mod trial;
 mod watcher;
 mod workbench;

@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     dead_letters: IntCounterVec,
     counters: IntCounterVec,
     swaps: IntCounterVec,
+    restored: IntCounterVec,
     info: IntGaugeVec,
     pub(crate) lag: IntGaugeVec,
 }
@@ -53,6 +54,7 @@ impl Metrics {
             &own.pauses,
             &own.counters,
             &own.swaps,
+            &own.restored,
         ] {
             process.register(counters.clone());
         }
@@ -105,6 +107,11 @@ impl Metrics {
                 "formline_plugin_swaps_total",
                 "Changes of plug-in files, by what became of them.",
                 &["outcome"],
+            ),
+            restored: counters(
+                "formline_step_restored_records_total",
+                "Records of the changelog that were read because the state files do not contain them.",
+                &["app", "step"],
             ),
             info: gauges(
                 "formline_plugin_info",
@@ -166,6 +173,13 @@ impl StepMetrics {
             .pauses
             .with_label_values(&[&self.app, &self.step])
             .inc();
+    }
+
+    pub(crate) fn restored(&self, records: u64) {
+        self.all
+            .restored
+            .with_label_values(&[&self.app, &self.step])
+            .inc_by(records);
     }
 
     pub(crate) fn dead_letter(&self, reason: &str) {

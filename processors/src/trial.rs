@@ -23,7 +23,7 @@ use formline_core::{
 use crate::{
     batch::{Batch, Event, Limits, Outcome, Source},
     plugin::{Failure, Instance, Place, Plugin},
-    stores::Stores,
+    state::Stores,
 };
 
 /// How a plug-in has done.
@@ -183,7 +183,7 @@ fn work(
 ) -> Result<Score, Failure> {
     let partition = source.partition.number;
     let place = Place { step, partition };
-    let mut stores = Stores::new();
+    let mut stores = Stores::in_memory();
     let mut instance = Instance::start(plugin, place, &mut stores)?;
     let mut score = Score::default();
     let mut left: Vec<Event> = records.iter().cloned().map(Event::first_try).collect();
@@ -208,7 +208,7 @@ fn work(
                 score.events += done as u64;
                 score.failed += 1;
                 left = events.into_iter().skip(done).collect();
-                stores = Stores::new();
+                stores = Stores::in_memory();
                 instance = Instance::start(plugin, place, &mut stores)?;
             }
         }

@@ -15,7 +15,7 @@ use crate::{
     catalog::{Catalog, Look},
     metrics::Metrics,
     plugin::{Instance, Place, Plugin},
-    stores::Stores,
+    state::Stores,
     trial::{Sample, Score, Tally},
 };
 
@@ -284,7 +284,7 @@ pub(crate) fn check(step: &Arc<Step>, plugin: &Plugin, old: Option<&Plugin>) -> 
         ));
     }
     let place = Place { step, partition: 0 };
-    let started = Instance::start(plugin, place, &mut Stores::new());
+    let started = Instance::start(plugin, place, &mut Stores::in_memory());
     started
         .map(drop)
         .map_err(|failure| format!("it does not start: {failure}"))

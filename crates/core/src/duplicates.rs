@@ -3,10 +3,7 @@
 //!
 //! The log itself is the memory: what a consumer must know at its committed offset stands before that offset.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     client::{self, Client},
@@ -25,33 +22,34 @@ pub struct Keyed {
     pub fingerprint: String,
     /// `ce_time` of its first record.
     pub time: String,
-    timestamp_ms: i64,
-}
-
-/// The keyed submissions of one partition within the window.
-#[derive(Debug, Default)]
-pub struct Duplicates {
-    first_offset: HashMap<EventId, (i64, i64)>,
-    by_time: BTreeSet<(i64, EventId)>,
+    /// Time of its record in Kafka, in milliseconds since 1970.
+    pub timestamp_ms: i64,
 }
 
 /// Reads what consumers must know of a topic before they go on at their committed offsets: all its keyed submissions of
-/// the window before.
+/// the window before, or what has come since they knew them.
 pub struct Recall {
     client: Client,
     topic: String,
-    next: BTreeMap<i32, i64>,
-    known: BTreeMap<i32, Duplicates>,
-    /// The time of the record at which each consumer goes on; none once they are all known.
+    consumers: Vec<Known>,
+    /// The time of the record at which a consumer goes on that knows nothing; none once these times are all known.
     times: Option<BTreeMap<i32, i64>>,
     reader: Reader,
 }
 
+/// What the consumer of a partition knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Number of the partition.
+    pub partition: i32,
+    /// Where it goes on.
+    pub next: i64,
+    /// The offset up to which it knows the keyed submissions; none if it knows nothing.
+    pub until: Option<i64>,
+}
+
 /// How long a repetition is recognised. Clients are told so in the documentation of `Idempotency-Key`.
 pub const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// At most so many ids are known of a partition, about 100 MiB; beyond, the oldest are forgotten before their time.
-const LIMIT: usize = 1_000_000;
 
 // === impl Keyed ===
 
@@ -94,34 +92,36 @@ impl Keyed {
 // === impl Recall ===
 
 impl Recall {
-    /// For consumers that go on at these offsets of the topic's partitions. Blocks while it asks Kafka.
+    /// For consumers of partitions of the topic. Blocks while it asks Kafka.
     pub fn begin(
         client: &Client,
         topic: &str,
-        next: BTreeMap<i32, i64>,
+        consumers: Vec<Known>,
     ) -> Result<Self, client::Error> {
-        let ranges = next.iter().map(|(partition, next)| Range {
-            partition: *partition,
-            from: From::Offset(*next),
+        let ignorant = consumers.iter().filter(|known| known.until.is_none());
+        let ranges = ignorant.map(|known| Range {
+            partition: known.partition,
+            from: From::Offset(known.next),
             // The range ends with the first record that it has.
-            until: Some(next + 1),
+            until: Some(known.next + 1),
         });
         let reader = Reader::open_ranges(client, topic, ranges.collect())?;
-        let known = next
-            .keys()
-            .map(|partition| (*partition, Duplicates::default()));
         Ok(Self {
             client: client.clone(),
             topic: topic.to_owned(),
-            known: known.collect(),
-            next,
+            consumers,
             times: Some(BTreeMap::new()),
             reader,
         })
     }
 
-    /// Reads for about as long as `limit`; true when everything is known. Blocks the thread.
-    pub fn advance(&mut self, limit: Duration) -> Result<bool, client::Error> {
+    /// Reads for about as long as `limit`, gives each keyed submission to `visit`, in order within each partition, and
+    /// says whether these were all. Blocks the thread.
+    pub fn advance(
+        &mut self,
+        limit: Duration,
+        mut visit: impl FnMut(Keyed, &Record),
+    ) -> Result<bool, client::Error> {
         if let Some(times) = &mut self.times {
             let note = |record: Record| {
                 let time = times.entry(record.partition.number);
@@ -132,24 +132,18 @@ impl Recall {
             }
             return Ok(false);
         }
-        let (known, next) = (&mut self.known, &self.next);
+        let consumers = &self.consumers;
+        let is_before = |record: &Record| {
+            let consumer = consumers
+                .iter()
+                .find(|known| known.partition == record.partition.number);
+            consumer.is_some_and(|known| record.offset < known.next)
+        };
         self.reader.advance(limit, |record| {
-            let partition = record.partition.number;
-            let (Some(keyed), Some(known)) = (Keyed::of(&record), known.get_mut(&partition)) else {
-                return;
-            };
-            if next
-                .get(&partition)
-                .is_some_and(|next| record.offset < *next)
-            {
-                known.note(keyed.id, keyed.timestamp_ms, record.offset);
+            if let Some(keyed) = Keyed::of(&record).filter(|_| is_before(&record)) {
+                visit(keyed, &record);
             }
         })
-    }
-
-    /// What was read, by partition.
-    pub fn finish(self) -> BTreeMap<i32, Duplicates> {
-        self.known
     }
 
     /// The window of each partition ends with the record at which its consumer goes on, and not now: a consumer that was
@@ -157,12 +151,13 @@ impl Recall {
     fn begin_windows(&mut self) -> Result<(), client::Error> {
         let now = jiff::Timestamp::now().as_millisecond();
         let times = self.times.take().unwrap_or_default();
-        let ranges = self.next.iter().map(|(partition, next)| {
-            let end_ms = times.get(partition).copied().unwrap_or(now);
+        let ranges = self.consumers.iter().map(|known| {
+            let end_ms = times.get(&known.partition).copied().unwrap_or(now);
+            let window = From::Time(end_ms - window_ms());
             Range {
-                partition: *partition,
-                from: From::Time(end_ms - window_ms()),
-                until: Some(*next),
+                partition: known.partition,
+                from: known.until.map_or(window, From::Offset),
+                until: Some(known.next),
             }
         });
         self.reader = Reader::open_ranges(&self.client, &self.topic, ranges.collect())?;
@@ -174,80 +169,12 @@ impl std::fmt::Debug for Recall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Recall")
             .field("topic", &self.topic)
-            .field("next", &self.next)
+            .field("consumers", &self.consumers)
             .finish_non_exhaustive()
     }
 }
 
-// === impl Duplicates ===
-
-impl Duplicates {
-    /// Whether the same submission stands at a lower offset. The first record of a submission is never a duplicate,
-    /// however often it is read.
-    pub fn is_duplicate(&mut self, record: &Record) -> bool {
-        let Some(keyed) = Keyed::of(record) else {
-            return false;
-        };
-        self.note(keyed.id, keyed.timestamp_ms, record.offset) < record.offset
-    }
-
-    /// Returns the lowest offset at which the id stands.
-    fn note(&mut self, id: EventId, timestamp_ms: i64, offset: i64) -> i64 {
-        let known = self.first_offset.get(&id).copied();
-        if let Some((first, time)) = known {
-            if timestamp_ms - time <= window_ms() && first <= offset {
-                return first;
-            }
-            self.by_time.remove(&(time, id));
-        }
-        self.first_offset.insert(id, (offset, timestamp_ms));
-        self.by_time.insert((timestamp_ms, id));
-        self.forget(timestamp_ms - window_ms());
-        offset
-    }
-
-    fn forget(&mut self, before_ms: i64) {
-        while let Some((time, id)) = self.by_time.first().copied() {
-            if time >= before_ms && self.by_time.len() <= LIMIT {
-                break;
-            }
-            self.by_time.pop_first();
-            self.first_offset.remove(&id);
-        }
-    }
-}
-
-fn window_ms() -> i64 {
+/// `WINDOW` in milliseconds.
+pub fn window_ms() -> i64 {
     i64::try_from(WINDOW.as_millis()).expect("a day in milliseconds fits")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_record_of_a_key_stays_the_first_however_often_it_is_read() {
-        let mut known = Duplicates::default();
-        let id = EventId::keyed("form", "key");
-        assert_eq!(known.note(id, 1_000, 7), 7);
-        assert_eq!(known.note(id, 2_000, 9), 7, "a repetition");
-        assert_eq!(
-            known.note(id, 1_000, 7),
-            7,
-            "the first, read again after a crash"
-        );
-    }
-
-    #[test]
-    fn a_key_is_free_again_after_the_window() {
-        let mut known = Duplicates::default();
-        let (id, other) = (
-            EventId::keyed("form", "key"),
-            EventId::keyed("form", "other"),
-        );
-        known.note(id, 0, 1);
-        known.note(other, window_ms() + 1, 2);
-        assert_eq!(known.note(id, window_ms() + 2, 3), 3);
-        assert_eq!(known.by_time.len(), 2);
-    }
 }

@@ -36,6 +36,11 @@ pub mod header {
     /// The one consumer group that a replayed record is for.
     pub const REPLAY_FOR: &str = "formline-replay-for";
 
+    /// On a record of a changelog: an id of the changelog, another one when its topic is made anew.
+    pub const GENERATION: &str = "formline-generation";
+    /// On a record of a changelog: when the entry ends, in milliseconds since 1970.
+    pub const EXPIRES: &str = "formline-expires";
+
     /// Whether only the line itself may write a header of this name.
     pub fn is_reserved(name: &str) -> bool {
         name.starts_with("ce_")

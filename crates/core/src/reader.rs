@@ -126,7 +126,7 @@ impl Reader {
         match self.inner.poll(limit) {
             Some(Ok(message)) => {
                 let record = Record::copy(&message, Arc::clone(&self.topic));
-                self.behind.retain(|range| !range.ends_with(&record));
+                self.behind.retain_mut(|range| range.pass(&record));
                 Ok(Some(record))
             }
             Some(Err(KafkaError::PartitionEOF(end))) => {
@@ -184,6 +184,19 @@ impl Reader {
         self.behind.is_empty()
     }
 
+    /// Offsets that are still to be read; none while an end or a beginning is not known yet. Not each of them holds a
+    /// record.
+    pub fn left(&self) -> Option<i64> {
+        let left = self
+            .behind
+            .iter()
+            .map(|range| match (range.from, range.until) {
+                (From::Offset(next), Some(until)) => Some((until - next).max(0)),
+                _ => None,
+            });
+        left.sum()
+    }
+
     /// Whether every transaction has ended that was open at the first call. Kafka ends a partition for readers of
     /// committed records before its first open transaction: what lies behind it would be missed. Waits until `limit`.
     fn is_settled(&mut self, limit: Instant) -> Result<bool, client::Error> {
@@ -194,10 +207,9 @@ impl Reader {
         loop {
             let mut open = Vec::new();
             for (partition, end) in unsettled {
-                if end_of(&self.inner, &self.topic, partition)
-                    .map_err(|error| self.failed(error))?
-                    < end
-                {
+                let (_, settled) = extent(&self.inner, &self.topic, partition)
+                    .map_err(|error| self.failed(error))?;
+                if settled < end {
                     open.push((partition, end));
                 }
             }
@@ -225,9 +237,12 @@ impl Reader {
         let mut ends = Vec::new();
         for range in &mut self.behind {
             if range.until.is_none() {
-                let end = end_of(&asking, &self.topic, range.partition)
+                let (begin, end) = extent(&asking, &self.topic, range.partition)
                     .map_err(|error| self.client.unreachable(error))?;
                 range.until = Some(end);
+                if matches!(range.from, From::Beginning) {
+                    range.from = From::Offset(begin);
+                }
                 ends.push((range.partition, end));
             }
         }
@@ -308,9 +323,13 @@ impl std::fmt::Debug for Reader {
 // === impl Range ===
 
 impl Range {
-    fn ends_with(&self, record: &Record) -> bool {
-        self.partition == record.partition.number
-            && self.until.is_some_and(|until| record.offset + 1 >= until)
+    /// Goes on behind the record if it is one of this partition. False if that was the last one.
+    fn pass(&mut self, record: &Record) -> bool {
+        if self.partition != record.partition.number {
+            return true;
+        }
+        self.from = From::Offset(record.offset + 1);
+        self.until.is_none_or(|until| record.offset + 1 < until)
     }
 }
 
@@ -327,14 +346,13 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
-/// The offset behind the last record that a consumer of this isolation level is given.
-fn end_of<C: ConsumerContext>(
+/// The offset of the first record, and the one behind the last record that a consumer of this isolation level is given.
+fn extent<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
     partition: i32,
-) -> Result<i64, KafkaError> {
-    let (_, end) = consumer.fetch_watermarks(topic, partition, client::QUERY_TIMEOUT)?;
-    Ok(end)
+) -> Result<(i64, i64), KafkaError> {
+    consumer.fetch_watermarks(topic, partition, client::QUERY_TIMEOUT)
 }
 
 pub(crate) fn partition_numbers<C: ConsumerContext>(

@@ -109,7 +109,7 @@ impl Settler {
     /// Cuts off whoever settles letters of this step or sink, and reads what is settled. Blocks the thread.
     pub fn open(client: &Client, letters: DeadLetters) -> Result<Self, Error> {
         let id = format!("{}.dead-letters", letters.group());
-        let transactions = Transactions::open(client, &id).map_err(|error| match error {
+        let transactions = Transactions::open(client, &id, "").map_err(|error| match error {
             transaction::Error::Client(error) => Error::Client(error),
             error => Error::of(&letters, error),
         })?;
@@ -186,7 +186,7 @@ impl Settler {
             let mut open = transactions.begin()?;
             fill(&mut open)?;
             open.send(settlement.outgoing(&topic))?;
-            open.commit_records()
+            open.commit_records().map(drop)
         };
         write().map_err(|error| Error::of(self.ledger.dead_letters(), error))?;
         self.ledger.close(letter.offset, settlement.settled);

@@ -1,10 +1,17 @@
 //! Publishes what a step has made of a batch, together with the offsets of the batch, or not at all (KIP-98, KIP-447).
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
+    ClientContext, Message as _,
     error::{KafkaError, RDKafkaErrorCode},
-    producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _},
+    message::DeliveryResult,
+    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
 };
 
 use crate::{
@@ -20,9 +27,12 @@ use crate::{
 /// has returned, so their order is kept.
 pub struct Transactions {
     id: String,
-    producers: [BaseProducer; 2],
+    producers: [BaseProducer<Followed>; 2],
     turn: usize,
 }
+
+/// Partitions of the followed topic that a transaction has written to, each with the offset behind its last record.
+pub type Ends = BTreeMap<i32, i64>;
 
 /// One open transaction. Only `commit` publishes it. To take it back, drop it together with its `Transactions`: the
 /// next ones with the same id end it first of all. There is no `abort`, because after any failure the outcome must be
@@ -30,7 +40,13 @@ pub struct Transactions {
 #[must_use]
 pub struct Transaction<'a> {
     id: &'a str,
-    producer: &'a BaseProducer,
+    producer: &'a BaseProducer<Followed>,
+}
+
+/// Notes where records of one topic come to lie.
+struct Followed {
+    topic: String,
+    ends: Mutex<Ends>,
 }
 
 /// Why nothing of a transaction was published, as far as anyone can tell: after any of them, drop the producers,
@@ -71,9 +87,10 @@ const QUEUE_MESSAGES: &str = "100000";
 // === impl Transactions ===
 
 impl Transactions {
-    /// Makes both producers and ends whatever an earlier process with this id has left open. Blocks the thread.
-    pub fn open(client: &Client, id: &str) -> Result<Self, Error> {
-        let one = |n: u8| -> Result<BaseProducer, Error> {
+    /// Makes both producers and ends whatever an earlier process with this id has left open. Each commit says what it
+    /// has written to the topic `followed`; an empty name follows none. Blocks the thread.
+    pub fn open(client: &Client, id: &str, followed: &str) -> Result<Self, Error> {
+        let one = |n: u8| -> Result<BaseProducer<Followed>, Error> {
             let id = format!("{id}.{n}");
             let mut config = client.producing();
             config
@@ -86,7 +103,11 @@ impl Transactions {
                 .set("queue.buffering.max.kbytes", QUEUE_KIB)
                 // A batch is complete when it is sent; waiting for more only delays its commit.
                 .set("linger.ms", "0");
-            let producer: BaseProducer = client.open(config, DefaultProducerContext)?;
+            let context = Followed {
+                topic: followed.to_owned(),
+                ends: Mutex::default(),
+            };
+            let producer: BaseProducer<Followed> = client.open(config, context)?;
             producer
                 .init_transactions(client::QUERY_TIMEOUT)
                 .map_err(|error| failed(&id, "starting", error))?;
@@ -141,7 +162,7 @@ impl Transaction<'_> {
     }
 
     /// Publishes all records together with the next offsets of `group`. Blocks the thread.
-    pub fn commit(self, next: &[(Partition, i64)], group: &Consumer) -> Result<(), Error> {
+    pub fn commit(self, next: &[(Partition, i64)], group: &Consumer) -> Result<Ends, Error> {
         self.producer
             .send_offsets_to_transaction(
                 &offsets(next),
@@ -153,11 +174,15 @@ impl Transaction<'_> {
     }
 
     /// The same for records that come from no consumer group.
-    pub fn commit_records(self) -> Result<(), Error> {
+    pub fn commit_records(self) -> Result<Ends, Error> {
         self.drain();
         self.producer
             .commit_transaction(TRANSACTION_TIMEOUT)
-            .map_err(|error| failed(self.id, "committing", error))
+            .map_err(|error| failed(self.id, "committing", error))?;
+        let ends = self.producer.context().ends.lock();
+        Ok(mem::take(
+            &mut *ends.unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 
     /// Serves acknowledgements until none is missing. `commit_transaction` would do it in polls of 100 ms that do not
@@ -173,6 +198,25 @@ impl Transaction<'_> {
 impl std::fmt::Debug for Transaction<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Transaction").finish_non_exhaustive()
+    }
+}
+
+// === impl Followed ===
+
+impl ClientContext for Followed {}
+
+impl ProducerContext for Followed {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
+        let Ok(record) = delivered else {
+            return;
+        };
+        if record.topic() == self.topic {
+            let ends = self.ends.lock();
+            ends.unwrap_or_else(PoisonError::into_inner)
+                .insert(record.partition(), record.offset() + 1);
+        }
     }
 }
 

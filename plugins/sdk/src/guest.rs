@@ -104,6 +104,15 @@ impl<P: Plugin> exports::Guest for Component<P> {
             Ok(())
         })
     }
+
+    fn migrate(
+        store: String,
+        from_version: u32,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    ) -> Result<Option<Vec<u8>>, String> {
+        P::migrate(&store, from_version, &key, value)
+    }
 }
 
 pub(crate) fn describe<P: Plugin>() -> exports::Descriptor {
@@ -225,6 +234,16 @@ impl Host for ComponentHost {
         self.store(store).map(|store| store.put(key, value))
     }
 
+    fn put_for(
+        &self,
+        store: &str,
+        key: &[u8],
+        value: &[u8],
+        ttl_ms: u64,
+    ) -> Option<Result<(), StateError>> {
+        self.store(store).map(|store| store.put_for(key, value, ttl_ms))
+    }
+
     fn delete(&self, store: &str, key: &[u8]) -> Option<()> {
         self.store(store).map(|store| store.delete(key))
     }
@@ -306,6 +325,14 @@ mod tests {
                 .config_schema
                 .contains(r#""additionalProperties":false"#)
         );
+    }
+
+    #[test]
+    fn a_plugin_that_knows_no_older_schema_says_so() {
+        use super::exports::Guest;
+        let migrated = super::Component::<Nothing>::migrate("s".into(), 2, b"key".into(), b"".into());
+        let error = migrated.unwrap_err();
+        assert_eq!(error, "the plug-in cannot read schema version 2 of the store s");
     }
 
     #[test]

@@ -22,6 +22,13 @@ pub(crate) trait Host {
     fn send(&self, port: &str, record: &OutRecord) -> Option<Result<(), SendError>>;
     fn get(&self, store: &str, key: &[u8]) -> Option<Option<Vec<u8>>>;
     fn put(&self, store: &str, key: &[u8], value: &[u8]) -> Option<Result<(), StateError>>;
+    fn put_for(
+        &self,
+        store: &str,
+        key: &[u8],
+        value: &[u8],
+        ttl_ms: u64,
+    ) -> Option<Result<(), StateError>>;
     fn delete(&self, store: &str, key: &[u8]) -> Option<()>;
     fn scan(
         &self,

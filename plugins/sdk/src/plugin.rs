@@ -33,6 +33,24 @@ pub trait Plugin: Package + Sized + 'static {
     /// # Errors
     /// A [`Reject`] takes back everything that went to `out` and says what becomes of the event.
     fn process(&mut self, event: &Event, out: &mut Outputs) -> Result<(), Reject>;
+
+    /// Brings an entry that was written with an older
+    /// [`schema_version`](StoreDeclaration::schema_version) to the one that
+    /// [`STORES`](Self::STORES) declares; `None` deletes it. The host calls it once for each entry
+    /// of the store, before the first event. The result may depend on the arguments alone.
+    ///
+    /// # Errors
+    /// What is wrong with the entry. The step waits until a better plug-in comes.
+    fn migrate(
+        store: &str,
+        from_version: u32,
+        _key: &[u8],
+        _value: Vec<u8>,
+    ) -> Result<Option<Vec<u8>>, String> {
+        Err(format!(
+            "the plug-in cannot read schema version {from_version} of the store {store}"
+        ))
+    }
 }
 
 /// The cargo package that a plug-in comes from. [`register!`](crate::register) implements it.
@@ -54,7 +72,7 @@ pub trait Package {
 pub struct StoreDeclaration {
     /// The name that [`Outputs::store`] takes.
     pub name: &'static str,
-    /// Raise it when entries change their form.
+    /// Raise it when entries change their form, and write [`Plugin::migrate`].
     pub schema_version: u32,
 }
 

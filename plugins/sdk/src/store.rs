@@ -1,6 +1,7 @@
 //! Keyed state of the partition at hand.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -57,17 +58,23 @@ impl<'host> Store<'host> {
     /// # Errors
     /// `unknown-store`, `entry-too-large`, or `state-quota-exceeded`.
     pub fn put(&mut self, key: impl AsRef<[u8]>, value: &[u8]) -> Result<(), Reject> {
-        let put = self.host.put(self.name, key.as_ref(), value);
-        self.known(put)?.map_err(|error| match error {
-            StateError::TooLarge => Reject::too_large(
-                "entry-too-large",
-                format!("an entry for {} is too large", self.name),
-            ),
-            StateError::QuotaExceeded => Reject::too_large(
-                "state-quota-exceeded",
-                format!("the store {} is full", self.name),
-            ),
-        })
+        self.taken(self.host.put(self.name, key.as_ref(), value))
+    }
+
+    /// The same for an entry that ends `ttl` after the event's time: events with that time or a
+    /// later one do not see it any more, and it takes no space for ever.
+    ///
+    /// # Errors
+    /// Those of [`put`](Self::put).
+    pub fn put_for(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<(), Reject> {
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let put = self.host.put_for(self.name, key.as_ref(), value, ttl_ms);
+        self.taken(put)
     }
 
     /// Replaces the value under `key` by `value` as JSON.
@@ -104,6 +111,19 @@ impl<'host> Store<'host> {
         limit: u32,
     ) -> Result<Vec<Entry>, Reject> {
         self.known(self.host.scan(self.name, prefix.as_ref(), after, limit))
+    }
+
+    fn taken(&self, put: Option<Result<(), StateError>>) -> Result<(), Reject> {
+        self.known(put)?.map_err(|error| match error {
+            StateError::TooLarge => Reject::too_large(
+                "entry-too-large",
+                format!("an entry for {} is too large", self.name),
+            ),
+            StateError::QuotaExceeded => Reject::too_large(
+                "state-quota-exceeded",
+                format!("the store {} is full", self.name),
+            ),
+        })
     }
 
     fn known<T>(&self, answer: Option<T>) -> Result<T, Reject> {

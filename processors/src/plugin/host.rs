@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     batch::{Batch, Refused},
-    stores::Stores,
+    state::Stores,
 };
 
 /// The data of one instance's wasmtime store.
@@ -63,7 +63,7 @@ impl Host {
             wasi: Wasi::new(seed, &console),
             console,
             batch: None,
-            stores: Stores::new(),
+            stores: Stores::default(),
             now_ms: 0,
             deadline: Instant::now(),
             event_time: Duration::ZERO,

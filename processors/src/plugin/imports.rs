@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     batch::{Outcome, Output, Parked, Refused},
-    stores::Full,
+    state::{self as stores, Broken, Refusal},
 };
 
 /// Bytes of key and value of a state entry together; it becomes one record of the changelog.
@@ -219,6 +219,29 @@ impl output::HostPort for Host {
 
 impl state::Host for Host {}
 
+impl Host {
+    fn put_entry(
+        &mut self,
+        store: &Resource<Store>,
+        key: &[u8],
+        entry: stores::Entry,
+    ) -> wasmtime::Result<Result<(), StateError>> {
+        let bytes = key.len() + entry.value.len();
+        if bytes > ENTRY_LIMIT {
+            return Ok(Err(StateError::TooLarge));
+        }
+        if !self.charge(bytes)? {
+            return Ok(Err(StateError::QuotaExceeded));
+        }
+        let name = self.store_name(store);
+        match self.stores.put(&name, key, entry) {
+            Ok(()) => Ok(Ok(())),
+            Err(Refusal::Full) => Ok(Err(StateError::QuotaExceeded)),
+            Err(Refusal::Broken) => Err(Broken.into()),
+        }
+    }
+}
+
 impl state::HostStore for Host {
     fn open(
         &mut self,
@@ -230,7 +253,7 @@ impl state::HostStore for Host {
 
     fn get(&mut self, store: Resource<Store>, key: Vec<u8>) -> wasmtime::Result<Option<Vec<u8>>> {
         let name = self.store_name(&store);
-        Ok(self.stores.get(&name, &key).map(<[u8]>::to_vec))
+        Ok(self.stores.get(&name, &key)?)
     }
 
     fn put(
@@ -239,18 +262,24 @@ impl state::HostStore for Host {
         key: Vec<u8>,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), StateError>> {
-        let bytes = key.len() + value.len();
-        if bytes > ENTRY_LIMIT {
-            return Ok(Err(StateError::TooLarge));
-        }
-        if !self.charge(bytes)? {
-            return Ok(Err(StateError::QuotaExceeded));
-        }
-        let name = self.store_name(&store);
-        Ok(self
-            .stores
-            .put(&name, &key, value)
-            .map_err(|Full| StateError::QuotaExceeded))
+        self.put_entry(&store, &key, stores::Entry::new(value))
+    }
+
+    fn put_for(
+        &mut self,
+        store: Resource<Store>,
+        key: Vec<u8>,
+        value: Vec<u8>,
+        ttl_ms: u64,
+    ) -> wasmtime::Result<Result<(), StateError>> {
+        let event = self.batch()?.event().ok_or(NO_EVENT)?;
+        let ttl = i64::try_from(ttl_ms).unwrap_or(i64::MAX);
+        let end = event.record.timestamp_ms.saturating_add(ttl);
+        let entry = stores::Entry {
+            value,
+            expires_ms: Some(end),
+        };
+        self.put_entry(&store, &key, entry)
     }
 
     fn delete(&mut self, store: Resource<Store>, key: Vec<u8>) -> wasmtime::Result<()> {
@@ -259,8 +288,7 @@ impl state::HostStore for Host {
             return Err(Misuse("the event deletes more state than it may").into());
         }
         let name = self.store_name(&store);
-        self.stores.delete(&name, &key);
-        Ok(())
+        Ok(self.stores.delete(&name, &key)?)
     }
 
     fn scan(
@@ -271,21 +299,20 @@ impl state::HostStore for Host {
         limit: u32,
     ) -> wasmtime::Result<Vec<Entry>> {
         let name = self.store_name(&store);
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        let found = self.stores.scan(&name, &prefix, after.as_deref());
-        for (key, value) in found.take(limit as usize) {
-            bytes += key.len() + value.len();
-            if bytes > SCAN_LIMIT {
-                return Err(
-                    Misuse("the answer of a scan is too large; ask for fewer entries").into(),
-                );
-            }
-            entries.push(Entry {
-                key: key.to_vec(),
-                value: value.to_vec(),
-            });
+        let (mut count, mut bytes) = (0, 0);
+        let found = self.stores.scan(&name, &prefix, after.as_deref(), |size| {
+            count += 1;
+            bytes += size;
+            count <= limit && bytes <= SCAN_LIMIT
+        })?;
+        if bytes > SCAN_LIMIT {
+            return Err(Misuse("the answer of a scan is too large; ask for fewer entries").into());
         }
-        Ok(entries)
+        let entries = found.into_iter().map(|(key, entry)| Entry {
+            key,
+            value: entry.value,
+        });
+        Ok(entries.collect())
     }
 
     fn drop(&mut self, _: Resource<Store>) -> wasmtime::Result<()> {

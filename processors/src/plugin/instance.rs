@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     batch::Batch,
-    stores::{self, Stores},
+    state::{self, Stores},
 };
 
 /// A plug-in that has been initialised. After a failure it must be dropped.
@@ -56,7 +56,7 @@ impl Instance {
         let host = Host::new(&step.name, step.limits.memory, declared, console, &seed);
         let store = new_store(&plugin.engine, host);
         let mut instance = instantiate(store, &plugin.code)?;
-        stores::lend(
+        state::lend(
             stores,
             &mut instance,
             |own| &mut own.store.data_mut().stores,
@@ -87,7 +87,7 @@ impl Instance {
         let host = self.store.data_mut();
         host.set_time(now.as_millisecond(), each_event);
         host.batch = Some(batch);
-        let result = stores::lend(
+        let result = state::lend(
             stores,
             self,
             |own| &mut own.store.data_mut().stores,
@@ -101,6 +101,23 @@ impl Instance {
             .expect("nothing else takes it");
         let result = result.and_then(|()| complete(&batch));
         (batch, result)
+    }
+
+    /// Lets the plug-in bring an entry of a store to its own schema version. None deletes the entry.
+    pub(crate) fn migrate(
+        &mut self,
+        (store, from_version): (&str, u32),
+        (key, value): (&[u8], &[u8]),
+        time: Duration,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let now_ms = Timestamp::now().as_millisecond();
+        self.store.data_mut().set_time(now_ms, time);
+        let exports = self.exports.formline_plugin_plugin();
+        match exports.call_migrate(&mut self.store, store, from_version, key, value) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(detail)) => Err(Failure::new("migration", detail)),
+            Err(error) => Err(failure(&self.store, &error)),
+        }
     }
 
     fn init(&mut self, config: &str) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use formline_core::{duplicates::Duplicates, record::Record};
+use formline_core::record::Record;
 
 use crate::{
     batch::{Event, Source},
@@ -21,8 +21,8 @@ pub(super) struct Input {
     pub(super) committed: i64,
     pending: VecDeque<Event>,
     bytes: usize,
-    /// Known submissions, if the topic is a form's.
-    duplicates: Option<Duplicates>,
+    /// Whether a submission can stand twice in it.
+    pub(super) is_form: bool,
     suspect: Option<Suspect>,
     resume_at: Option<Instant>,
     is_paused: bool,
@@ -38,13 +38,13 @@ pub(super) struct Suspect {
 // === impl Input ===
 
 impl Input {
-    pub(super) fn new(source: Source, committed: i64, duplicates: Option<Duplicates>) -> Self {
+    pub(super) fn new(source: Source, committed: i64, is_form: bool) -> Self {
         Self {
             source,
             committed,
             pending: VecDeque::new(),
             bytes: 0,
-            duplicates,
+            is_form,
             suspect: None,
             resume_at: None,
             is_paused: false,
@@ -53,15 +53,8 @@ impl Input {
 
     /// Takes a record that was read.
     pub(super) fn push(&mut self, record: Record) {
-        let is_duplicate = self
-            .duplicates
-            .as_mut()
-            .is_some_and(|known| known.is_duplicate(&record));
         self.bytes += record.size();
-        self.pending.push_back(Event {
-            is_duplicate,
-            ..Event::first_try(record)
-        });
+        self.pending.push_back(Event::first_try(record));
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -3,16 +3,18 @@
 
 use std::{sync::Arc, time::Instant};
 
-use formline_core::event;
+use formline_core::{duplicates::Keyed, event};
 
 use super::{
     Worker,
     input::{Input, Suspect},
+    migrate::{self, Migration},
 };
 use crate::{
     batch::{Batch, Event, Finished, Limits, Parked},
+    error::Error,
     plugin::{self, Failure, Instance, Place, Plugin},
-    stores::Stores,
+    state::{Broken, Stores},
     trial::Score,
 };
 
@@ -22,6 +24,8 @@ pub(super) struct Lane {
     number: i32,
     pub(super) stores: Stores,
     instance: Option<Instance>,
+    /// The stores have the schema versions of the plug-in.
+    is_migrated: bool,
 }
 
 /// How work on a batch has ended.
@@ -33,6 +37,8 @@ pub(super) enum Worked {
     Failed(Option<Finished>),
     /// The plug-in fails without any event being to blame.
     Broken(Failure),
+    /// The stores were worked on instead; no event was. What has changed has to be published first.
+    Migrating,
 }
 
 /// An event that took too long gets so much more time at its second try; the machine may have been busy.
@@ -41,47 +47,62 @@ const PATIENCE: u32 = 4;
 // === impl Lane ===
 
 impl Lane {
-    pub(super) fn new(number: i32) -> Self {
-        Self {
+    pub(super) fn open(worker: &Worker, number: i32) -> Result<Self, Error> {
+        let path = worker.state.join(format!("{number}.redb"));
+        Ok(Self {
             number,
-            stores: Stores::new(),
+            stores: Stores::open(path, worker.step.limits.state)?,
             instance: None,
-        }
+            is_migrated: false,
+        })
     }
 
     /// The next batch gets a new instance.
     pub(super) fn drop_instance(&mut self) {
         self.instance = None;
+        self.is_migrated = false;
     }
 
-    /// Works on events that were taken from an input.
+    /// Marks events that this group has had before: replays for others, and repetitions of submissions.
+    pub(super) fn recognise(
+        &mut self,
+        worker: &Worker,
+        input: &Input,
+        events: &mut [Event],
+    ) -> Result<(), Broken> {
+        let group = worker.step.group();
+        for event in events {
+            event.is_duplicate |= !event::is_for(&event.record, &group);
+            if input.is_form
+                && let Some(keyed) = Keyed::of(&event.record)
+            {
+                event.is_duplicate |= self.stores.is_repetition(&keyed, &event.record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Works on events that were taken from an input. An error is the state file's.
     pub(super) fn work(
         &mut self,
         worker: &Worker,
         plugin: &Arc<Plugin>,
         input: &mut Input,
-        mut events: Vec<Event>,
-    ) -> Worked {
-        let group = worker.step.group();
-        for event in &mut events {
-            // This group has had the record already, in its first place.
-            event.is_duplicate |= !event::is_for(&event.record, &group);
-        }
-        let place = Place {
-            step: &worker.step,
-            partition: self.number,
-        };
-        let started = match self.instance.take() {
-            Some(instance) => Ok(instance),
-            None => Instance::start(plugin, place, &mut self.stores),
-        };
-        let mut instance = match started {
-            Ok(instance) => instance,
+        events: Vec<Event>,
+    ) -> Result<Worked, Broken> {
+        let mut instance = match self.start(worker, plugin)? {
+            Ok((instance, Migration::Done)) => instance,
+            Ok((instance, Migration::Slice)) => {
+                self.instance = Some(instance);
+                input.put_back(events);
+                return Ok(Worked::Migrating);
+            }
             Err(failure) => {
                 input.put_back(events);
-                return Worked::Broken(failure);
+                return Ok(Worked::Broken(failure));
             }
         };
+        self.stores.sweep()?;
         let mark = self.stores.mark();
         let patience = patience(input, &events);
         let limits = &worker.step.limits;
@@ -96,11 +117,54 @@ impl Lane {
         match result {
             Ok(()) => {
                 self.instance = Some(instance);
-                Worked::Done(finish(batch, input))
+                Ok(Worked::Done(finish(batch, input)))
+            }
+            Err(_) if self.stores.has_failed() => Err(Broken),
+            Err(failure) => {
+                self.stores.roll_back(mark);
+                Ok(fail(worker, batch, input, failure))
+            }
+        }
+    }
+
+    /// What has failed, after the stores have said that they are broken.
+    pub(super) fn fail<T>(&mut self) -> Result<T, Error> {
+        let failure = self.stores.take_failure();
+        Err(failure.expect("stores that are broken say why"))
+    }
+
+    /// The instance, with stores that are as it declares them, or on the way there.
+    fn start(
+        &mut self,
+        worker: &Worker,
+        plugin: &Arc<Plugin>,
+    ) -> Result<Result<(Instance, Migration), Failure>, Broken> {
+        let step = &worker.step;
+        let place = Place {
+            step,
+            partition: self.number,
+        };
+        let started = match self.instance.take() {
+            Some(instance) => Ok(instance),
+            None => Instance::start(plugin, place, &mut self.stores),
+        };
+        let mut instance = match started {
+            Ok(instance) => instance,
+            Err(_) if self.stores.has_failed() => return Err(Broken),
+            Err(failure) => return Ok(Err(failure)),
+        };
+        if self.is_migrated {
+            return Ok(Ok((instance, Migration::Done)));
+        }
+        let mark = self.stores.mark();
+        match migrate::advance(&mut self.stores, plugin, &mut instance, step.limits.event)? {
+            Ok(migration) => {
+                self.is_migrated = migration == Migration::Done;
+                Ok(Ok((instance, migration)))
             }
             Err(failure) => {
                 self.stores.roll_back(mark);
-                fail(worker, batch, input, failure)
+                Ok(Err(failure))
             }
         }
     }

@@ -4,11 +4,12 @@ mod alarm;
 mod doubt;
 mod input;
 mod lane;
+mod migrate;
 mod publish;
 mod restore;
 mod session;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use formline_core::{Client, app::Step, telemetry::Part};
 use tokio::sync::watch;
@@ -26,6 +27,8 @@ pub(crate) struct Worker {
     pub(crate) client: Client,
     /// Topics in which a submission can stand twice.
     pub(crate) form_topics: BTreeSet<String>,
+    /// The folder of the step's state files.
+    pub(crate) state: PathBuf,
     /// The plug-in to run; another one after a swap.
     pub(crate) plugin: watch::Receiver<Arc<Plugin>>,
     pub(crate) metrics: StepMetrics,
@@ -42,11 +45,15 @@ impl Worker {
     /// Works until it is told to stop, or until something fails that costs the membership. Blocks the thread.
     pub(crate) fn run(&self) -> Result<(), Error> {
         let mut session = Session::open(self)?;
-        loop {
-            match session.run() {
-                Ok(()) => return Ok(()),
-                Err(error) => session.recover(error)?,
+        let mut result = session.run();
+        while let Err(error) = result {
+            result = session.recover(error);
+            if result.is_err() {
+                break;
             }
+            result = session.run();
         }
+        session.revoke();
+        result
     }
 }

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Instant};
 use formline_core::{
     Consumer,
     dead_letter::DeadLetter,
-    event,
+    event::{self, header},
     record::{Headers, Outgoing, Partition},
-    transaction::{Transaction, Transactions},
+    transaction::{Ends, Transaction, Transactions},
 };
 use jiff::Timestamp;
 
@@ -16,6 +16,7 @@ use crate::{
     batch::{Finished, Outcome, Output},
     error::Error,
     plugin::Plugin,
+    state::Stores,
     trial::Score,
 };
 
@@ -33,24 +34,24 @@ pub(super) struct Round<'a> {
 // === impl Round ===
 
 impl Round<'_> {
-    /// Publishes everything or nothing. After an error nobody knows which: only the committed offsets tell, so the
-    /// worker begins again there.
+    /// Publishes everything or nothing, and says where the changelog ends then. After an error nobody knows which: only
+    /// the committed offsets tell, so the worker begins again there.
     pub(super) fn publish(
         &self,
         transactions: &mut Transactions,
         consumer: &Consumer,
-    ) -> Result<(), Error> {
+    ) -> Result<Ends, Error> {
         let begun = Instant::now();
         let mut transaction = transactions.begin()?;
         // Dropped half-filled, it is aborted when new producers of its id are opened.
         self.fill(&mut transaction)?;
-        transaction.commit(self.next, consumer)?;
+        let ends = transaction.commit(self.next, consumer)?;
         self.worker
             .metrics
             .commit
             .observe(begun.elapsed().as_secs_f64());
         self.count();
-        Ok(())
+        Ok(ends)
     }
 
     fn fill(&self, transaction: &mut Transaction<'_>) -> Result<(), Error> {
@@ -60,18 +61,40 @@ impl Round<'_> {
             }
             self.park(transaction, finished)?;
         }
-        let changelog = self.worker.step.state_topic();
         for (number, lane) in self.lanes {
-            for (key, value) in lane.stores.changes() {
-                transaction.send(Outgoing {
-                    topic: &changelog,
-                    partition: Some(*number),
-                    key: Some(key),
-                    value,
-                    headers: Headers::with_capacity(0),
-                    timestamp_ms: None,
-                })?;
-            }
+            self.log(transaction, *number, &lane.stores)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the changes of a partition's stores to the changelog.
+    fn log(
+        &self,
+        transaction: &mut Transaction<'_>,
+        number: i32,
+        stores: &Stores,
+    ) -> Result<(), Error> {
+        let topic = self.worker.step.state_topic();
+        let generation = stores.generation().map(|id| id.to_string());
+        for (key, entry) in stores.changes() {
+            let expires_ms = entry.and_then(|entry| entry.expires_ms);
+            let headers = Headers::with_capacity(2);
+            let headers = match &generation {
+                Some(generation) => headers.with(header::GENERATION, generation),
+                None => headers,
+            };
+            let headers = match expires_ms {
+                Some(end) => headers.with(header::EXPIRES, end.to_string()),
+                None => headers,
+            };
+            transaction.send(Outgoing {
+                topic: &topic,
+                partition: Some(number),
+                key: Some(key),
+                value: entry.map(|entry| entry.value.as_slice()),
+                headers,
+                timestamp_ms: None,
+            })?;
         }
         Ok(())
     }

@@ -1,22 +1,22 @@
-//! Brings from Kafka what a worker must know of new partitions before their first event: state and earlier submissions.
+//! Brings from Kafka what a worker must know of new partitions before their first event, and what their files do not say:
+//! state and earlier submissions.
 //!
 //! It reads in slices, so that the worker polls its consumer in between and stays a member however long this takes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use formline_core::{
     Consumer,
-    duplicates::{Duplicates, Recall},
-    reader::{From, Reader},
+    duplicates::{Known, Recall},
+    reader::{From, Range, Reader},
     record::Partition,
 };
 
 use super::{Worker, input::Input, lane::Lane};
-use crate::{batch::Source, error::Error, plugin::Plugin};
+use crate::{batch::Source, error::Error, plugin::Plugin, state::Broken};
 
 /// What has come so far.
 #[derive(Debug)]
@@ -26,10 +26,15 @@ pub(super) struct Restore {
     lanes: BTreeMap<i32, Lane>,
     /// Until it is read to its end.
     changelog: Option<Reader>,
-    /// Topics of forms that are still to be read.
-    recalls: Vec<(Arc<str>, Recall)>,
-    duplicates: BTreeMap<Partition, Duplicates>,
+    /// Topics of forms that are still to be read; none before the changelog is read.
+    recalls: Option<Vec<Recall>>,
+    /// Offsets that the changelog's reader had before it, once they are known.
+    total: Option<i64>,
+    told: Instant,
 }
+
+/// How often operators hear how far it is.
+const TELLING: Duration = Duration::from_secs(2);
 
 // === impl Restore ===
 
@@ -44,101 +49,208 @@ impl Restore {
         // First the offsets: Kafka answers only when the last transaction of the partitions' former owner is settled,
         // so the changelog holds at least what belongs to them.
         let committed: BTreeMap<_, _> = consumer.committed()?.into_iter().collect();
-        let offset = |partition: Partition| {
-            let next = committed.get(&partition).copied().unwrap_or(0);
-            (partition, next)
-        };
-        let next: BTreeMap<_, _> = partitions.into_iter().map(offset).collect();
-        let numbers: BTreeSet<i32> = next.keys().map(|partition| partition.number).collect();
-        let numbers: Vec<i32> = numbers.into_iter().collect();
-        let changelog = if numbers.is_empty() || plugin.facts.stores.is_empty() {
-            None
-        } else {
-            let topic = worker.step.state_topic();
-            Some(Reader::open(
-                &worker.client,
-                &topic,
-                &numbers,
-                From::Beginning,
-            )?)
-        };
-        let lanes = numbers.iter().map(|number| (*number, Lane::new(*number)));
-        Ok(Self {
-            lanes: lanes.collect(),
-            changelog,
-            recalls: recalls(worker, &next)?,
+        let numbers: BTreeSet<i32> = partitions.iter().map(|it| it.number).collect();
+        let mut lanes = BTreeMap::new();
+        for number in numbers {
+            lanes.insert(number, Lane::open(worker, number)?);
+        }
+        let mut next = BTreeMap::new();
+        for partition in partitions {
+            let offset = committed.get(&partition).copied();
+            if let (None, Some(lane)) = (offset, lanes.get_mut(&partition.number))
+                && lane.stores.submissions_known(&partition.topic).is_some()
+            {
+                // The group has known the topic and does not any more: it is another topic now.
+                lane.stores.forget();
+            }
+            next.insert(partition, offset.unwrap_or(0));
+        }
+        let mut restore = Self {
             next,
-            duplicates: BTreeMap::new(),
-        })
+            lanes,
+            changelog: None,
+            recalls: None,
+            total: None,
+            told: Instant::now(),
+        };
+        if !plugin.facts.stores.is_empty() {
+            let numbers = restore.lanes.keys().copied().collect();
+            restore.read_changelog(worker, numbers)?;
+        }
+        Ok(restore)
+    }
+
+    fn read_changelog(&mut self, worker: &Worker, numbers: Vec<i32>) -> Result<(), Error> {
+        let lanes = &self.lanes;
+        let range = |number| Range {
+            partition: number,
+            from: match lanes.get(&number).and_then(|lane| lane.stores.resume_at()) {
+                Some(offset) => From::Offset(offset),
+                None => From::Beginning,
+            },
+            until: None,
+        };
+        let ranges: Vec<_> = numbers.into_iter().map(range).collect();
+        if !ranges.is_empty() {
+            let topic = worker.step.state_topic();
+            self.changelog = Some(Reader::open_ranges(&worker.client, &topic, ranges)?);
+            self.total = None;
+        }
+        Ok(())
     }
 
     /// Reads for about as long as `limit`; true when everything is there.
-    pub(super) fn advance(&mut self, limit: Duration) -> Result<bool, Error> {
-        if let Some(changelog) = &mut self.changelog {
-            let lanes = &mut self.lanes;
-            let is_read = changelog.advance(limit, |record| {
-                let lane = lanes.get_mut(&record.partition.number);
-                if let (Some(lane), Some(key)) = (lane, record.key()) {
-                    lane.stores.restore(key, record.value());
-                }
-            })?;
-            if !is_read {
-                return Ok(false);
-            }
-            self.changelog = None;
-        }
-        if let Some((_, recall)) = self.recalls.last_mut()
-            && !recall.advance(limit)?
-        {
+    pub(super) fn advance(&mut self, worker: &Worker, limit: Duration) -> Result<bool, Error> {
+        if self.changelog.is_some() {
+            self.advance_changelog(worker, limit)?;
             return Ok(false);
         }
-        if let Some((topic, recall)) = self.recalls.pop() {
-            let known = recall.finish().into_iter().map(|(number, known)| {
-                let topic = Arc::clone(&topic);
-                (Partition { topic, number }, known)
-            });
-            self.duplicates.extend(known);
+        let Some(recalls) = &mut self.recalls else {
+            self.recalls = Some(begin_recalls(worker, &self.next, &self.lanes)?);
+            return Ok(false);
+        };
+        let Some(mut recall) = recalls.pop() else {
+            return Ok(true);
+        };
+        let (lanes, mut failed) = (&mut self.lanes, None);
+        let is_read = recall.advance(limit, |keyed, record| {
+            let number = record.partition.number;
+            let lane = lanes.get_mut(&number);
+            if lane.is_some_and(|lane| lane.stores.is_repetition(&keyed, record).is_err()) {
+                failed = Some(number);
+            }
+        })?;
+        if !is_read {
+            recalls.push(recall);
         }
-        Ok(self.recalls.is_empty())
+        self.check(failed)?;
+        self.write_due()?;
+        Ok(false)
+    }
+
+    fn advance_changelog(&mut self, worker: &Worker, limit: Duration) -> Result<(), Error> {
+        let Some(changelog) = &mut self.changelog else {
+            return Ok(());
+        };
+        let (lanes, mut failed, mut records) = (&mut self.lanes, None, 0);
+        let is_read = changelog.advance(limit, |record| {
+            records += 1;
+            let number = record.partition.number;
+            let lane = lanes.get_mut(&number);
+            if lane.is_some_and(|lane| lane.stores.restore(&record).is_err()) {
+                failed = Some(number);
+            }
+        })?;
+        worker.metrics.restored(records);
+        self.total = self.total.or(changelog.left());
+        self.check(failed)?;
+        self.write_due()?;
+        if !is_read {
+            return Ok(());
+        }
+        self.changelog = None;
+        let mut strange = Vec::new();
+        for (number, lane) in &mut self.lanes {
+            if lane.stores.is_proven() {
+                lane.stores.begin();
+            } else {
+                tracing::info!(
+                    step = worker.step.title(),
+                    partition = number,
+                    "the state file is of another changelog and is made anew"
+                );
+                lane.stores.forget();
+                strange.push(*number);
+            }
+        }
+        self.read_changelog(worker, strange)
+    }
+
+    /// Keeps what is in memory small, and what was read once.
+    fn write_due(&mut self) -> Result<(), Error> {
+        for lane in self.lanes.values_mut() {
+            if lane.stores.is_due() {
+                lane.stores.write().or_else(|Broken| lane.fail())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, failed: Option<i32>) -> Result<(), Error> {
+        let lane = failed.and_then(|number| self.lanes.get_mut(&number));
+        lane.map_or(Ok(()), Lane::fail)
+    }
+
+    /// Tells operators how far it is, now and then.
+    pub(super) fn tell(&mut self, worker: &Worker) {
+        if self.told.elapsed() < TELLING {
+            return;
+        }
+        self.told = Instant::now();
+        let left = self.changelog.as_ref().and_then(Reader::left);
+        let progress = match (left, self.total) {
+            (Some(left), Some(total)) => {
+                format!("restoring state: {} of {total} changes", total - left)
+            }
+            _ => "restoring state".to_owned(),
+        };
+        tracing::info!(
+            step = worker.step.title(),
+            worker = worker.name,
+            "{progress}"
+        );
+        worker.part.waiting(progress);
     }
 
     /// The partitions, ready to be worked on.
     pub(super) fn finish(
-        mut self,
+        self,
         worker: &Worker,
     ) -> (BTreeMap<Partition, Input>, BTreeMap<i32, Lane>) {
-        let mut inputs = BTreeMap::new();
+        let (mut inputs, mut lanes) = (BTreeMap::new(), self.lanes);
         for (partition, next) in self.next {
             let port = worker.step.port_of(&partition.topic);
             let source = Source {
                 partition: partition.clone(),
                 port: port.unwrap_or_default().into(),
             };
-            let duplicates = self.duplicates.remove(&partition);
-            inputs.insert(partition, Input::new(source, next, duplicates));
+            let is_form = worker.form_topics.contains(&*partition.topic);
+            if let (true, Some(lane)) = (is_form, lanes.get_mut(&partition.number)) {
+                lane.stores.know_submissions(&partition.topic, next);
+            }
+            inputs.insert(partition, Input::new(source, next, is_form));
         }
-        (inputs, self.lanes)
+        (inputs, lanes)
+    }
+
+    /// What was restored so far.
+    pub(super) fn give_up(self) -> BTreeMap<i32, Lane> {
+        self.lanes
     }
 }
 
 /// One for each topic of a form: only there can a submission stand twice.
-fn recalls(
+fn begin_recalls(
     worker: &Worker,
     next: &BTreeMap<Partition, i64>,
-) -> Result<Vec<(Arc<str>, Recall)>, Error> {
-    let mut by_topic: BTreeMap<&Arc<str>, BTreeMap<i32, i64>> = BTreeMap::new();
+    lanes: &BTreeMap<i32, Lane>,
+) -> Result<Vec<Recall>, Error> {
+    let mut by_topic: BTreeMap<&str, Vec<Known>> = BTreeMap::new();
     for (partition, next) in next {
         if worker.form_topics.contains(&*partition.topic) {
+            let lane = lanes.get(&partition.number);
+            let until = lane.and_then(|lane| lane.stores.submissions_known(&partition.topic));
             let of_topic = by_topic.entry(&partition.topic).or_default();
-            of_topic.insert(partition.number, *next);
+            of_topic.push(Known {
+                partition: partition.number,
+                next: *next,
+                until,
+            });
         }
     }
     let mut recalls = Vec::with_capacity(by_topic.len());
-    for (topic, next) in by_topic {
-        recalls.push((
-            Arc::clone(topic),
-            Recall::begin(&worker.client, topic, next)?,
-        ));
+    for (topic, consumers) in by_topic {
+        recalls.push(Recall::begin(&worker.client, topic, consumers)?);
     }
     Ok(recalls)
 }

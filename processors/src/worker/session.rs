@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,6 +28,7 @@ use crate::{
     batch::Finished,
     error::Error,
     plugin::Plugin,
+    state::Broken,
     trial::{FEW, Score},
 };
 
@@ -47,6 +49,8 @@ pub(super) struct Session<'a> {
     failures: u32,
     /// Until when the step is paused, and why: its plug-in fails too often.
     paused: Option<(Instant, String)>,
+    /// Partitions whose stores have changed without an event, each with its offset.
+    migrating: Vec<(Partition, i64)>,
     /// The partition that had the last turn.
     last: Option<Partition>,
     shown: Shown,
@@ -87,7 +91,7 @@ impl<'a> Session<'a> {
     /// Settles what an earlier session has left open, then joins the group.
     pub(super) fn open(worker: &'a Worker) -> Result<Self, Error> {
         let step = &worker.step;
-        let transactions = Transactions::open(&worker.client, &transactional_id(worker))?;
+        let transactions = open_transactions(worker)?;
         let options = consumer::Options {
             group: step.group(),
             member: worker.name.clone(),
@@ -106,6 +110,7 @@ impl<'a> Session<'a> {
             doubt: Doubt::default(),
             failures: 0,
             paused: None,
+            migrating: Vec::new(),
             last: None,
             shown: Shown::Joining,
         })
@@ -137,8 +142,7 @@ impl<'a> Session<'a> {
         if matches!(problem, transaction::Error::Fenced { .. }) {
             self.listen()?;
         }
-        let id = transactional_id(self.worker);
-        self.transactions = Transactions::open(&self.worker.client, &id)?;
+        self.transactions = open_transactions(self.worker)?;
         let partitions = self.consumer.assigned()?;
         self.assign(partitions)
     }
@@ -161,7 +165,7 @@ impl<'a> Session<'a> {
         self.restore()?;
         let begun = Instant::now();
         let finished = if self.paused.is_none() {
-            self.work()
+            self.work()?
         } else {
             Vec::new()
         };
@@ -171,11 +175,24 @@ impl<'a> Session<'a> {
                 .metrics
                 .batch
                 .observe(begun.elapsed().as_secs_f64());
+        } else if !self.migrating.is_empty() {
+            let next = mem::take(&mut self.migrating);
+            self.commit(&[], &next)?;
         } else if is_quiet {
             self.catch_up()?;
         }
+        self.write_state()?;
         self.show();
         Ok(())
+    }
+
+    /// Writes the state file of one partition, if it is time for any: it takes a moment, and others want to go on.
+    fn write_state(&mut self) -> Result<(), Error> {
+        let mut lanes = self.lanes.values_mut();
+        match lanes.find(|lane| lane.stores.is_due()) {
+            Some(lane) => lane.stores.write().or_else(|Broken| lane.fail()),
+            None => Ok(()),
+        }
     }
 
     /// Tells operators when something has changed.
@@ -281,7 +298,8 @@ impl<'a> Session<'a> {
         let Some(restore) = &mut self.restore else {
             return Ok(());
         };
-        if !restore.advance(SLICE)? {
+        if !restore.advance(self.worker, SLICE)? {
+            restore.tell(self.worker);
             return Ok(());
         }
         let restored = self.restore.take().map(|it| it.finish(self.worker));
@@ -303,22 +321,26 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Forgets all partitions: the range assignor takes everything before it gives anew. Nothing of them is in flight, a
-    /// transaction is over before the next call of `poll`.
-    fn revoke(&mut self) {
+    /// Gives all partitions up, with what of them is not published: the range assignor takes everything before it gives
+    /// anew. No transaction is open, each is over before the next call of `poll`.
+    pub(super) fn revoke(&mut self) {
         for partition in self.inputs.keys() {
             self.worker.committed.remove(partition);
         }
-        self.restore = None;
+        let restoring = self.restore.take().map(Restore::give_up);
+        let lanes = restoring.unwrap_or_default().into_values();
+        for lane in lanes.chain(mem::take(&mut self.lanes).into_values()) {
+            lane.stores.close();
+        }
         self.inputs.clear();
-        self.lanes.clear();
+        self.migrating.clear();
     }
 
     // === Working ===
 
     /// Lets the plug-in work on one batch of each partition that has one; or on a single event, while it is doubtful
     /// whether Kafka takes what is made of it.
-    fn work(&mut self) -> Vec<Finished> {
+    fn work(&mut self) -> Result<Vec<Finished>, Error> {
         let doubtful = self.doubtful();
         let turns = match &doubtful {
             Some(partition) => vec![partition.clone()],
@@ -329,8 +351,14 @@ impl<'a> Session<'a> {
             if begun.elapsed() >= ROUND {
                 break;
             }
-            match self.work_on(&partition, doubtful.is_some()) {
+            match self.work_on(&partition, doubtful.is_some())? {
                 Worked::Done(finished) => round.extend(finished),
+                // Its offset stays, and goes with the changes: a worker that has lost the partition cannot commit it.
+                Worked::Migrating => {
+                    let input = self.inputs.get(&partition);
+                    let next = input.map(|input| (partition.clone(), input.committed));
+                    self.migrating.extend(next);
+                }
                 Worked::Failed(given_up) => {
                     round.extend(given_up);
                     let delay = self.alarm.note(Instant::now());
@@ -351,25 +379,27 @@ impl<'a> Session<'a> {
         if let Some((delay, problem)) = pause {
             self.pause(delay, problem);
         }
-        round
+        Ok(round)
     }
 
-    fn work_on(&mut self, partition: &Partition, is_alone: bool) -> Worked {
+    fn work_on(&mut self, partition: &Partition, is_alone: bool) -> Result<Worked, Error> {
         let (Some(input), Some(lane)) = (
             self.inputs.get_mut(partition),
             self.lanes.get_mut(&partition.number),
         ) else {
-            return Worked::Done(None);
+            return Ok(Worked::Done(None));
         };
-        let events = if is_alone {
+        let mut events = if is_alone {
             input.take_one()
         } else {
             input.take()
         };
-        match events.first().and_then(|first| self.doubt.verdict(first)) {
-            Some(verdict) => lane::park(input, events, verdict),
+        let recognised = lane.recognise(self.worker, input, &mut events);
+        let worked = match events.first().and_then(|first| self.doubt.verdict(first)) {
+            Some(verdict) => Ok(lane::park(input, events, verdict)),
             None => lane.work(self.worker, &self.plugin, input, events),
-        }
+        };
+        recognised.and(worked).or_else(|Broken| lane.fail())
     }
 
     /// Partitions that have something to work on, behind the one that had the last turn first.
@@ -468,22 +498,29 @@ impl<'a> Session<'a> {
             lanes,
             next,
         };
-        round.publish(&mut self.transactions, &self.consumer)?;
+        let ends = round.publish(&mut self.transactions, &self.consumer)?;
         self.failures = 0;
-        self.lanes
-            .values_mut()
-            .for_each(|lane| lane.stores.commit());
+        for (number, lane) in &mut self.lanes {
+            lane.stores.commit(ends.get(number).copied());
+        }
         for (partition, next) in next {
             worker.committed.set(partition, *next);
             self.doubt.forget(partition, *next);
-            if let Some(input) = self.inputs.get_mut(partition) {
-                input.committed = *next;
+            let Some(input) = self.inputs.get_mut(partition) else {
+                continue;
+            };
+            input.committed = *next;
+            if let (true, Some(lane)) = (input.is_form, self.lanes.get_mut(&partition.number)) {
+                lane.stores.know_submissions(&partition.topic, *next);
             }
         }
         Ok(())
     }
 }
 
-fn transactional_id(worker: &Worker) -> String {
-    format!("{}.{}", worker.step.group(), worker.name)
+/// The producers of a worker, which say where they write in the changelog.
+fn open_transactions(worker: &Worker) -> Result<Transactions, Error> {
+    let id = format!("{}.{}", worker.step.group(), worker.name);
+    let changelog = worker.step.state_topic();
+    Ok(Transactions::open(&worker.client, &id, &changelog)?)
 }

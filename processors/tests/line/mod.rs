@@ -53,6 +53,7 @@ pub struct Line {
     pub app: String,
     producer: Producer,
     plugins: TempDir,
+    state: TempDir,
     steps: Vec<Arc<Step>>,
     forms: BTreeSet<String>,
     running: Option<Running>,
@@ -94,6 +95,7 @@ impl Line {
             client,
             app: unique("line"),
             plugins: folder,
+            state: tempfile::tempdir().unwrap(),
             steps: Vec::new(),
             forms: BTreeSet::new(),
             running: None,
@@ -211,6 +213,7 @@ impl Line {
             client: self.client.clone(),
             plugins: self.plugins.path().to_owned(),
             cache: cache(),
+            state: self.state.path().join(instance),
             instance: instance.to_owned(),
             form_topics: self.forms.clone(),
             telemetry: telemetry.clone(),
@@ -362,7 +365,7 @@ impl Line {
     /// Writes a record in a transaction that stays open.
     pub async fn hold_open(&self, topic: &str, partition: i32) -> Transactions {
         let before = self.end_of(topic, partition);
-        let mut transactions = Transactions::open(&self.client, &self.topic("held")).unwrap();
+        let mut transactions = Transactions::open(&self.client, &self.topic("held"), "").unwrap();
         let mut open = transactions.begin().unwrap();
         let record = Outgoing {
             topic,
@@ -392,7 +395,7 @@ impl Line {
     /// Ends what was held open, without a trace.
     pub fn end(&self, open: Transactions) {
         drop(open);
-        drop(Transactions::open(&self.client, &self.topic("held")).unwrap());
+        drop(Transactions::open(&self.client, &self.topic("held"), "").unwrap());
     }
 
     /// Everything in a topic that readers of committed records see.
@@ -405,9 +408,11 @@ impl Line {
         self.all(&topic::dead_letter(&self.app, step))
     }
 
-    /// The changelog of a step's stores, before compaction.
+    /// The changelog of a step's stores, before compaction, without what the host keeps there for itself.
     pub fn changelog(&self, step: &str) -> Vec<Record> {
-        self.all(&topic::state(&self.app, step))
+        let mut records = self.all(&topic::state(&self.app, step));
+        records.retain(|record| !record.key().unwrap().starts_with(&[0]));
+        records
     }
 
     fn all(&self, topic: &str) -> Vec<Record> {

@@ -113,7 +113,7 @@ impl<'a> SlowStep<'a> {
         let id = format!("{}.step", self.line.app);
         let work = move || {
             let mut consumer = Consumer::join(&client, &options).unwrap();
-            let mut transactions = Transactions::open(&client, &id).unwrap();
+            let mut transactions = Transactions::open(&client, &id, "").unwrap();
             let mut left = submissions;
             while left > 0 {
                 let Polled::Record(record) = consumer.poll(Duration::from_millis(100)).unwrap()

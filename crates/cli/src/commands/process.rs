@@ -54,11 +54,13 @@ fn form_topics(apps: &[Arc<App>]) -> BTreeSet<String> {
 }
 
 pub(super) fn add(line: &Line, installation: &Installation, steps: Vec<Arc<Step>>) {
+    let instance = &installation.settings.instance;
     let options = Options {
         client: installation.client.clone(),
         plugins: installation.plugins.clone(),
         cache: installation.cache.clone(),
-        instance: installation.settings.instance.clone(),
+        state: installation.data.join("state").join(instance),
+        instance: instance.clone(),
         form_topics: form_topics(&installation.apps),
         telemetry: line.telemetry.clone(),
     };

@@ -42,6 +42,8 @@ pub struct Limits {
     pub event: Duration,
     /// Time for one batch. At the bound the batch ends early and what is done is committed.
     pub batch: Duration,
+    /// Bytes of keys and values that its stores may hold in each partition. At the bound `put` fails.
+    pub state: u64,
 }
 
 // === impl Step ===
@@ -143,6 +145,7 @@ impl Default for Limits {
             memory: 64 << 20,
             event: Duration::from_millis(500),
             batch: Duration::from_secs(5),
+            state: 1 << 30,
         }
     }
 }
@@ -155,6 +158,7 @@ impl Limits {
             memory: table.size("memory_mib", 64, 1..=4096) << 20,
             event: milliseconds(table.count("event_ms", 500, 1..=60_000)),
             batch: milliseconds(table.count("batch_ms", 5000, 10..=60_000)),
+            state: u64::from(table.count("state_mib", 1024, 1..=1 << 20)) << 20,
         };
         table.finish();
         read

@@ -149,14 +149,14 @@ async fn a_transaction_publishes_outputs_and_offsets_together_or_nothing() {
     let group = unique("group");
     let work = move || {
         let mut consumer = join(&client, &group, "worker", &input);
-        let mut transactions = Transactions::open(&client, &group).unwrap();
+        let mut transactions = Transactions::open(&client, &group, "").unwrap();
         let at = first_partition(&input);
         for (index, value) in ["one", "two", "three"].into_iter().enumerate() {
             assert_eq!(next_record(&mut consumer).value(), Some(value.as_bytes()));
             let mut taken_back = transactions.begin().unwrap();
             taken_back.send(text(&output, "never seen")).unwrap();
             drop(transactions);
-            transactions = Transactions::open(&client, &group).unwrap();
+            transactions = Transactions::open(&client, &group, "").unwrap();
             let mut transaction = transactions.begin().unwrap();
             transaction.send(text(&output, value)).unwrap();
             let next = i64::try_from(index).unwrap() + 1;
@@ -177,10 +177,10 @@ async fn a_second_process_of_the_same_name_fences_the_first() {
     let work = move || {
         let id = unique("worker");
         let consumer = join(&client, &id, "worker", &input);
-        let mut first = Transactions::open(&client, &id).unwrap();
+        let mut first = Transactions::open(&client, &id, "").unwrap();
         let mut transaction = first.begin().unwrap();
         transaction.send(text(&output, "from the first")).unwrap();
-        let mut second = Transactions::open(&client, &id).unwrap();
+        let mut second = Transactions::open(&client, &id, "").unwrap();
         let fenced = transaction.commit(&[(first_partition(&input), 1)], &consumer);
         assert!(fenced.is_err());
         let mut transaction = second.begin().unwrap();
@@ -211,7 +211,7 @@ async fn a_group_has_passed_a_topic_when_it_has_committed_its_end() {
 
         // The record is followed by a commit marker, which nobody reads as a record.
         let mut consumer = join(&client, &group, "member", &topic);
-        let mut transactions = Transactions::open(&client, &unique("worker")).unwrap();
+        let mut transactions = Transactions::open(&client, &unique("worker"), "").unwrap();
         let mut transaction = transactions.begin().unwrap();
         transaction.send(text(&topic, "value")).unwrap();
         transaction.commit(&[], &consumer).unwrap();
@@ -352,7 +352,7 @@ async fn records_survive_a_kill_of_kafka_and_the_clients_come_back() {
 fn a_wrong_property_is_named() {
     let properties = [("no.such.property".to_owned(), "1".to_owned())].into();
     let client = Client::new("127.0.0.1:1", properties);
-    let wrong = Transactions::open(&client, "id").unwrap_err();
+    let wrong = Transactions::open(&client, "id", "").unwrap_err();
     assert!(matches!(wrong, transaction::Error::Client(_)), "{wrong:?}");
     assert!(wrong.to_string().contains("no.such.property"), "{wrong}");
 }

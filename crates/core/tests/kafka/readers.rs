@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use formline_core::{
     Client, EventId, client,
-    duplicates::{Duplicates, Keyed, Recall},
+    duplicates::{Keyed, Known, Recall},
     event::Submission,
     progress::{Progress, Stage},
     reader::{From, Reader},
@@ -54,23 +54,31 @@ async fn the_log_tells_which_keyed_submissions_it_holds() {
     assert_eq!(found.len(), 2);
     assert_eq!((found[0].id, found[0].fingerprint.as_str()), (id, "abc"));
 
-    let mut known = recall(&client, &topic, 1);
-    let mut duplicates = Vec::new();
-    let mut reader = Reader::open(&client, &topic, &[0], From::Beginning).unwrap();
-    reader
-        .read_to_end(
-            || true,
-            |record| duplicates.push(known.is_duplicate(&record)),
-        )
-        .unwrap();
-    assert_eq!(duplicates, [false, true, false]);
+    assert_eq!(
+        recalled(&client, &topic, 1, None),
+        [0],
+        "what stands before it"
+    );
+    assert_eq!(recalled(&client, &topic, 3, None), [0, 1]);
+    assert_eq!(recalled(&client, &topic, 3, Some(1)), [1], "the rest");
+    assert!(recalled(&client, &topic, 3, Some(3)).is_empty());
 }
 
-/// What a consumer has to know that goes on at this offset of partition 0.
-fn recall(client: &Client, topic: &str, next: i64) -> Duplicates {
-    let mut recall = Recall::begin(client, topic, [(0, next)].into()).unwrap();
-    while !recall.advance(Duration::from_millis(100)).unwrap() {}
-    recall.finish().remove(&0).unwrap()
+/// Offsets of what a consumer has to be told that goes on at `next` of partition 0.
+fn recalled(client: &Client, topic: &str, next: i64, until: Option<i64>) -> Vec<i64> {
+    let known = Known {
+        partition: 0,
+        next,
+        until,
+    };
+    let mut recall = Recall::begin(client, topic, vec![known]).unwrap();
+    let mut offsets = Vec::new();
+    let limit = Duration::from_millis(100);
+    while !recall
+        .advance(limit, |_, record| offsets.push(record.offset))
+        .unwrap()
+    {}
+    offsets
 }
 
 #[tokio::test]
@@ -98,22 +106,12 @@ async fn a_consumer_that_was_away_for_long_knows_the_day_before_its_offset() {
         };
         producer.send(record).await.unwrap();
     }
-    let mut records = Vec::new();
-    let mut reader = Reader::open(&client, &topic, &[0], From::Beginning).unwrap();
-    reader
-        .read_to_end(|| true, |record| records.push(record))
-        .unwrap();
-    let [long_ago, _, other, again] = &records[..] else {
-        panic!("{records:?}")
-    };
-    assert!(recall(&client, &topic, 3).is_duplicate(again));
-    assert!(!recall(&client, &topic, 2).is_duplicate(other));
-    assert!(
-        !recall(&client, &topic, 4).is_duplicate(long_ago),
-        "it is the first"
+    assert_eq!(
+        recalled(&client, &topic, 3, None),
+        [1, 2],
+        "a day before the record at 3, which is not now"
     );
-    let of_nothing = recall(&client, &topic, 0).is_duplicate(again);
-    assert!(!of_nothing, "what comes later is not known yet");
+    assert_eq!(recalled(&client, &topic, 1, None), [] as [i64; 0]);
 }
 
 #[tokio::test]
@@ -124,8 +122,8 @@ async fn a_reader_waits_for_transactions_that_are_open_and_reads_what_they_commi
     let mut group = join(&client, &unique("group"), "member", &topic);
     let first = next_record(&mut group);
     let (id, other) = (unique("worker"), unique("worker"));
-    let mut transactions = Transactions::open(&client, &id).unwrap();
-    let mut aborted = Transactions::open(&client, &other).unwrap();
+    let mut transactions = Transactions::open(&client, &id, "").unwrap();
+    let mut aborted = Transactions::open(&client, &other, "").unwrap();
     let mut open = transactions.begin().unwrap();
     open.send(text(&topic, "second")).unwrap();
     aborted
@@ -146,7 +144,7 @@ async fn a_reader_waits_for_transactions_that_are_open_and_reads_what_they_commi
     open.commit(&[(first.partition, 1)], &group).unwrap();
     assert!(!advance(&mut reader).unwrap(), "one is open");
     drop(aborted);
-    drop(Transactions::open(&client, &other).unwrap());
+    drop(Transactions::open(&client, &other, "").unwrap());
     while !advance(&mut reader).unwrap() {}
     assert_eq!(read, ["first", "second"]);
 }

@@ -15,7 +15,14 @@ use crate::bindings::formline::plugin::{
 use crate::host::{Entry, Host};
 use crate::{Reject, StoreDeclaration};
 
-type Stores = BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>>;
+type Stores = BTreeMap<&'static str, BTreeMap<Vec<u8>, Stored>>;
+
+/// What stands under a key, and until when.
+#[derive(Debug, Clone)]
+struct Stored {
+    value: Vec<u8>,
+    end_ms: Option<i64>,
+}
 
 /// What the host refuses.
 #[derive(Debug, Clone, Copy)]
@@ -132,11 +139,11 @@ impl Bench {
 
     pub(super) fn store(&self, name: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let state = self.0.borrow();
-        state
-            .stores
-            .get(name)
-            .expect("the store is declared")
-            .clone()
+        let entries = state.stores.get(name).expect("the store is declared");
+        let entries = entries.iter();
+        entries
+            .map(|(key, stored)| (key.clone(), stored.value.clone()))
+            .collect()
     }
 
     pub(super) fn counter(&self, name: &str) -> u64 {
@@ -193,8 +200,16 @@ impl State {
         Ok(())
     }
 
-    fn put(&mut self, store: &str, key: &[u8], value: &[u8]) -> Option<Result<(), StateError>> {
+    fn put(
+        &mut self,
+        store: &str,
+        key: &[u8],
+        value: &[u8],
+        ttl_ms: Option<u64>,
+    ) -> Option<Result<(), StateError>> {
         let limits = self.limits;
+        let now_ms = self.now_ms();
+        let end_ms = ttl_ms.map(|ttl| now_ms.saturating_add(i64::try_from(ttl).unwrap_or(i64::MAX)));
         let entries = self.stores.get_mut(store)?;
         if key.len() + value.len() > limits.record_bytes {
             return Some(Err(StateError::TooLarge));
@@ -202,8 +217,21 @@ impl State {
         if !entries.contains_key(key) && entries.len() == limits.entries {
             return Some(Err(StateError::QuotaExceeded));
         }
-        entries.insert(key.to_vec(), value.to_vec());
+        let value = value.to_vec();
+        entries.insert(key.to_vec(), Stored { value, end_ms });
         Some(Ok(()))
+    }
+
+    /// The time of the current event, by which entries end.
+    fn now_ms(&self) -> i64 {
+        let current = self.current.as_ref();
+        current.map_or(0, |current| current.input.timestamp_ms)
+    }
+}
+
+impl Stored {
+    fn is_alive(&self, now_ms: i64) -> bool {
+        self.end_ms.is_none_or(|end_ms| now_ms < end_ms)
     }
 }
 
@@ -267,14 +295,26 @@ impl Host for Bench {
 
     fn get(&self, store: &str, key: &[u8]) -> Option<Option<Vec<u8>>> {
         let state = self.0.borrow();
+        let now_ms = state.now_ms();
+        let alive = |stored: &&Stored| stored.is_alive(now_ms);
         state
             .stores
             .get(store)
-            .map(|entries| entries.get(key).cloned())
+            .map(|entries| entries.get(key).filter(alive).map(|stored| stored.value.clone()))
     }
 
     fn put(&self, store: &str, key: &[u8], value: &[u8]) -> Option<Result<(), StateError>> {
-        self.0.borrow_mut().put(store, key, value)
+        self.0.borrow_mut().put(store, key, value, None)
+    }
+
+    fn put_for(
+        &self,
+        store: &str,
+        key: &[u8],
+        value: &[u8],
+        ttl_ms: u64,
+    ) -> Option<Result<(), StateError>> {
+        self.0.borrow_mut().put(store, key, value, Some(ttl_ms))
     }
 
     fn delete(&self, store: &str, key: &[u8]) -> Option<()> {
@@ -300,10 +340,12 @@ impl Host for Bench {
             .stores
             .get(store)?
             .range::<[u8], _>((first, Bound::Unbounded));
+        let now_ms = state.now_ms();
         let found = entries
             .take_while(|(key, _)| key.starts_with(prefix))
+            .filter(|(_, stored)| stored.is_alive(now_ms))
             .take(limit as usize)
-            .map(|(key, value)| (key.clone(), value.clone()));
+            .map(|(key, stored)| (key.clone(), stored.value.clone()));
         Some(found.collect())
     }
 

@@ -1,0 +1,378 @@
+//! Stores on a real file: what plug-ins see, what is undone, and what a restart finds.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use formline_core::{
+    EventId, Record,
+    duplicates::{Keyed, window_ms},
+    event::header,
+    record::Partition,
+};
+use tempfile::TempDir;
+
+use super::{Broken, Entry, Mark, Refusal, Stores};
+
+/// A folder with the file of one partition.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("step/0.redb")
+    }
+
+    fn open(&self) -> Stores {
+        Stores::open(self.path(), 1 << 20).unwrap()
+    }
+}
+
+impl Stores {
+    fn keep(&mut self, store: &str, key: &str, value: &str) {
+        self.put(store, key.as_bytes(), Entry::new(value.into()))
+            .unwrap();
+    }
+
+    fn keep_until(&mut self, key: &str, end_ms: i64) {
+        let entry = Entry {
+            value: key.into(),
+            expires_ms: Some(end_ms),
+        };
+        self.put("s", key.as_bytes(), entry).unwrap();
+    }
+
+    fn value(&mut self, store: &str, key: &str) -> Option<String> {
+        let value = self.get(store, key.as_bytes()).unwrap();
+        value.map(|value| String::from_utf8(value).unwrap())
+    }
+
+    fn keys(&mut self, store: &str, prefix: &str, after: Option<&str>) -> Vec<String> {
+        let after = after.map(str::as_bytes);
+        let found = self
+            .scan(store, prefix.as_bytes(), after, |_| true)
+            .unwrap();
+        let keys = found.into_iter().map(|(key, _)| String::from_utf8(key));
+        keys.map(Result::unwrap).collect()
+    }
+
+    /// As after a transaction that has written so far into the changelog.
+    fn publish(&mut self, changelog_end: i64) {
+        self.begin();
+        self.commit(Some(changelog_end));
+    }
+
+    fn written(mut self) {
+        self.write().unwrap();
+    }
+}
+
+/// A record of the changelog.
+fn logged(generation: EventId, offset: i64, key: &[u8], value: Option<&[u8]>) -> Record {
+    let id = generation.to_string();
+    let partition = Partition {
+        topic: Arc::from("app.step.state"),
+        number: 0,
+    };
+    let headers = [(header::GENERATION, id.as_bytes())];
+    Record::new(partition, offset, 0, Some(key), value, &headers)
+}
+
+/// A submission with an `Idempotency-Key`.
+fn submission(key: &str, offset: i64, timestamp_ms: i64) -> Record {
+    let id = EventId::keyed("form", key).to_string();
+    let partition = Partition {
+        topic: Arc::from("form"),
+        number: 0,
+    };
+    let headers = [
+        (header::ID, id.as_bytes()),
+        (header::FINGERPRINT, b"abc".as_slice()),
+    ];
+    Record::new(partition, offset, timestamp_ms, None, Some(b"{}"), &headers)
+}
+
+fn is_repetition(stores: &mut Stores, record: &Record) -> bool {
+    let keyed = Keyed::of(record).unwrap();
+    stores.is_repetition(&keyed, record).unwrap()
+}
+
+#[test]
+fn a_scan_sees_file_and_changes_as_one() {
+    let place = Place::new();
+    let mut stores = place.open();
+    for key in ["a/1", "a/2", "a/3", "b/1"] {
+        stores.keep("one", key, "written");
+    }
+    stores.keep("onea", "/1", "other store");
+    stores.publish(5);
+    stores.write().unwrap();
+    stores.delete("one", b"a/2").unwrap();
+    stores.keep("one", "a/3", "changed");
+    stores.keep("one", "a/4", "new");
+    assert_eq!(stores.keys("one", "a/", None), ["a/1", "a/3", "a/4"]);
+    assert_eq!(stores.keys("one", "a/", Some("a/1")), ["a/3", "a/4"]);
+    assert_eq!(stores.keys("one", "b", Some("a")), ["b/1"]);
+    assert_eq!(stores.keys("onea", "", None), ["/1"]);
+    assert_eq!(stores.value("one", "a/3").as_deref(), Some("changed"));
+    assert_eq!(stores.value("one", "a/2"), None);
+    let two = |count: &mut u32| {
+        *count += 1;
+        *count <= 2
+    };
+    let mut count = 0;
+    let found = stores.scan("one", b"", None, |_| two(&mut count)).unwrap();
+    assert_eq!(found.len(), 2, "as many as are taken");
+}
+
+#[test]
+fn changes_are_undone_back_to_the_mark() {
+    let place = Place::new();
+    let mut stores = place.open();
+    stores.keep("s", "a", "1");
+    stores.keep("s", "b", "1");
+    stores.publish(2);
+    stores.write().unwrap();
+    stores.keep("s", "b", "2");
+    let mark = stores.mark();
+    stores.keep("s", "a", "3");
+    stores.keep("s", "c", "3");
+    stores.delete("s", b"b").unwrap();
+    stores.delete("s", b"not there").unwrap();
+    stores.roll_back(mark);
+    assert_eq!(stores.value("s", "a").as_deref(), Some("1"));
+    assert_eq!(stores.value("s", "b").as_deref(), Some("2"));
+    assert_eq!(stores.keys("s", "", None), ["a", "b"]);
+    assert_eq!(stores.changes().count(), 1);
+    stores.roll_back(Mark::START);
+    assert_eq!(stores.changes().count(), 0);
+    assert_eq!(stores.value("s", "b").as_deref(), Some("1"));
+}
+
+#[test]
+fn the_changelog_gets_each_key_once_and_rebuilds_the_stores() {
+    let mut stores = Place::new().open();
+    stores.keep("s", "a", "1");
+    stores.keep("s", "a", "2");
+    stores.keep("s", "b", "1");
+    stores.delete("s", b"b").unwrap();
+    stores.begin();
+    let generation = stores.generation().unwrap();
+    let changes = stores.changes().zip(0..);
+    let log: Vec<_> = changes
+        .map(|((key, entry), offset)| {
+            let value = entry.map(|entry| entry.value.as_slice());
+            logged(generation, offset, key, value)
+        })
+        .collect();
+    assert_eq!(log.len(), 2);
+    let mut rebuilt = Place::new().open();
+    for record in &log {
+        rebuilt.restore(record).unwrap();
+    }
+    assert_eq!(rebuilt.keys("s", "", None), ["a"]);
+    assert_eq!(rebuilt.value("s", "a").as_deref(), Some("2"));
+    assert_eq!(rebuilt.generation(), Some(generation));
+}
+
+#[test]
+fn full_stores_take_replacements_and_nothing_new() {
+    let mut stores = Stores::open(Place::new().path(), 400).unwrap();
+    let entry = || Entry::new(vec![0; 250]);
+    stores.put("s", b"key", entry()).unwrap();
+    assert_eq!(stores.put("s", b"another", entry()), Err(Refusal::Full));
+    stores.put("s", b"key", entry()).unwrap();
+    stores.delete("s", b"key").unwrap();
+    stores.put("s", b"another", entry()).unwrap();
+    stores.roll_back(Mark::START);
+    stores.put("s", b"third", entry()).unwrap();
+}
+
+#[test]
+fn an_entry_ends_for_events_of_its_end_and_later_ones() {
+    let place = Place::new();
+    let mut stores = place.open();
+    stores.set_time(1_000);
+    stores.keep_until("short", 2_000);
+    stores.keep_until("long", 9_000);
+    stores.keep("s", "for good", "1");
+    stores.publish(3);
+    stores.write().unwrap();
+    stores.set_time(1_999);
+    assert_eq!(stores.keys("s", "", None), ["for good", "long", "short"]);
+    stores.set_time(2_000);
+    assert_eq!(stores.value("s", "short"), None);
+    assert_eq!(stores.keys("s", "", None), ["for good", "long"]);
+    stores.sweep().unwrap();
+    let deleted: Vec<_> = stores.changes().collect();
+    assert!(
+        matches!(&deleted[..], [(key, None)] if key.ends_with(b"short")),
+        "the changelog forgets it too: {deleted:?}"
+    );
+    stores.publish(4);
+    stores.sweep().unwrap();
+    assert_eq!(stores.changes().count(), 0, "once");
+}
+
+#[test]
+fn an_entry_that_was_put_again_is_not_swept() {
+    let place = Place::new();
+    let mut stores = place.open();
+    stores.keep_until("key", 2_000);
+    stores.publish(1);
+    stores.write().unwrap();
+    stores.keep_until("key", 9_000);
+    stores.publish(2);
+    stores.set_time(3_000);
+    stores.sweep().unwrap();
+    assert_eq!(stores.changes().count(), 0);
+    assert!(stores.value("s", "key").is_some());
+}
+
+#[test]
+fn a_restart_reads_only_the_rest_of_the_changelog() {
+    let place = Place::new();
+    let mut stores = place.open();
+    assert_eq!(stores.resume_at(), None);
+    stores.keep("s", "a", "1");
+    stores.publish(8);
+    let generation = stores.generation().unwrap();
+    stores.keep("s", "a", "not committed");
+    stores.close();
+
+    let mut again = place.open();
+    assert_eq!(again.value("s", "a").as_deref(), Some("1"));
+    assert_eq!(again.resume_at(), Some(7), "the last record that it knows");
+    assert!(!again.is_proven());
+    again
+        .restore(&logged(generation, 7, b"\x01sa", Some(b"1")))
+        .unwrap();
+    assert!(again.is_proven());
+    again
+        .restore(&logged(generation, 9, b"\x01sb", Some(b"2")))
+        .unwrap();
+    assert_eq!(again.keys("s", "", None), ["a", "b"]);
+    again.close();
+    assert_eq!(place.open().resume_at(), Some(9));
+}
+
+#[test]
+fn a_file_of_another_changelog_proves_nothing() {
+    let place = Place::new();
+    let mut stores = place.open();
+    stores.keep("s", "a", "1");
+    stores.publish(3);
+    stores.written();
+    let mut again = place.open();
+    let other = EventId::new();
+    again
+        .restore(&logged(other, 2, b"\x01sa", Some(b"strange")))
+        .unwrap();
+    assert!(!again.is_proven());
+    assert_eq!(again.value("s", "a").as_deref(), Some("1"), "not mixed");
+    again.forget();
+    assert_eq!(again.resume_at(), None);
+    assert_eq!(again.value("s", "a"), None);
+    again
+        .restore(&logged(other, 2, b"\x01sa", Some(b"strange")))
+        .unwrap();
+    assert_eq!(again.value("s", "a").as_deref(), Some("strange"));
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_made_anew() {
+    let place = Place::new();
+    let mut stores = place.open();
+    stores.keep("s", "a", "1");
+    stores.publish(1);
+    stores.written();
+    fs::write(place.path(), b"this is no database").unwrap();
+    assert_eq!(place.open().value("s", "a"), None);
+    assert!(!place.path().exists());
+}
+
+#[test]
+fn a_page_that_is_broken_fails_and_takes_the_file_with_it() {
+    let place = Place::new();
+    let mut stores = Stores::open(place.path(), 1 << 30).unwrap();
+    for key in 0..2_000_u32 {
+        let entry = Entry::new(vec![b'x'; 1_000]);
+        stores.put("s", &key.to_be_bytes(), entry).unwrap();
+    }
+    stores.publish(1);
+    stores.written();
+    // Every page behind the first, which says where the others are.
+    let mut bytes = fs::read(place.path()).unwrap();
+    bytes[4096..].fill(0xff);
+    fs::write(place.path(), bytes).unwrap();
+    let opened = std::panic::catch_unwind(|| {
+        let mut stores = Stores::open(place.path(), 1 << 30)?;
+        (0..2_000_u32)
+            .try_for_each(|key| stores.get("s", &key.to_be_bytes()).map(drop))
+            .map_err(|Broken| stores.take_failure().unwrap())
+    });
+    assert!(!matches!(opened, Ok(Ok(()))), "it goes unnoticed");
+    assert!(!place.path().exists(), "the next start fails as well");
+}
+
+#[test]
+fn only_one_worker_can_have_the_file() {
+    let place = Place::new();
+    let mut stores = place.open();
+    stores.keep("s", "a", "1");
+    stores.publish(1);
+    stores.write().unwrap();
+    let second = Stores::open(place.path(), 1).unwrap_err();
+    assert!(second.to_string().contains("already open"), "{second}");
+    assert!(!second.is_stop());
+    stores.close();
+    assert!(Stores::open(place.path(), 1).is_ok());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_an_error_and_no_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let blocked = folder.path().join("a file");
+    fs::write(&blocked, b"").unwrap();
+    let mut stores = Stores::open(blocked.join("0.redb"), 1 << 20).unwrap();
+    stores.keep("s", "a", "1");
+    stores.publish(1);
+    assert_eq!(stores.write(), Err(Broken));
+    assert!(stores.has_failed());
+    let failure = stores.take_failure().unwrap();
+    assert!(failure.to_string().contains("0.redb"), "{failure}");
+}
+
+#[test]
+fn the_first_record_of_a_submission_stays_the_first_however_often_it_is_read() {
+    let place = Place::new();
+    let mut stores = place.open();
+    let first = submission("key", 7, 1_000);
+    assert!(!is_repetition(&mut stores, &first));
+    assert!(is_repetition(&mut stores, &submission("key", 9, 2_000)));
+    assert!(!is_repetition(&mut stores, &first), "read again");
+    stores.know_submissions("form", 10);
+    stores.close();
+
+    let mut again = place.open();
+    assert_eq!(again.submissions_known("form"), Some(10));
+    assert_eq!(again.submissions_known("other"), None);
+    assert!(is_repetition(&mut again, &submission("key", 12, 3_000)));
+}
+
+#[test]
+fn a_key_is_free_again_after_a_day_and_leaves_nothing_behind() {
+    let place = Place::new();
+    let mut stores = place.open();
+    assert!(!is_repetition(&mut stores, &submission("key", 1, 0)));
+    let at_end = submission("key", 2, window_ms());
+    assert!(is_repetition(&mut stores, &at_end));
+    stores.write().unwrap();
+    stores.set_time(window_ms() + 1);
+    stores.sweep().unwrap();
+    assert_eq!(stores.changes().count(), 0, "it is not in the changelog");
+    let later = submission("key", 3, window_ms() + 1);
+    assert!(!is_repetition(&mut stores, &later));
+}
