@@ -10,7 +10,7 @@ use std::{
 use formline_testing::plugins_dir;
 
 /// Plug-ins that are there for these tests.
-const GUESTS: [&str; 2] = ["misbehave", "worse"];
+const GUESTS: [&str; 3] = ["misbehave", "worse", "moved"];
 
 /// The file of a built plug-in, the guests of these tests included.
 pub fn built(name: &str) -> PathBuf {

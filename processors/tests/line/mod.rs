@@ -213,7 +213,7 @@ impl Line {
             client: self.client.clone(),
             plugins: self.plugins.path().to_owned(),
             cache: cache(),
-            state: self.state.path().join(instance),
+            state: self.state(instance),
             instance: instance.to_owned(),
             form_topics: self.forms.clone(),
             telemetry: telemetry.clone(),
@@ -313,53 +313,61 @@ impl Line {
         fs::rename(unfinished, self.plugins.path().join(format!("{name}.wasm"))).unwrap();
     }
 
+    pub fn remove_file(&self, name: &str) {
+        fs::remove_file(self.plugins.path().join(format!("{name}.wasm"))).unwrap();
+    }
+
+    /// The folder of state files of a host.
+    pub fn state(&self, instance: &str) -> PathBuf {
+        self.state.path().join(instance)
+    }
+
     // === Records ===
 
     /// Submits through a form, as ingest does.
     pub async fn submit(&self, topic: &str, key: &str, value: &str) -> EventId {
-        self.send(topic, key, value, EventId::new(), None).await
+        let submission = submission(EventId::new(), key, None);
+        self.send(topic, value, submission, None).await;
+        submission.id
+    }
+
+    /// The same with a time of its own, in milliseconds since 1970.
+    pub async fn submit_at(&self, topic: &str, key: &str, value: &str, timestamp_ms: i64) {
+        let submission = submission(EventId::new(), key, None);
+        self.send(topic, value, submission, Some(timestamp_ms)).await;
+    }
+
+    /// Submits many at once.
+    pub async fn submit_all(&self, topic: &str, key: &str, values: &[String]) {
+        let sending = values.iter().map(|value| self.submit(topic, key, value));
+        futures_util::future::join_all(sending).await;
     }
 
     /// Submits with an Idempotency-Key.
     pub async fn submit_keyed(&self, topic: &str, key: &str, value: &str) -> EventId {
-        self.send(
-            topic,
-            key,
-            value,
-            EventId::keyed(topic, key),
-            Some("fingerprint"),
-        )
-        .await
+        let id = EventId::keyed(topic, key);
+        let submission = submission(id, key, Some("fingerprint"));
+        self.send(topic, value, submission, None).await;
+        id
     }
 
     async fn send(
         &self,
         topic: &str,
-        key: &str,
         value: &str,
-        id: EventId,
-        fingerprint: Option<&str>,
-    ) -> EventId {
-        let submission = Submission {
-            id,
-            time: Timestamp::now(),
-            form: "students",
-            subject: Some(key),
-            schema: "/v1/forms/students/schema",
-            trace_parent: None,
-            fingerprint,
-        };
+        submission: Submission<'_>,
+        timestamp_ms: Option<i64>,
+    ) {
         let topic = self.topic(topic);
         let record = Outgoing {
             topic: &topic,
             partition: None,
-            key: Some(key.as_bytes()),
+            key: submission.subject.map(str::as_bytes),
             value: Some(value.as_bytes()),
             headers: submission.headers(),
-            timestamp_ms: None,
+            timestamp_ms,
         };
         self.producer.send(record).await.unwrap();
-        id
     }
 
     /// Writes a record in a transaction that stays open.
@@ -474,6 +482,18 @@ impl Drop for Line {
         if let Some(running) = &self.running {
             running.shutdown.begin();
         }
+    }
+}
+
+fn submission<'a>(id: EventId, key: &'a str, fingerprint: Option<&'a str>) -> Submission<'a> {
+    Submission {
+        id,
+        time: Timestamp::now(),
+        form: "students",
+        subject: Some(key),
+        schema: "/v1/forms/students/schema",
+        trace_parent: None,
+        fingerprint,
     }
 }
 
