@@ -5,10 +5,11 @@ mod line;
 
 use std::time::Duration;
 
+use formline_core::record::Headers;
 use formline_testing::eventually;
 use serde_json::{Value, json};
 
-use self::line::{Line, SOON, student, text, texts, texts_of};
+use self::line::{Line, SOON, labels, student, text, texts, texts_of};
 
 /// One step that does what its events say, on one partition, so that all of them share a batch.
 async fn misbehaving() -> Line {
@@ -74,6 +75,56 @@ async fn an_event_that_traps_is_parked_with_its_reason_and_its_neighbours_pass()
     assert_eq!(line.metric(&traps).await, 4.0);
     let worked = ["formline_plugin_counter_total", "worked"];
     assert_eq!(line.metric(&worked).await, (cases.len() + 1) as f64);
+    line.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_a_plug_in_takes_for_text_fail_the_event_that_led_to_them() {
+    let cases = ["logged", "counted", "opened", "header", "code", "detail"];
+    let cases = cases.map(|case| format!("text-{case}"));
+    let mut line = misbehaving().await;
+    for value in &cases {
+        submit(&line, &[value, "ok"]).await;
+    }
+    line.start().await;
+    let parked = line.wait_for_dead_letters("misbehave", cases.len()).await;
+    line.wait_until_passed().await;
+    for (record, value) in parked.iter().zip(&cases) {
+        assert_eq!(&text(record), value);
+        assert_eq!(record.text_header("dead-letter-reason"), Some("trap"));
+        let found = record.text_header("dead-letter-detail").unwrap();
+        assert!(found.contains("utf-8"), "{value}: {found}");
+    }
+    assert_eq!(texts(&line.records("out")), cases.each_ref().map(|_| "ok"));
+    line.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_not_text_is_parked_byte_by_byte_and_its_neighbours_pass() {
+    const BYTES: &[u8] = b"{\"roll\":\"\xff\xfe\"}";
+    let mut line = Line::new(&["enrich"]).await;
+    line.form("students", 1).await;
+    let output = [("enriched", "enriched")];
+    line.step("enrich", ("submissions", "students"), &output, labels())
+        .await;
+    line.submit("students", "1", &student(1)).await;
+    let headers = Headers::with_capacity(2)
+        .with("ce_id", BYTES)
+        .with("ce_subject", BYTES);
+    line.write("students", BYTES, BYTES, headers).await;
+    line.submit("students", "2", &student(2)).await;
+    line.start().await;
+    line.wait_for("enriched", 2).await;
+    line.wait_until_passed().await;
+    assert_eq!(line.records("enriched").len(), 2);
+    let parked = line.dead_letters("enrich");
+    assert_eq!(parked.len(), 1);
+    assert_eq!(parked[0].value(), Some(BYTES));
+    assert_eq!(parked[0].key(), Some(BYTES));
+    assert_eq!(
+        parked[0].text_header("dead-letter-reason"),
+        Some("malformed-json")
+    );
     line.stop().await;
 }
 

@@ -162,7 +162,7 @@ async fn an_older_plugin_waits_for_one_that_knows_the_schema() {
     swapped(&line, 1.0).await;
     assert_ne!(answer(&line, "what ok").await, "nothing");
 
-    line.remove_file("moved");
+    fs::remove_file(line.plugin_file("moved")).unwrap();
     let unfit = ["formline_plugin_swaps_total", "unfit"];
     eventually(SOON, async || line.metric(&unfit).await == 1.0).await;
     assert_ne!(answer(&line, "what ok").await, "nothing", "the newer one runs on");

@@ -3,14 +3,14 @@
 
 mod line;
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, io::Write as _};
 
 use formline_core::{Record, app::Plugins as _, event::header};
 use formline_processors::{Catalog, Error};
 use formline_testing::eventually;
 use serde_json::json;
 
-use self::line::{Line, SOON, another, built, labels, student};
+use self::line::{Line, SOON, another, built, exporting, labels, of_contract, padded, student};
 
 async fn enriching() -> Line {
     let mut line = Line::new(&["enrich"]).await;
@@ -75,10 +75,8 @@ async fn a_bad_file_changes_nothing() {
     line.submit("students", "1", &student(1)).await;
     let before = digests(&line.wait_for("enriched", 1).await);
 
-    let half = fs::read(built("enrich")).unwrap();
-    let bad: [&[u8]; 3] = [b"not wasm", &half[..half.len() / 2], b""];
-    for (count, content) in (1..).zip(bad) {
-        line.drop_file("enrich", content);
+    for (count, (content, _)) in (1..).zip(bad_files()) {
+        line.drop_file("enrich", &content);
         eventually(SOON, async || {
             line.metric(&["formline_plugin_swaps_total", "bad-file"])
                 .await
@@ -86,14 +84,93 @@ async fn a_bad_file_changes_nothing() {
         })
         .await;
     }
+    line.submit("students", "2", &student(2)).await;
+    assert_eq!(digests(&line.wait_for("enriched", 2).await), before);
     // A good file of another plug-in: nothing is left that is called enrich.
     line.drop_file("enrich", &fs::read(built("rows")).unwrap());
     eventually(SOON, async || {
         line.metric(&["formline_plugin_swaps_total", "gone"]).await == 1.0
     })
     .await;
+    line.submit("students", "3", &student(3)).await;
+    assert_eq!(digests(&line.wait_for("enriched", 3).await), before);
+    line.stop().await;
+}
+
+/// Files that are no plug-ins, each with a word of what is said of it.
+fn bad_files() -> Vec<(Vec<u8>, &'static str)> {
+    let good = fs::read(built("enrich")).unwrap();
+    vec![
+        (b"not wasm".to_vec(), "magic"),
+        (Vec::new(), "end"),
+        (good[..good.len() / 2].to_vec(), "out of bounds"),
+        // WebAssembly, but a core module.
+        (b"\0asm\x01\0\0\0".to_vec(), "component"),
+        // A component with nothing in it.
+        (b"\0asm\x0d\0\x01\0".to_vec(), "formline:plugin/plugin"),
+        (of_contract("enrich", "9.9.9"), "formline:plugin/"),
+        (exporting("enrich", "9.9.9"), "formline:plugin/plugin"),
+        // A good plug-in in all else, so it is refused for its size.
+        (padded("enrich", &vec![0; 40 << 20]), "are allowed"),
+        (not_text("enrich"), "utf-8"),
+    ]
+}
+
+/// A plug-in that describes itself in bytes that are no text.
+fn not_text(name: &str) -> Vec<u8> {
+    let summary = b"Adds fields";
+    let mut wasm = fs::read(built(name)).unwrap();
+    let at = wasm
+        .windows(summary.len())
+        .position(|bytes| bytes == summary);
+    wasm[at.unwrap()] = 0xff;
+    wasm
+}
+
+#[test]
+fn a_bad_file_is_listed_with_its_problem_and_is_not_compiled_if_it_is_too_large() {
+    for (content, word) in bad_files() {
+        let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(folder.path().join("enrich.wasm"), content).unwrap();
+        let cache = cache.path().join("cache");
+        let catalog = Catalog::open(folder.path(), &cache).unwrap();
+        let listed = catalog.list();
+        let problem = listed[0].problem.as_deref().unwrap();
+        assert!(problem.contains(word), "{word}: {problem}");
+        assert!(catalog.names().is_empty());
+        if word == "are allowed" {
+            assert_eq!(
+                fs::read_dir(&cache).unwrap().count(),
+                0,
+                "nothing was compiled"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_written_file_changes_nothing_until_it_is_whole() {
+    let mut line = enriching().await;
+    line.start().await;
+    line.submit("students", "1", &student(1)).await;
+    let before = digests(&line.wait_for("enriched", 1).await);
+
+    let (good, path) = (another("enrich", 1), line.plugin_file("enrich"));
+    let (half, rest) = good.split_at(good.len() / 2);
+    fs::write(&path, half).unwrap();
+    let bad = ["formline_plugin_swaps_total", "bad-file"];
+    eventually(SOON, async || line.metric(&bad).await == 1.0).await;
     line.submit("students", "2", &student(2)).await;
     assert_eq!(digests(&line.wait_for("enriched", 2).await), before);
+
+    let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(rest).unwrap();
+    drop(file);
+    eventually(SOON, async || {
+        line.submit("students", "3", &student(3)).await;
+        digests(&line.records("enriched")).len() == 2
+    })
+    .await;
     line.stop().await;
 }
 
@@ -159,21 +236,14 @@ fn a_catalog_tells_names_versions_and_problems() {
         fs::copy(built(name), folder.path().join(format!("{name}.wasm"))).unwrap();
     }
     fs::write(folder.path().join("bad.wasm"), b"bad").unwrap();
-    fs::write(folder.path().join("large.wasm"), vec![0; 33 << 20]).unwrap();
     fs::write(folder.path().join("README.md"), b"not a plug-in").unwrap();
     let cache = cache.path().join("cache");
     let catalog = Catalog::open(folder.path(), &cache).unwrap();
     assert_eq!(catalog.names(), ["enrich", "rows"]);
     let listed = catalog.list();
-    assert_eq!(listed.len(), 4);
+    assert_eq!(listed.len(), 3);
     assert!(listed[0].problem.is_some() && listed[0].name.is_empty());
-    assert!(
-        listed[2]
-            .problem
-            .as_ref()
-            .is_some_and(|problem| problem.contains("allowed"))
-    );
-    let rows = &listed[3];
+    let rows = &listed[2];
     assert_eq!(
         (rows.name.as_str(), rows.version.as_str()),
         ("rows", "0.1.0")

@@ -41,7 +41,7 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 
 use self::files::cache;
-pub use self::files::{another, built};
+pub use self::files::{another, built, exporting, of_contract, padded};
 
 /// Far above what anything takes, also while Kafka is killed and the machine is busy.
 pub const SOON: Duration = Duration::from_secs(120);
@@ -304,19 +304,6 @@ impl Line {
         text
     }
 
-    // === Plug-in files ===
-
-    /// Drops a file into the plug-in folder as it should be done: under another name first.
-    pub fn drop_file(&self, name: &str, content: &[u8]) {
-        let unfinished = self.plugins.path().join(".unfinished");
-        fs::write(&unfinished, content).unwrap();
-        fs::rename(unfinished, self.plugins.path().join(format!("{name}.wasm"))).unwrap();
-    }
-
-    pub fn remove_file(&self, name: &str) {
-        fs::remove_file(self.plugins.path().join(format!("{name}.wasm"))).unwrap();
-    }
-
     /// The folder of state files of a host.
     pub fn state(&self, instance: &str) -> PathBuf {
         self.state.path().join(instance)
@@ -326,45 +313,54 @@ impl Line {
 
     /// Submits through a form, as ingest does.
     pub async fn submit(&self, topic: &str, key: &str, value: &str) -> EventId {
-        let submission = submission(EventId::new(), key, None);
-        self.send(topic, value, submission, None).await;
-        submission.id
-    }
-
-    /// The same with a time of its own, in milliseconds since 1970.
-    pub async fn submit_at(&self, topic: &str, key: &str, value: &str, timestamp_ms: i64) {
-        let submission = submission(EventId::new(), key, None);
-        self.send(topic, value, submission, Some(timestamp_ms)).await;
+        let (id, value) = (EventId::new(), value.as_bytes());
+        self.write(topic, key.as_bytes(), value, headers(id, key, None))
+            .await;
+        id
     }
 
     /// Submits many at once.
     pub async fn submit_all(&self, topic: &str, key: &str, values: &[String]) {
         let sending = values.iter().map(|value| self.submit(topic, key, value));
-        futures_util::future::join_all(sending).await;
+        futures::future::join_all(sending).await;
     }
 
     /// Submits with an Idempotency-Key.
     pub async fn submit_keyed(&self, topic: &str, key: &str, value: &str) -> EventId {
         let id = EventId::keyed(topic, key);
-        let submission = submission(id, key, Some("fingerprint"));
-        self.send(topic, value, submission, None).await;
+        let headers = headers(id, key, Some("fingerprint"));
+        self.write(topic, key.as_bytes(), value.as_bytes(), headers)
+            .await;
         id
     }
 
-    async fn send(
+    /// Submits at a time of the past, in milliseconds since 1970.
+    pub async fn submit_at(&self, topic: &str, key: &str, value: &str, timestamp_ms: i64) {
+        let headers = headers(EventId::new(), key, None);
+        let value = value.as_bytes();
+        self.produce(topic, key.as_bytes(), value, headers, Some(timestamp_ms))
+            .await;
+    }
+
+    /// Writes a record that may come from no form.
+    pub async fn write(&self, topic: &str, key: &[u8], value: &[u8], headers: Headers) {
+        self.produce(topic, key, value, headers, None).await;
+    }
+
+    async fn produce(
         &self,
         topic: &str,
-        value: &str,
-        submission: Submission<'_>,
+        key: &[u8],
+        value: &[u8],
+        headers: Headers,
         timestamp_ms: Option<i64>,
     ) {
-        let topic = self.topic(topic);
         let record = Outgoing {
-            topic: &topic,
+            topic: &self.topic(topic),
             partition: None,
-            key: submission.subject.map(str::as_bytes),
-            value: Some(value.as_bytes()),
-            headers: submission.headers(),
+            key: Some(key),
+            value: Some(value),
+            headers,
             timestamp_ms,
         };
         self.producer.send(record).await.unwrap();
@@ -485,8 +481,8 @@ impl Drop for Line {
     }
 }
 
-fn submission<'a>(id: EventId, key: &'a str, fingerprint: Option<&'a str>) -> Submission<'a> {
-    Submission {
+fn headers(id: EventId, key: &str, fingerprint: Option<&str>) -> Headers {
+    let submission = Submission {
         id,
         time: Timestamp::now(),
         form: "students",
@@ -494,7 +490,8 @@ fn submission<'a>(id: EventId, key: &'a str, fingerprint: Option<&'a str>) -> Su
         schema: "/v1/forms/students/schema",
         trace_parent: None,
         fingerprint,
-    }
+    };
+    submission.headers()
 }
 
 /// Columns that fit to `student`.

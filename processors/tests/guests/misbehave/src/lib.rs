@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::BuildHasher as _, hint::black_box, time::Duration};
 
-use formline_plugin_sdk::prelude::*;
+use formline_plugin_sdk::{bindings::formline::plugin::output::Port, prelude::*};
 
 struct Misbehave;
 
@@ -73,11 +73,23 @@ impl Plugin for Misbehave {
             "later" if first => {
                 return Err(Reject::retry_later(Duration::from_millis(300), "not yet"));
             }
+            "text-logged" => out.log(Level::Info, &not_text()),
+            "text-counted" => out.count(&not_text(), 1),
+            "text-opened" => drop(black_box(Port::open(&not_text()))),
+            "text-header" => out.send("out", Record::new("bad").header(not_text(), "bad"))?,
+            "text-code" => return Err(Reject::malformed(not_text(), "the code is not text")),
+            "text-detail" => return Err(Reject::malformed("not-text", not_text())),
             "look" => out.send("out", Record::json(&look_around(event))?)?,
             _ => {}
         }
         Ok(())
     }
+}
+
+/// What a language without checks takes for text: no UTF-8.
+fn not_text() -> String {
+    // SAFETY: none. That it breaks the rule is what it is for; nothing but the host looks at it.
+    black_box(unsafe { String::from_utf8_unchecked(b"\xff\xfe not text".to_vec()) })
 }
 
 fn eat_memory() -> Vec<Vec<u8>> {
