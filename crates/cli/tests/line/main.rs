@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod rebalance;
+mod swaps;
 mod vocabulary;
 
 use std::{
