@@ -21,8 +21,8 @@ use crate::metrics::Metrics;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Committed(Arc<Mutex<BTreeMap<Partition, i64>>>);
 
-/// A question to each partition's leader; not more often than a scrape.
-const PAUSE: Duration = Duration::from_secs(10);
+/// A question to each partition's leader; more often than most scrapes, because people watch it live (`formline top`).
+const PAUSE: Duration = Duration::from_secs(5);
 
 // === impl Committed ===
 

@@ -1,5 +1,6 @@
 //! `formline`, the one binary: reads what the user typed and runs the command. What a command does lies in `commands`.
 
+mod admin;
 mod arguments;
 mod commands;
 mod line;

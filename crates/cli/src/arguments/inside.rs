@@ -1,11 +1,12 @@
-//! What can be typed to look inside a line: `tap`, `trace` and `dlq`.
+//! What can be typed to look inside a line: `tap`, `trace`, `top` and `dlq`.
 
-use std::{num::NonZeroU32, str::FromStr};
+use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
 use clap::{ArgGroup, Args, Subcommand};
 use formline_core::letter::LetterId;
+use jiff::SignedDuration;
 
-use super::{Folders, Kafka, Output, Sinks, Steps};
+use super::{Folders, Kafka, Output, Running, Sinks, Steps};
 use crate::moment::Moment;
 
 #[derive(Args, Debug)]
@@ -62,6 +63,24 @@ pub(crate) struct Trace {
     pub(crate) output: Output,
     #[command(flatten)]
     pub(crate) kafka: Kafka,
+}
+
+/// A row for each form, step and sink, summed over the processes that work on it: events since they began and a second, how
+/// many records it is behind (a sink: how many it holds), the time that 99 of 100 took no longer than within the last 30
+/// intervals (a form: to the answer; a step or sink: since the submission was accepted), errors, dead letters, the plug-in,
+/// and what it waits for. Keys: s sorts, p pauses, q quits.
+#[derive(Args, Debug)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) url: Running,
+    /// From one look to the next, from 200ms to 1m
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// Print one table after an interval and end; this is so without a terminal, and with --json
+    #[arg(long)]
+    pub(crate) once: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// A header that a record must have: any value, or this one.
@@ -177,4 +196,12 @@ impl FromStr for HeaderFilter {
         let name = name.to_owned();
         Ok(Self { name, value })
     }
+}
+
+fn interval(text: &str) -> Result<Duration, &'static str> {
+    const WRONG: &str = "write a duration from 200ms to 1m, such as 2s";
+    let interval: SignedDuration = text.parse().map_err(|_| WRONG)?;
+    let interval = interval.try_into().map_err(|_| WRONG)?;
+    let allowed = Duration::from_millis(200)..=Duration::from_secs(60);
+    allowed.contains(&interval).then_some(interval).ok_or(WRONG)
 }

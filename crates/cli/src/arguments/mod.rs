@@ -11,8 +11,10 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use formline_core::telemetry;
 
+use crate::admin;
+
 pub(crate) use self::{
-    inside::{Dlq, DlqList, DlqSettle, DlqShow, Filter, HeaderFilter, Tap, Trace},
+    inside::{Dlq, DlqList, DlqSettle, DlqShow, Filter, HeaderFilter, Tap, Top, Trace},
     plugin::{Plugin, PluginBuild, PluginInspect, PluginList, PluginNew, PluginTest},
 };
 
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Tap(Tap),
     /// Find a submission in every topic, and say which sinks have passed it
     Trace(Trace),
+    /// Watch rate, lag, latency and errors of every stage
+    Top(Top),
     /// Work with dead letters: records that a step or sink gave up on
     #[command(subcommand)]
     Dlq(Dlq),
@@ -152,6 +156,18 @@ pub(crate) struct Admin {
     /// Address of /livez, /readyz and /metrics
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
     pub(crate) admin: SocketAddr,
+}
+
+/// Which running processes are asked.
+#[derive(Args, Debug)]
+pub(crate) struct Running {
+    /// Admin address of a running process; repeatable
+    #[arg(
+        long = "url",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8081"
+    )]
+    pub(crate) urls: Vec<admin::Address>,
 }
 
 /// Where forms are sent.

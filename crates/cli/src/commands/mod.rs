@@ -9,6 +9,7 @@ mod sheets_emulator;
 mod sink;
 mod tap;
 mod text;
+mod top;
 mod topics;
 mod trace;
 mod up;
@@ -54,6 +55,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Topics(Topics::Apply(arguments)) => topics::apply(&arguments),
         Command::Plugin(command) => plugin::run(&command),
         Command::Tap(arguments) => tap::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Dlq(command) => dlq::run(&command),
     }

@@ -3,6 +3,7 @@
 
 mod rebalance;
 mod swaps;
+mod top;
 mod vocabulary;
 
 use std::{

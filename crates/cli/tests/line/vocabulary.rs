@@ -130,8 +130,13 @@ impl Line {
             .unwrap()
     }
 
+    /// Where operators look.
+    pub(crate) fn admin(&self) -> String {
+        format!("http://{}", self.address[1])
+    }
+
     pub(crate) async fn metrics(&self) -> String {
-        let url = format!("http://{}/metrics", self.address[1]);
+        let url = format!("{}/metrics", self.admin());
         self.http
             .get(url)
             .send()
