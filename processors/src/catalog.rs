@@ -41,14 +41,14 @@ pub struct Listed {
 }
 
 /// What a look at the folder has found.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Look {
     /// There is another plug-in than before, or one less.
     pub(crate) has_changed: bool,
     /// A file has changed so recently that its writer may not be done. Look again soon.
     pub(crate) is_unsettled: bool,
-    /// Files that cannot be used, new since the last look.
-    pub(crate) bad: u32,
+    /// Files that cannot be used, new since the last look, and why.
+    pub(crate) bad: Vec<(PathBuf, String)>,
 }
 
 #[derive(Debug, Default)]
@@ -141,7 +141,8 @@ impl Catalog {
             entry.read = Some(stamp);
             let is_new = entry.read_again(&self.engine, &file);
             look.has_changed |= is_new;
-            look.bad += u32::from(entry.problem.is_some());
+            let problem = entry.problem.clone();
+            look.bad.extend(problem.map(|problem| (file, problem)));
         }
         Ok(look)
     }

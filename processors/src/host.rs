@@ -115,7 +115,8 @@ async fn host(
         slots.push(Slot::new(Arc::clone(&step), sender, tally));
         lags.push((step, committed));
     }
-    let watcher = Watcher::new(catalog, slots, metrics.clone(), options.client.clone());
+    let (client, telemetry) = (options.client.clone(), options.telemetry.clone());
+    let watcher = Watcher::new(catalog, slots, metrics.clone(), client, telemetry);
     let watching = stop.clone();
     shutdown.spawn_blocking(move || watcher.run(&watching));
     shutdown.spawn(lag::report(options.client, lags, metrics, stop.clone()));

@@ -2,11 +2,12 @@
 //!
 //! `host` starts everything; a `worker` reads, works and publishes; `plugin` is all that knows WebAssembly; `batch` and
 //! `state` are what both of them hold; `catalog` and `watcher` find plug-in files and follow their changes, and `trial`
-//! judges them; `workbench` is for their authors, and `case` runs a test of theirs.
+//! judges them, and `decision` keeps what came of it; `workbench` is for their authors, and `case` runs a test of theirs.
 
 mod batch;
 mod case;
 mod catalog;
+mod decision;
 mod error;
 mod host;
 mod lag;

@@ -9,7 +9,7 @@ use formline_core::{
 use jiff::Timestamp;
 use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGaugeVec};
 
-use crate::{batch::Event, plugin::Plugin};
+use crate::{batch::Event, decision::Outcome, plugin::Plugin};
 
 /// All metrics of the host. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
@@ -140,9 +140,9 @@ impl Metrics {
         }
     }
 
-    /// A plug-in file has changed: `swapped`, or why it was not taken.
-    pub(crate) fn swap(&self, outcome: &str) {
-        self.swaps.with_label_values(&[outcome]).inc();
+    /// A plug-in file has changed, and it was decided what becomes of it.
+    pub(crate) fn swap(&self, outcome: Outcome) {
+        self.swaps.with_label_values(&[outcome.label()]).inc();
     }
 }
 

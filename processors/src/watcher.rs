@@ -1,18 +1,22 @@
 //! Follows the plug-in folder while the steps run: a new file is published to the steps that name it, once it has
-//! passed every check and a trial. A bad one changes nothing, and one that turns out to be bad is taken back.
+//! passed every check and a trial. A bad one changes nothing, and one that turns out to be bad is taken back. The admin
+//! listener shows at `/plugins` what runs and what was decided.
 
 use std::{
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
-use formline_core::{Client, app::Step, schema::Schema};
+use formline_core::{Client, Telemetry, app::Step, event, schema::Schema};
+use jiff::Timestamp;
 use notify::{RecursiveMode, Watcher as _};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     catalog::{Catalog, Look},
+    decision::{Decision, Decisions, Outcome},
     metrics::Metrics,
     plugin::{Instance, Place, Plugin},
     state::Stores,
@@ -24,11 +28,14 @@ use crate::{
 pub(crate) struct Slot {
     step: Arc<Step>,
     plugin: watch::Sender<Arc<Plugin>>,
+    /// Since when it runs here.
+    since: Timestamp,
     /// What the workers say of the plug-in.
     tally: Arc<Tally>,
     probation: Option<Probation>,
     /// Digest of a plug-in that was tried and found far worse. It is not tried again.
     rejected: Option<String>,
+    decisions: Decisions,
 }
 
 /// A time in which the step returns to its former plug-in if the new one does far worse.
@@ -44,8 +51,11 @@ struct Probation {
 pub(crate) struct Watcher {
     catalog: Catalog,
     slots: Vec<Slot>,
+    /// About files in which there is no plug-in, so that nobody knows whose they are.
+    files: Decisions,
     metrics: Metrics,
     client: Client,
+    telemetry: Telemetry,
 }
 
 /// The folder is looked at this often even if the system reports nothing: it does not for some network file systems,
@@ -70,9 +80,11 @@ impl Slot {
         Self {
             step,
             plugin,
+            since: Timestamp::now(),
             tally,
             probation: None,
             rejected: None,
+            decisions: Decisions::default(),
         }
     }
 
@@ -80,32 +92,63 @@ impl Slot {
     fn publish(&mut self, new: &Arc<Plugin>, metrics: &Metrics) {
         let old = self.plugin.send_replace(Arc::clone(new));
         metrics.of(&self.step).runs(Some(&old), new);
+        self.since = Timestamp::now();
     }
 
-    /// Returns to the former plug-in if the new one does far worse than it did.
-    fn judge(&mut self, metrics: &Metrics) {
-        let score = self.tally.score();
-        let Some(probation) = self.probation.take_if(|probation| {
-            probation.until <= Instant::now() || score.is_far_worse_than(probation.score)
-        }) else {
-            return;
+    /// Counts a decision and keeps it. Whoever takes it logs it.
+    fn decide(&mut self, metrics: &Metrics, decision: Decision) {
+        metrics.swap(decision.outcome);
+        self.decisions.note(decision);
+    }
+
+    fn json(&self) -> Value {
+        let plugin = self.plugin.borrow();
+        let left = |probation: &Probation| {
+            let left = probation.until.saturating_duration_since(Instant::now());
+            event::format_time(Timestamp::now() + left)
         };
-        if !score.is_far_worse_than(probation.score) {
-            return;
+        json!({
+            "step": self.step.title(),
+            "plugin": plugin.label,
+            "since": event::format_time(self.since),
+            "probation_until": self.probation.as_ref().map(left),
+            "decisions": self.decisions.json(),
+        })
+    }
+
+    /// Returns to the former plug-in if the new one does far worse than it did. Tells whether a probation has ended.
+    fn judge(&mut self, metrics: &Metrics) -> bool {
+        let score = self.tally.score();
+        let ended = self.probation.take_if(|probation| {
+            probation.until <= Instant::now() || score.is_far_worse_than(probation.score)
+        });
+        let Some(probation) = ended else { return false };
+        if score.is_far_worse_than(probation.score) {
+            self.take_back(&probation.former, score, metrics);
         }
+        true
+    }
+
+    fn take_back(&mut self, former: &Arc<Plugin>, score: Score, metrics: &Metrics) {
         let bad = Arc::clone(&self.plugin.borrow());
+        let problem = format!("it failed at {} of {} events", score.failed, score.events);
         tracing::error!(
             step = self.step.title(),
             plugin = bad.label,
-            back_to = probation.former.label,
-            failed = score.failed,
-            of = score.events,
+            back_to = former.label,
+            problem,
             "the new plug-in fails far more often; the step returns to the former one"
         );
-        metrics.swap("returned");
+        let decision = Decision {
+            outcome: Outcome::Returned,
+            from: Some(bad.label.clone()),
+            to: Some(former.label.clone()),
+            problem: Some(problem),
+        };
+        self.decide(metrics, decision);
         self.rejected = Some(bad.digest.clone());
         self.tally.restart();
-        self.publish(&probation.former, metrics);
+        self.publish(former, metrics);
     }
 }
 
@@ -117,16 +160,27 @@ impl Watcher {
         slots: Vec<Slot>,
         metrics: Metrics,
         client: Client,
+        telemetry: Telemetry,
     ) -> Self {
         for slot in &slots {
             metrics.of(&slot.step).runs(None, &slot.plugin.borrow());
         }
-        Self {
+        let watcher = Self {
             catalog,
             slots,
+            files: Decisions::default(),
             metrics,
             client,
-        }
+            telemetry,
+        };
+        watcher.show();
+        watcher
+    }
+
+    fn show(&self) {
+        let steps = self.slots.iter().map(Slot::json);
+        let page = json!({ "steps": steps.collect::<Value>(), "files": self.files.json() });
+        self.telemetry.publish("plugins", page);
     }
 
     /// Follows the folder until it is told to stop. Blocks the thread.
@@ -154,12 +208,17 @@ impl Watcher {
             if events.recv_timeout(SETTLE).is_ok() {
                 next = Instant::now();
             }
+            let mut is_news = false;
             if Instant::now() >= next {
                 let look = self.look(stop);
                 next = Instant::now() + if look.is_unsettled { SETTLE } else { LOOK };
+                is_news = look.has_changed || !look.bad.is_empty();
             }
             for slot in &mut self.slots {
-                slot.judge(&self.metrics);
+                is_news |= slot.judge(&self.metrics);
+            }
+            if is_news {
+                self.show();
             }
         }
         drop(sender);
@@ -170,8 +229,15 @@ impl Watcher {
             tracing::warn!(%error, "the plug-in folder cannot be read; the steps go on with what they have");
             Look::default()
         });
-        for _ in 0..look.bad {
-            self.metrics.swap("bad-file");
+        for (file, problem) in &look.bad {
+            let file = file.file_name().unwrap_or_default();
+            self.metrics.swap(Outcome::BadFile);
+            self.files.note(Decision {
+                outcome: Outcome::BadFile,
+                from: None,
+                to: Some(file.display().to_string()),
+                problem: Some(problem.clone()),
+            });
         }
         if look.has_changed {
             for slot in &mut self.slots {
@@ -196,17 +262,28 @@ fn update(
             plugin = old.label,
             "the plug-in's file is gone; it runs on"
         );
-        metrics.swap("gone");
-        return;
+        let decision = Decision {
+            outcome: Outcome::Gone,
+            from: Some(old.label.clone()),
+            to: None,
+            problem: None,
+        };
+        return slot.decide(metrics, decision);
     };
     if new.digest == old.digest || slot.rejected.as_ref() == Some(&new.digest) {
         return;
     }
-    let admitted = check(&slot.step, &new, Some(&old)).map_err(|problem| (problem, "unfit"));
+    let admitted = check(&slot.step, &new, Some(&old)).map_err(|problem| (problem, Outcome::Unfit));
     let tried = admitted.and_then(|()| {
         let compared = compare(&slot.step, &new, &old, client, stop);
-        compared.map_err(|problem| (problem, "failed-trial"))
+        compared.map_err(|problem| (problem, Outcome::FailedTrial))
     });
+    let decided = |outcome, problem| Decision {
+        outcome,
+        from: Some(old.label.clone()),
+        to: Some(new.label.clone()),
+        problem,
+    };
     match tried {
         Ok(former) => {
             tracing::info!(
@@ -215,10 +292,10 @@ fn update(
                 to = new.label,
                 "plug-in swapped"
             );
-            metrics.swap("swapped");
+            slot.decide(metrics, decided(Outcome::Swapped, None));
             slot.probation = Some(Probation {
                 score: slot.tally.restart() + former,
-                former: old,
+                former: Arc::clone(&old),
                 until: Instant::now() + PROBATION,
             });
             slot.rejected = None;
@@ -231,7 +308,7 @@ fn update(
                 problem,
                 "the new plug-in is not taken; the old one runs on"
             );
-            metrics.swap(outcome);
+            slot.decide(metrics, decided(outcome, Some(problem)));
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Away {
     Refused(StatusCode),
     /// The answer is larger than any of ours.
     TooLarge,
+    /// The answer is not what ours are.
+    Strange(String),
 }
 
 /// A process on loopback answers within milliseconds; one that hangs must not hold up a view of many.
@@ -107,6 +109,11 @@ impl Away {
         }
         Self::Unreachable(cause.to_string())
     }
+
+    /// An answer that cannot be read, and why.
+    pub(crate) fn strange(why: impl fmt::Display) -> Self {
+        Self::Strange(why.to_string())
+    }
 }
 
 impl fmt::Display for Away {
@@ -114,6 +121,7 @@ impl fmt::Display for Away {
         match self {
             Self::Unreachable(cause) => f.write_str(cause),
             Self::Refused(status) => write!(f, "it answers {status}"),
+            Self::Strange(why) => write!(f, "its answer is not Formline's: {why}"),
             Self::TooLarge => write!(f, "its answer has more than {LIMIT} bytes"),
         }
     }

@@ -153,7 +153,7 @@ fn a_place_without_apps_is_a_mistake_like_others() {
 /// A flag has the same words in the help of every command that has it.
 #[test]
 fn a_flag_means_the_same_everywhere() {
-    let commands: [(&[&str], &[&str]); 17] = [
+    let commands: [(&[&str], &[&str]); 18] = [
         (
             &["up"],
             &[
@@ -250,8 +250,9 @@ fn a_flag_means_the_same_everywhere() {
         ),
         (
             &["plugin", "list"],
-            &["--app", "--plugins", "--data", "--json"],
+            &["--url", "--app", "--plugins", "--data", "--json"],
         ),
+        (&["top"], &["--url", "--interval", "--once", "--json"]),
         (&["plugin", "inspect"], &["--data", "--json"]),
         (&["plugin", "test"], &["--update", "--data", "--json"]),
         (&["plugin", "new"], &["--path", "--sdk"]),

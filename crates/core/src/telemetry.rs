@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     Router,
-    extract::State,
+    extract::{Path, State},
     http::{StatusCode, header},
     response::IntoResponse,
     routing::get,
@@ -17,6 +17,7 @@ use prometheus::{
     Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -25,6 +26,7 @@ use tracing_subscriber::EnvFilter;
 pub struct Telemetry {
     registry: Registry,
     parts: Parts,
+    pages: Pages,
     ready: IntGaugeVec,
     dead_letters: IntCounterVec,
     end_to_end: HistogramVec,
@@ -40,6 +42,9 @@ pub struct Part {
 }
 
 type Parts = Arc<Mutex<BTreeMap<String, Health>>>;
+
+/// What parts tell of themselves beside health and metrics, by the name of the page.
+type Pages = Arc<Mutex<BTreeMap<&'static str, Value>>>;
 
 /// State of a part.
 #[derive(Clone, Debug, Default)]
@@ -116,6 +121,7 @@ impl Telemetry {
         let telemetry = Self {
             registry: Registry::new(),
             parts: Arc::default(),
+            pages: Arc::default(),
             ready: gauges(
                 "formline_part_ready",
                 "1 if the part does its work, 0 if /readyz says why not.",
@@ -180,6 +186,12 @@ impl Telemetry {
         part
     }
 
+    /// Shows at `/<name>` of the admin listener, as JSON, what a part knows of itself now. It replaces what stood there.
+    pub fn publish(&self, name: &'static str, page: Value) {
+        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        pages.insert(name, page);
+    }
+
     /// Whether every part has become ready, and those that take requests still are.
     pub fn is_ready(&self) -> bool {
         let is_fit =
@@ -187,13 +199,14 @@ impl Telemetry {
         self.health().values().all(is_fit)
     }
 
-    /// Serves `/livez`, `/readyz` and `/metrics` until it is dropped: also a process that stops can be watched, and a
-    /// client that says nothing does not hold it up.
+    /// Serves `/livez`, `/readyz`, `/metrics` and what was published until it is dropped: also a process that stops can be
+    /// watched, and a client that says nothing does not hold it up.
     pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
         let routes = Router::new()
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
+            .route("/{name}", get(page))
             .with_state(self);
         axum::serve(listener, routes).await
     }
@@ -219,6 +232,19 @@ async fn readyz(State(telemetry): State<Telemetry>) -> impl IntoResponse {
         .map(|(name, state)| format!("{name}: {}\n", state.waiting.as_deref().unwrap_or("ready")))
         .collect();
     (status, lines)
+}
+
+/// 404 if nothing of this name was published.
+async fn page(State(telemetry): State<Telemetry>, Path(name): Path<String>) -> impl IntoResponse {
+    let pages = telemetry.pages.lock();
+    let pages = pages.unwrap_or_else(PoisonError::into_inner);
+    match pages.get(name.as_str()) {
+        Some(page) => {
+            let json = [(header::CONTENT_TYPE, "application/json")];
+            (json, page.to_string()).into_response()
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 async fn metrics(State(telemetry): State<Telemetry>) -> impl IntoResponse {

@@ -153,7 +153,7 @@ pub(crate) struct Kafka {
 /// Where operators look.
 #[derive(Args, Debug)]
 pub(crate) struct Admin {
-    /// Address of /livez, /readyz and /metrics
+    /// Address of /livez, /readyz, /metrics and /plugins
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
     pub(crate) admin: SocketAddr,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Data, Folders, Output, PluginFolder};
+use super::{Data, Folders, Output, PluginFolder, Running};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Plugin {
@@ -14,7 +14,8 @@ pub(crate) enum Plugin {
     Build(PluginBuild),
     /// Run a plug-in on a folder of cases, and show what differs from what they expect
     Test(PluginTest),
-    /// List the plug-in folder, and which steps use what
+    /// List the plug-in folder and which steps use what; of running processes, what their steps run and what became of
+    /// files that were dropped
     List(PluginList),
     /// Show what a plug-in file says of itself
     Inspect(PluginInspect),
@@ -63,6 +64,8 @@ pub(crate) struct PluginTest {
 
 #[derive(Args, Debug)]
 pub(crate) struct PluginList {
+    #[command(flatten)]
+    pub(crate) url: Running,
     #[command(flatten)]
     pub(crate) folders: Folders,
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! The main job as its users see it: a form goes in, a row comes out, whatever happens in between.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod plugins;
 mod rebalance;
 mod swaps;
 mod top;

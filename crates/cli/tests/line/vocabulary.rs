@@ -20,6 +20,7 @@ pub(crate) struct Line {
     pub(crate) http: Client,
     process: Option<Process>,
     folder: TempDir,
+    plugins: PathBuf,
     bootstrap: String,
     address: [SocketAddr; 3],
 }
@@ -36,6 +37,25 @@ pub(crate) struct Row {
 impl Line {
     /// Copies apps/student-data under a name of its own, and starts it.
     pub(crate) async fn start(bootstrap: &str) -> Self {
+        let mut line = Self::prepare(bootstrap);
+        line.start_again().await;
+        line
+    }
+
+    /// The same with a plug-in folder of its own, for a test that drops files into it.
+    pub(crate) async fn start_with_own_plugins(bootstrap: &str) -> Self {
+        let mut line = Self::prepare(bootstrap);
+        line.plugins = line.folder.path().join("plugins");
+        fs::create_dir(&line.plugins).unwrap();
+        for entry in fs::read_dir(plugins_dir()).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), line.plugins.join(entry.file_name())).unwrap();
+        }
+        line.start_again().await;
+        line
+    }
+
+    fn prepare(bootstrap: &str) -> Self {
         let name = unique("student-data");
         let folder = tempfile::tempdir().unwrap();
         copy_app(
@@ -49,17 +69,15 @@ impl Line {
             .pool_max_idle_per_host(2000)
             .build()
             .unwrap();
-        let bootstrap = bootstrap.to_owned();
-        let mut line = Self {
+        Self {
             name,
             http,
             process: None,
             folder,
-            bootstrap,
+            plugins: plugins_dir().to_owned(),
+            bootstrap: bootstrap.to_owned(),
             address,
-        };
-        line.start_again().await;
-        line
+        }
     }
 
     /// Starts the process with the same data, and waits until it is ready.
@@ -83,7 +101,7 @@ impl Line {
             .arg("--data")
             .arg(self.folder.path().join("data"))
             .arg("--plugins")
-            .arg(plugins_dir())
+            .arg(&self.plugins)
             .env("FORMLINE_INSTANCE", "test");
         self.process = Some(Process::spawn(&mut command));
     }
@@ -104,12 +122,29 @@ impl Line {
 
     /// Runs a command that looks at the line from outside, and ends by itself.
     pub(crate) fn look(&self, arguments: &[&str]) -> std::process::Output {
+        self.ask(&[arguments, &["--bootstrap", &self.bootstrap]].concat())
+    }
+
+    /// The same for a command that does not ask Kafka.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_formline"));
-        command
-            .args(arguments)
-            .args(["--bootstrap", &self.bootstrap]);
+        command.args(arguments);
         command.arg("--app").arg(self.folder.path().join("app"));
+        command
+            .env("FORMLINE_PLUGINS", &self.plugins)
+            .env("FORMLINE_DATA", self.folder.path().join("data"));
         command.output().unwrap()
+    }
+
+    /// Drops a file into the plug-in folder, as an operator should.
+    pub(crate) fn drop_plugin(&self, file: &str, content: &[u8]) {
+        let temporary = self.plugins.join("new");
+        fs::write(&temporary, content).unwrap();
+        fs::rename(temporary, self.plugins.join(file)).unwrap();
+    }
+
+    pub(crate) fn plugin(&self, file: &str) -> PathBuf {
+        self.plugins.join(file)
     }
 
     fn process(&mut self) -> &mut Process {

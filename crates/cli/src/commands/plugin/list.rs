@@ -1,4 +1,5 @@
-//! `formline plugin list`: the files of the plug-in folder, and the steps that use them or miss one.
+//! `formline plugin list`: the files of the plug-in folder, the steps that use them or miss one, and what running
+//! processes say of theirs.
 
 use std::{path::Path, sync::Arc};
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{Mistakes, load_apps, open_catalog},
+    running::Running,
     say,
 };
 use crate::arguments::{Folders, PluginList};
@@ -29,7 +31,7 @@ struct Missing<'a> {
 }
 
 /// Digits of a digest that a person sees: enough for an app to name the plug-in by.
-const DIGITS: usize = 12;
+pub(super) const DIGITS: usize = 12;
 
 pub(super) fn run(arguments: &PluginList) -> Result<()> {
     let (folder, cache) = (arguments.plugins.path(), arguments.plugins.data.cache());
@@ -52,8 +54,11 @@ pub(super) fn run(arguments: &PluginList) -> Result<()> {
             plugin: &step.plugin,
         })
         .collect();
+    let running = Running::ask(&arguments.url.urls)?;
     if arguments.output.json {
-        return say(&as_json(&rows, &missing).to_string());
+        let mut answer = as_json(&rows, &missing);
+        answer["running"] = running.iter().map(Running::json).collect();
+        return say(&answer.to_string());
     }
     let mut answer: String = rows.iter().map(Row::text).collect();
     if rows.is_empty() {
@@ -62,6 +67,7 @@ pub(super) fn run(arguments: &PluginList) -> Result<()> {
     for Missing { step, plugin } in missing {
         answer += &format!("{step}: there is no plug-in `{plugin}`\n");
     }
+    answer.extend(running.iter().map(Running::text));
     say(&answer)
 }
 

@@ -4,6 +4,7 @@ mod build;
 mod inspect;
 mod list;
 mod new;
+mod running;
 mod test;
 
 use std::io::{self, Write as _};

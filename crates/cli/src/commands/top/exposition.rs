@@ -95,7 +95,7 @@ impl Sample {
 
 impl std::fmt::Display for NoExposition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "line {} of its answer is no metric", self.line)
+        write!(f, "line {} is no metric", self.line)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Instant};
 use tokio::task::JoinSet;
 
 use super::stage::Told;
-use crate::admin::{Address, Visitor};
+use crate::admin::{Address, Away, Visitor};
 
 /// One of the processes.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(super) struct Process {
     pub(super) address: Address,
     scrapes: VecDeque<Scrape>,
     /// Why the last question was not answered.
-    pub(super) away: Option<String>,
+    pub(super) away: Option<Away>,
 }
 
 /// What it told at one moment.
@@ -37,7 +37,7 @@ impl Process {
         }
     }
 
-    pub(super) fn note(&mut self, answer: Result<Scrape, String>) {
+    pub(super) fn note(&mut self, answer: Result<Scrape, Away>) {
         match answer {
             Ok(scrape) => {
                 self.away = None;
@@ -79,13 +79,11 @@ pub(super) async fn scrape(processes: &mut [Process], visitor: &Visitor) {
 // === impl Scrape ===
 
 impl Scrape {
-    async fn take(visitor: &Visitor, address: &Address) -> Result<Self, String> {
-        let metrics = visitor.page(address, "/metrics").await;
-        let metrics = metrics.map_err(|away| away.to_string())?;
+    async fn take(visitor: &Visitor, address: &Address) -> Result<Self, Away> {
+        let metrics = visitor.page(address, "/metrics").await?;
         let at = Instant::now();
-        let health = visitor.page(address, "/readyz").await;
-        let health = health.map_err(|away| away.to_string())?;
-        let told = Told::read(&metrics, &health).map_err(|error| error.to_string())?;
+        let health = visitor.page(address, "/readyz").await?;
+        let told = Told::read(&metrics, &health).map_err(Away::strange)?;
         Ok(Self { at, told })
     }
 }

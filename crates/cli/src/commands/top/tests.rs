@@ -200,8 +200,8 @@ async fn somebody_elses_answer_is_no_table() {
     tokio::spawn(telemetry.serve(listener));
     let mut processes = [Process::new(address.parse().unwrap())];
     scrape(&mut processes, &Visitor::new().unwrap()).await;
-    let problem = processes[0].away.as_deref().unwrap();
-    assert_eq!(problem, "line 1 of its answer is no metric");
+    let problem = processes[0].away.as_ref().unwrap().to_string();
+    assert_eq!(problem, "its answer is not Formline's: line 1 is no metric");
 }
 
 #[tokio::test]
