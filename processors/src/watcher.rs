@@ -18,7 +18,7 @@ use crate::{
     catalog::{Catalog, Look},
     decision::{Decision, Decisions, Outcome},
     metrics::Metrics,
-    plugin::{Instance, Place, Plugin},
+    plugin::{Instance, Place, Plugin, StoreDeclaration},
     state::Stores,
     trial::{Sample, Score, Tally},
 };
@@ -124,9 +124,37 @@ impl Slot {
         });
         let Some(probation) = ended else { return false };
         if score.is_far_worse_than(probation.score) {
-            self.take_back(&probation.former, score, metrics);
+            match self.check_schemas(&probation.former) {
+                Ok(()) => self.take_back(&probation.former, score, metrics),
+                Err(problem) => tracing::error!(
+                    step = self.step.title(),
+                    failed = score.failed,
+                    events = score.events,
+                    problem,
+                    "the new plug-in fails far more often, and the step cannot return to the former one"
+                ),
+            }
         }
         true
+    }
+
+    /// Refuses a plug-in that does not know the schema of the stores any more. As long as the present one has settled
+    /// nothing, its stores may be as they were.
+    fn check_schemas(&self, other: &Plugin) -> Result<(), String> {
+        let present = self.plugin.borrow();
+        let stores = &other.declared.stores;
+        let lowered = stores.iter().find_map(|store| {
+            let same = |present: &&StoreDeclaration| present.name == store.name;
+            let present = present.declared.stores.iter().find(same)?;
+            (present.schema_version > store.schema_version).then_some((store, present))
+        });
+        match lowered {
+            Some((store, present)) if self.tally.score().events > 0 => Err(format!(
+                "its store {} has schema version {}, and the entries have {} already",
+                store.name, store.schema_version, present.schema_version
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn take_back(&mut self, former: &Arc<Plugin>, score: Score, metrics: &Metrics) {
@@ -273,7 +301,8 @@ fn update(
     if new.digest == old.digest || slot.rejected.as_ref() == Some(&new.digest) {
         return;
     }
-    let admitted = check(&slot.step, &new, Some(&old)).map_err(|problem| (problem, Outcome::Unfit));
+    let checked = check(&slot.step, &new, Some(&old)).and_then(|()| slot.check_schemas(&new));
+    let admitted = checked.map_err(|problem| (problem, Outcome::Unfit));
     let tried = admitted.and_then(|()| {
         let compared = compare(&slot.step, &new, &old, client, stop);
         compared.map_err(|problem| (problem, Outcome::FailedTrial))

@@ -53,7 +53,11 @@ async fn a_start_reads_only_what_the_files_do_not_contain() {
     line.stop().await;
 
     line.start().await;
-    assert_eq!(line.metric(&RESTORED).await, 1.0, "the last one, as a proof");
+    assert_eq!(
+        line.metric(&RESTORED).await,
+        1.0,
+        "the last one, as a proof"
+    );
     // Without a graceful stop the files stay as they were.
     let dead = line.leave();
     submit(&line, &["ok 4", "ok 5"]).await;
@@ -165,7 +169,11 @@ async fn an_older_plugin_waits_for_one_that_knows_the_schema() {
     fs::remove_file(line.plugin_file("moved")).unwrap();
     let unfit = ["formline_plugin_swaps_total", "unfit"];
     eventually(SOON, async || line.metric(&unfit).await == 1.0).await;
-    assert_ne!(answer(&line, "what ok").await, "nothing", "the newer one runs on");
+    assert_ne!(
+        answer(&line, "what ok").await,
+        "nothing",
+        "the newer one runs on"
+    );
     line.stop().await;
 
     line.spawn();

@@ -11,4 +11,4 @@ wasmtime::component::bindgen!({
     },
 });
 
-pub(crate) use exports::formline::plugin::plugin::Descriptor;
+pub(crate) use exports::formline::plugin::plugin::{Descriptor, StoreDeclaration};

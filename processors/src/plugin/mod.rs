@@ -21,6 +21,7 @@ mod limits;
 mod wasi;
 
 pub(crate) use self::{
+    bindings::StoreDeclaration,
     component::{Plugin, SIZE_LIMIT},
     engine::{Engine, STACK},
     failure::{DEADLINE, Failure},
