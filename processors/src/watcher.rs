@@ -173,10 +173,10 @@ impl Slot {
             to: Some(former.label.clone()),
             problem: Some(problem),
         };
-        self.decide(metrics, decision);
         self.rejected = Some(bad.digest.clone());
         self.tally.restart();
         self.publish(former, metrics);
+        self.decide(metrics, decision);
     }
 }
 
@@ -321,7 +321,6 @@ fn update(
                 to = new.label,
                 "plug-in swapped"
             );
-            slot.decide(metrics, decided(Outcome::Swapped, None));
             slot.probation = Some(Probation {
                 score: slot.tally.restart() + former,
                 former: Arc::clone(&old),
@@ -329,6 +328,7 @@ fn update(
             });
             slot.rejected = None;
             slot.publish(&new, metrics);
+            slot.decide(metrics, decided(Outcome::Swapped, None));
         }
         Err((problem, outcome)) => {
             tracing::error!(
