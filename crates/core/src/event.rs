@@ -40,6 +40,8 @@ pub mod header {
     pub const GENERATION: &str = "formline-generation";
     /// On a record of a changelog: when the entry ends, in milliseconds since 1970.
     pub const EXPIRES: &str = "formline-expires";
+    /// On records of a changelog: the events that have changed the key, one header for each input topic (`core::cause`).
+    pub const CAUSE: &str = "formline-cause";
 
     /// Whether only the line itself may write a header of this name.
     pub fn is_reserved(name: &str) -> bool {

@@ -3,6 +3,7 @@
 //! It is the only crate that knows rdkafka, and it knows nothing of HTTP forms, plug-ins or sheets.
 
 pub mod app;
+pub mod cause;
 pub mod client;
 pub mod consumer;
 pub mod dead_letter;

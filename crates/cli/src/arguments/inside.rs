@@ -49,6 +49,8 @@ pub(crate) struct Tap {
     pub(crate) kafka: Kafka,
 }
 
+/// Times are those of the records: what a step makes of a record keeps its time, and a change of state or a dead letter has
+/// the time at which it was written. State is a compacted topic, in which a later change of a key replaces the earlier one.
 /// It looks from the id's own time on. An id that was derived from an Idempotency-Key has none: then from 24h ago on, or as
 /// --since says.
 #[derive(Args, Debug)]

@@ -23,13 +23,16 @@ use super::{
 };
 use crate::admin::Visitor;
 
+/// Counts so much of something.
+type Add = dyn Fn(&str, u64);
+
 /// A process with one form, one step and one sink.
 struct Served {
     telemetry: Telemetry,
     step: Part,
     address: String,
     serving: JoinHandle<()>,
-    add: Box<dyn Fn(&str, u64)>,
+    add: Box<Add>,
 }
 
 impl Served {

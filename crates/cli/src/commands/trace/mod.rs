@@ -1,0 +1,175 @@
+//! `formline trace ID`: finds a submission, and what was made of it, in every topic of the apps.
+
+mod search;
+
+use std::{
+    io::{self, Write as _},
+    sync::Arc,
+};
+
+use anyhow::{Result, bail};
+use formline_core::{
+    App, Client, EventId, Record,
+    duplicates::WINDOW,
+    event::{self, header},
+    ledger::Closed,
+    progress::{Progress, Stage as Group},
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use self::search::{Sighting, Stage, search};
+use super::{load_without_plugins, sink, text};
+use crate::arguments::Trace;
+
+/// Clocks of the machines that give ids and times may differ by so much.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
+
+pub(super) fn run(arguments: &Trace) -> Result<()> {
+    let (client, apps) = load_without_plugins(&arguments.folders, &arguments.kafka)?;
+    let since = since(arguments)?;
+    let found = search(&client, &apps, &arguments.id, since)?;
+    if found.is_empty() {
+        let since = event::format_time(since);
+        bail!("{} is in no topic of the apps since {since}", arguments.id);
+    }
+    let sinks = sinks(&client, &apps, &found)?;
+    text::unless_closed(if arguments.output.json {
+        print_json(&arguments.id, &found, &sinks)
+    } else {
+        print(&found, &sinks)
+    })
+}
+
+fn since(arguments: &Trace) -> Result<Timestamp> {
+    if let Some(since) = arguments.since.since {
+        return Ok(since.0);
+    }
+    let id = arguments.id.parse::<EventId>().ok();
+    Ok(match id.and_then(|id| id.time()) {
+        Some(time) => time.checked_sub(CLOCKS)?,
+        None => Timestamp::now().checked_sub(WINDOW)?,
+    })
+}
+
+/// Each sink that reads a topic with the submission, and whether its group has committed everything of it.
+fn sinks(client: &Client, apps: &[Arc<App>], found: &[Sighting]) -> Result<Vec<(String, bool)>> {
+    let mut sinks = Vec::new();
+    for (app, sink) in sink::all(apps) {
+        let read = found.iter().filter(|one| {
+            let topic = &*one.record.partition.topic;
+            sink.input.iter().any(|input| input == topic)
+        });
+        let ends: Vec<_> = read
+            .map(|one| {
+                let at = &one.record.partition;
+                (at.topic.to_string(), at.number, one.record.offset + 1)
+            })
+            .collect();
+        if ends.is_empty() {
+            continue;
+        }
+        let group = Group {
+            group: sink.group(),
+            topics: sink.input.clone(),
+        };
+        let has_passed = Progress::open(client, vec![group])?.has_passed(0, &ends)?;
+        sinks.push((format!("{}/{}", app.name, sink.name), has_passed));
+    }
+    Ok(sinks)
+}
+
+// === Printing ===
+
+fn print(found: &[Sighting], sinks: &[(String, bool)]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    for one in found {
+        let (time, stage, record) = (time(&one.record), one.stage.name(), &one.record);
+        let line = format!("{time}  {stage:<11}  {record:?}  {}", about(one));
+        writeln!(out, "{}", text::plain(line.trim_end()))?;
+    }
+    for (sink, has_passed) in sinks {
+        let state = if *has_passed {
+            "has passed it"
+        } else {
+            "has not passed it yet"
+        };
+        writeln!(out, "{sink} {state}")?;
+    }
+    Ok(())
+}
+
+fn print_json(id: &str, found: &[Sighting], sinks: &[(String, bool)]) -> Result<()> {
+    let records = found.iter().map(|one| {
+        let record = &one.record;
+        json!({
+            "time": time(record),
+            "stage": one.stage.name(),
+            "topic": &*record.partition.topic,
+            "partition": record.partition.number,
+            "offset": record.offset,
+            "id": record.text_header(header::ID),
+            "about": about(one),
+            "settled": one.closed.as_ref().map(settled),
+        })
+    });
+    let sinks = sinks
+        .iter()
+        .map(|(sink, has_passed)| json!({ "sink": sink, "passed": has_passed }));
+    let trace = json!({
+        "id": id,
+        "records": records.collect::<Value>(),
+        "sinks": sinks.collect::<Value>(),
+    });
+    Ok(writeln!(io::stdout(), "{trace}")?)
+}
+
+fn time(record: &Record) -> String {
+    let time = Timestamp::from_millisecond(record.timestamp_ms);
+    event::format_time(time.unwrap_or_default())
+}
+
+/// What became of a dead letter.
+fn settled(closed: &Closed) -> Value {
+    match closed {
+        Closed::Settled(settled) => json!({
+            "how": settled.how.to_string(),
+            "time": event::format_time(settled.time),
+        }),
+        Closed::Repeated => json!({ "how": "repeated", "time": null }),
+    }
+}
+
+/// Why it was parked and what became of it, what changed in which store, for whom it is replayed, or what kind of event it
+/// is.
+fn about(one: &Sighting) -> String {
+    let text = |name| one.record.text_header(name).map(str::to_owned);
+    let replay = || text(header::REPLAY_FOR).map(|group| format!("replayed for {group}"));
+    match one.stage {
+        Stage::State => change(&one.record),
+        Stage::DeadLetter => {
+            let reason = text("dead-letter-reason").unwrap_or_default();
+            match &one.closed {
+                Some(closed) => format!("{reason}, {closed}"),
+                None => reason,
+            }
+        }
+        Stage::Form | Stage::Output => replay().or_else(|| text(header::TYPE)).unwrap_or_default(),
+    }
+}
+
+/// The key of a changelog begins with the length and the name of the store.
+fn change(record: &Record) -> String {
+    let key = record.key().and_then(<[u8]>::split_first);
+    let key = key.and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)));
+    let Some((store, key)) = key else {
+        return "a key without a store".to_owned();
+    };
+    let [store, key] = [store, key].map(String::from_utf8_lossy);
+    let done = if record.value().is_some() {
+        "set"
+    } else {
+        "deleted"
+    };
+    format!("store {store}: {key} {done}")
+}
