@@ -482,6 +482,9 @@ async fn a_tap_has_filters_and_follows_several_topics() {
     }
     let pretty = tap(&["--from-beginning", "--count", "1", "--pretty"]);
     assert!(pretty.contains("  {\n    \"n\": 1\n  }\n"), "{pretty}");
+    let deleted = ["--header", "ce_source=/forms/deleted"];
+    let deletion = tap(&[&["--from-beginning", "--count", "1"], &deleted[..]].concat());
+    assert!(deletion.ends_with("key a-key\n  -\n"), "{deletion}");
     let gone = formline(&["tap", &unique("missing"), "--bootstrap", bootstrap]);
     assert!(
         printed(&gone).contains("kafka has no topic"),
@@ -490,7 +493,7 @@ async fn a_tap_has_filters_and_follows_several_topics() {
     );
 }
 
-/// Two records, from the forms `other` and `wanted`.
+/// Two records, from the forms `other` and `wanted`, and a deletion.
 async fn produce(bootstrap: &str, topic: &str) {
     use formline_core::{Client, Producer, event, producer, record};
     let client = Client::new(bootstrap, std::collections::BTreeMap::new());
@@ -501,14 +504,18 @@ async fn produce(bootstrap: &str, topic: &str) {
         queue_kib: 64,
     };
     let producer = Producer::open(&client, options).unwrap();
-    for (form, value) in [("other", "{\"n\":1}"), ("wanted", "{\"n\":2}")] {
+    for (form, value) in [
+        ("other", Some("{\"n\":1}")),
+        ("wanted", Some("{\"n\":2}")),
+        ("deleted", None),
+    ] {
         let headers =
             record::Headers::with_capacity(1).with(event::header::SOURCE, event::source(form));
         let record = record::Outgoing {
             topic,
             partition: None,
             key: Some(b"a-key"),
-            value: Some(value.as_bytes()),
+            value: value.map(str::as_bytes),
             headers,
             timestamp_ms: None,
         };

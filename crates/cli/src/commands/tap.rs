@@ -88,6 +88,8 @@ fn print(record: &Record, arguments: &Tap) -> io::Result<()> {
         }
     }
     let value = match text::value(record.value()) {
+        // A deletion, and not the JSON `null`.
+        Value::Null if record.value().is_none() => "-".to_owned(),
         Value::String(text) => text,
         value => json(&value, arguments.pretty || out.is_terminal()),
     };
