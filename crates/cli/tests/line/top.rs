@@ -8,6 +8,10 @@ use std::{
 };
 
 use formline_testing::{eventually, free_port, kafka};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 use super::{
@@ -87,7 +91,7 @@ fn without_any_process_it_says_so() {
 async fn on_a_terminal_it_is_drawn_until_somebody_quits() {
     let line = Line::start(kafka().await.bootstrap()).await;
     accepted_id(line.submit(&student(1)).await).await;
-    for quit in ["q", "\u{3}"] {
+    for quit in [Quit::Key("q"), Quit::Key("\u{3}"), Quit::Signal] {
         let mut terminal = Terminal::open(&line.admin());
         // Blanks are not drawn: the cursor passes over them.
         let title = format!("{}/enrich", line.name);
@@ -98,7 +102,7 @@ async fn on_a_terminal_it_is_drawn_until_somebody_quits() {
         })
         .await;
         assert!(terminal.drawn().contains("every 200ms"));
-        assert_eq!(terminal.press(quit).await, Some(0));
+        assert_eq!(terminal.end(quit).await, Some(0));
         // The screen from before, and the cursor.
         let drawn = terminal.drawn();
         assert!(drawn.contains("\u{1b}[?1049l"), "{drawn:?}");
@@ -114,6 +118,12 @@ fn top(arguments: &[&str]) -> (String, Option<i32>) {
     (String::from_utf8(text).unwrap(), output.status.code())
 }
 
+/// What ends the view.
+enum Quit {
+    Key(&'static str),
+    Signal,
+}
+
 /// A terminal with `formline top` on it.
 struct Terminal {
     script: Child,
@@ -125,7 +135,8 @@ impl Terminal {
         let program = env!("CARGO_BIN_EXE_formline");
         // A terminal of its own has no size yet. Whether it echoes again is asked of it at the end.
         let commands = format!(
-            "stty cols 200 rows 20; {program} top --url {admin} --interval 200ms; code=$?
+            "stty cols 200 rows 20
+             sh -c 'echo process $$; exec {program} top --url {admin} --interval 200ms'; code=$?
              stty -a | grep -q -e ' echo ' && echo echo back; exit $code"
         );
         let mut script = Command::new("script")
@@ -152,15 +163,27 @@ impl Terminal {
         String::from_utf8_lossy(&self.drawn.lock().unwrap()).into_owned()
     }
 
-    /// Presses a key, and how it ended then.
-    async fn press(&mut self, key: &str) -> Option<i32> {
-        let keyboard = self.script.stdin.as_mut().unwrap();
-        keyboard.write_all(key.as_bytes()).unwrap();
-        keyboard.flush().unwrap();
+    /// Ends it, and tells how it ended.
+    async fn end(&mut self, how: Quit) -> Option<i32> {
+        match how {
+            Quit::Key(key) => {
+                let keyboard = self.script.stdin.as_mut().unwrap();
+                keyboard.write_all(key.as_bytes()).unwrap();
+                keyboard.flush().unwrap();
+            }
+            Quit::Signal => kill(self.process(), Signal::SIGTERM).unwrap(),
+        }
         let ended = || std::future::ready(self.script.try_wait().unwrap());
         let ended = eventually(PATIENCE, ended).await;
         eventually(PATIENCE, async || self.drawn().ends_with('\n')).await;
         ended.code()
+    }
+
+    /// The process id of `formline top`, as its shell has told it.
+    fn process(&self) -> Pid {
+        let drawn = self.drawn();
+        let (_, told) = drawn.split_once("process ").unwrap();
+        Pid::from_raw(told.lines().next().unwrap().parse().unwrap())
     }
 }
 

@@ -55,7 +55,11 @@ impl Running {
             }
             answer.extend(list(&step["decisions"]).map(decision));
         }
-        answer.extend(list(&page["files"]).map(decision));
+        let mut files = list(&page["files"]).map(decision).peekable();
+        if files.peek().is_some() {
+            answer += "files without a plug-in\n";
+        }
+        answer.extend(files);
         text::plain(&answer).into_owned()
     }
 
@@ -143,7 +147,8 @@ mod tests {
             a/one runs one@2.0.0 sha256:0123456789ab since T1, on probation until T2\n  \
               T0  returned      one@3.0.0 sha256:0123456789ab -> one@2.0.0 sha256:0123456789ab: it failed\u{fffd}[2J\n  \
               T1  gone          one@2.0.0\n\
-            a/two runs two@1.0.0 since T1\n  \
+            a/two runs two@1.0.0 since T1\n\
+            files without a plug-in\n  \
               T3  bad-file      x.wasm: no wasm\n";
         assert_eq!(text, expected);
         assert_eq!(json["steps"][1]["step"], "a/two");
