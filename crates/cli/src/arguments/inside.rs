@@ -49,10 +49,6 @@ pub(crate) struct Tap {
     pub(crate) kafka: Kafka,
 }
 
-/// Times are those of the records: what a step makes of a record keeps its time, and a change of state or a dead letter has
-/// the time at which it was written. State is a compacted topic, in which a later change of a key replaces the earlier one.
-/// It looks from the id's own time on. An id that was derived from an Idempotency-Key has none: then from 24h ago on, or as
-/// --since says.
 #[derive(Args, Debug)]
 pub(crate) struct Trace {
     /// Id of the submission, as its answer gave it
@@ -67,10 +63,6 @@ pub(crate) struct Trace {
     pub(crate) kafka: Kafka,
 }
 
-/// A row for each form, step and sink, summed over the processes that work on it: events since they began and a second, how
-/// many records it is behind (a sink: how many it holds), the time that 99 of 100 took no longer than within the last 30
-/// intervals (a form: to the answer; a step or sink: since the submission was accepted), errors, dead letters, the plug-in,
-/// and what it waits for. Keys: s sorts, p pauses, q quits.
 #[derive(Args, Debug)]
 pub(crate) struct Top {
     #[command(flatten)]

@@ -63,9 +63,20 @@ pub(crate) enum Command {
     Plugin(Plugin),
     /// Follow the records of a topic
     Tap(Tap),
-    /// Find a submission in every topic, and say which sinks have passed it
+    /// Find a submission in every topic and store, and say which sinks have passed it
+    ///
+    /// It looks from the id's own time on. An id that was derived from an Idempotency-Key has none: then from 24h ago on, or
+    /// as --since says. Times are those of the records: what a step makes of a record keeps its time, and a change of state
+    /// or a dead letter has the time at which it was written. State is a compacted topic, in which a later change of a key
+    /// replaces the earlier one.
     Trace(Trace),
     /// Watch rate, lag, latency and errors of every stage
+    ///
+    /// A row for each form, step and sink, summed over the processes that work on it: events since they began and a second;
+    /// how many records a step is behind, or a sink holds; the time that 99 of 100 took no longer than within the last 30
+    /// intervals (a form: to its answer, a step or sink: since the submission was accepted); errors and dead letters since
+    /// they began; the plug-in; and what it waits for. A red row has had errors or dead letters within those intervals.
+    /// Keys: s sorts, p pauses, q quits.
     Top(Top),
     /// Work with dead letters: records that a step or sink gave up on
     #[command(subcommand)]
