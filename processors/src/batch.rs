@@ -177,7 +177,7 @@ impl Batch {
             return None;
         }
         let event = self.events.get(self.outcomes.len())?;
-        stores.set_time(event.record.timestamp_ms);
+        stores.begin_event(&event.record);
         self.current = Some(Current {
             mark: stores.mark(),
             outputs: self.outputs.len(),

@@ -301,12 +301,7 @@ fn update(
     if new.digest == old.digest || slot.rejected.as_ref() == Some(&new.digest) {
         return;
     }
-    let checked = check(&slot.step, &new, Some(&old)).and_then(|()| slot.check_schemas(&new));
-    let admitted = checked.map_err(|problem| (problem, Outcome::Unfit));
-    let tried = admitted.and_then(|()| {
-        let compared = compare(&slot.step, &new, &old, client, stop);
-        compared.map_err(|problem| (problem, Outcome::FailedTrial))
-    });
+    let tried = admit(slot, &new, &old, client, stop);
     let decided = |outcome, problem| Decision {
         outcome,
         from: Some(old.label.clone()),
@@ -340,6 +335,20 @@ fn update(
             slot.decide(metrics, decided(outcome, Some(problem)));
         }
     }
+}
+
+/// Whether a new plug-in may run, and the score of the old one.
+fn admit(
+    slot: &Slot,
+    new: &Plugin,
+    old: &Plugin,
+    client: &Client,
+    stop: &CancellationToken,
+) -> Result<Score, (String, Outcome)> {
+    let step = &slot.step;
+    let checked = check(step, new, Some(old)).and_then(|()| slot.check_schemas(new));
+    checked.map_err(|problem| (problem, Outcome::Unfit))?;
+    compare(step, new, old, client, stop).map_err(|problem| (problem, Outcome::FailedTrial))
 }
 
 /// Lets both plug-ins work on the same recent events, and returns the score of the old one. Without Kafka there is

@@ -16,5 +16,5 @@ pub(crate) use self::{
     disk::sweep,
     entry::Entry,
     schema::{Moving, Schema},
-    stores::{Broken, Mark, Refusal, Stores, lend},
+    stores::{Broken, Logged, Mark, Refusal, Stores, lend},
 };

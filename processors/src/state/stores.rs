@@ -4,14 +4,16 @@
 //! what Kafka has goes into the file.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt, mem,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use formline_core::{
     EventId, Record,
+    cause::Cause,
     duplicates::{self, Keyed},
     event::header,
 };
@@ -42,6 +44,8 @@ pub(crate) struct Stores {
     /// Time of the event at hand, and the newest one so far.
     now_ms: i64,
     newest_ms: i64,
+    /// Where the event at hand stands: topic and offset.
+    event: Option<(Arc<str>, i64)>,
     /// The entries come from the file, and the changelog has not shown yet that it is the one they were made of.
     is_unproven: bool,
     /// Why the file cannot be used any more.
@@ -55,6 +59,18 @@ struct Change {
     /// None if the file says what it was.
     before: Option<Option<Entry>>,
     bytes_before: u64,
+    /// The event that has made it; none if it was the host.
+    cause: Option<(Arc<str>, i64)>,
+}
+
+/// A change as the changelog tells it.
+#[derive(Debug)]
+pub(crate) struct Logged<'a> {
+    pub(crate) key: &'a [u8],
+    /// None for a deletion.
+    pub(crate) entry: Option<&'a Entry>,
+    /// The events that have made it, by topic.
+    pub(crate) causes: Vec<Cause>,
 }
 
 /// A point to return to.
@@ -201,13 +217,24 @@ impl Stores {
         Ok(entries)
     }
 
-    /// The time of the event that comes next.
+    /// The event comes next.
+    pub(crate) fn begin_event(&mut self, record: &Record) {
+        self.set_time(record.timestamp_ms);
+        self.event = Some((Arc::clone(&record.partition.topic), record.offset));
+    }
+
+    // === For the host ===
+
+    /// No event comes next: what changes is the host's doing.
+    pub(crate) fn end_events(&mut self) {
+        self.event = None;
+    }
+
+    /// What is alive is decided by this time, in milliseconds since 1970.
     pub(crate) fn set_time(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
         self.newest_ms = self.newest_ms.max(now_ms);
     }
-
-    // === For the host ===
 
     /// The schema of a store's entries; none if nobody has said it yet.
     pub(crate) fn schema(&mut self, store: &str) -> Result<Option<Schema>, Broken> {
@@ -296,16 +323,24 @@ impl Stores {
         }
     }
 
-    /// What has changed since the last commit, each key once; none is a deletion.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&Entry>)> {
-        let keys: BTreeSet<&[u8]> = self
-            .undo
-            .iter()
-            .map(|change| change.key.as_slice())
-            .collect();
-        keys.into_iter().map(|key| {
-            let entry = self.changed.get(key);
-            (key, entry.and_then(Option::as_ref))
+    /// What has changed since the last commit, each key once.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = Logged<'_>> {
+        let mut causes: BTreeMap<&[u8], BTreeMap<&str, Vec<i64>>> = BTreeMap::new();
+        for change in &self.undo {
+            let of_key = causes.entry(&change.key).or_default();
+            if let Some((topic, offset)) = &change.cause {
+                of_key.entry(topic).or_default().push(*offset);
+            }
+        }
+        causes.into_iter().map(|(key, causes)| {
+            let causes = causes.into_iter();
+            Logged {
+                key,
+                entry: self.changed.get(key).and_then(Option::as_ref),
+                causes: causes
+                    .map(|(topic, offsets)| Cause::of(topic, offsets))
+                    .collect(),
+            }
         })
     }
 
@@ -327,6 +362,7 @@ impl Stores {
             key,
             before,
             bytes_before,
+            cause: self.event.clone(),
         });
     }
 

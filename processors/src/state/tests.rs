@@ -162,9 +162,9 @@ fn the_changelog_gets_each_key_once_and_rebuilds_the_stores() {
     let generation = stores.generation().unwrap();
     let changes = stores.changes().zip(0..);
     let log: Vec<_> = changes
-        .map(|((key, entry), offset)| {
-            let value = entry.map(|entry| entry.value.as_slice());
-            logged(generation, offset, key, value)
+        .map(|(change, offset)| {
+            let value = change.entry.map(|entry| entry.value.as_slice());
+            logged(generation, offset, change.key, value)
         })
         .collect();
     assert_eq!(log.len(), 2);
@@ -175,6 +175,22 @@ fn the_changelog_gets_each_key_once_and_rebuilds_the_stores() {
     assert_eq!(rebuilt.keys("s", "", None), ["a"]);
     assert_eq!(rebuilt.value("s", "a").as_deref(), Some("2"));
     assert_eq!(rebuilt.generation(), Some(generation));
+}
+
+#[test]
+fn a_change_names_the_events_that_have_made_it() {
+    let mut stores = Place::new().open();
+    stores.keep("s", "host", "1");
+    for offset in [3, 4, 9] {
+        stores.begin_event(&submission("any", offset, 0));
+        stores.keep("s", "often", &offset.to_string());
+    }
+    stores.keep("s", "once", "1");
+    let causes: Vec<Vec<String>> = stores
+        .changes()
+        .map(|change| change.causes.iter().map(ToString::to_string).collect())
+        .collect();
+    assert_eq!(causes, [vec![], vec!["form@3-4,9".to_owned()], vec!["form@9".to_owned()]]);
 }
 
 #[test]
@@ -208,7 +224,7 @@ fn an_entry_ends_for_events_of_its_end_and_later_ones() {
     stores.sweep().unwrap();
     let deleted: Vec<_> = stores.changes().collect();
     assert!(
-        matches!(&deleted[..], [(key, None)] if key.ends_with(b"short")),
+        matches!(&deleted[..], [change] if change.entry.is_none() && change.key.ends_with(b"short")),
         "the changelog forgets it too: {deleted:?}"
     );
     stores.publish(4);

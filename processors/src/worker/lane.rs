@@ -102,6 +102,7 @@ impl Lane {
                 return Ok(Worked::Broken(failure));
             }
         };
+        self.stores.end_events();
         self.stores.sweep()?;
         let mark = self.stores.mark();
         let patience = patience(input, &events);
@@ -157,6 +158,7 @@ impl Lane {
             return Ok(Ok((instance, Migration::Done)));
         }
         let mark = self.stores.mark();
+        self.stores.end_events();
         match migrate::advance(&mut self.stores, plugin, &mut instance, step.limits.event)? {
             Ok(migration) => {
                 self.is_migrated = migration == Migration::Done;

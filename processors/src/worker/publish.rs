@@ -16,7 +16,7 @@ use crate::{
     batch::{Finished, Outcome, Output},
     error::Error,
     plugin::Plugin,
-    state::Stores,
+    state::{Logged, Stores},
     trial::Score,
 };
 
@@ -76,17 +76,17 @@ impl Round<'_> {
     ) -> Result<(), Error> {
         let topic = self.worker.step.state_topic();
         let generation = stores.generation().map(|id| id.to_string());
-        for (key, entry) in stores.changes() {
-            let expires_ms = entry.and_then(|entry| entry.expires_ms);
-            let headers = Headers::with_capacity(2);
-            let headers = match &generation {
-                Some(generation) => headers.with(header::GENERATION, generation),
-                None => headers,
-            };
-            let headers = match expires_ms {
-                Some(end) => headers.with(header::EXPIRES, end.to_string()),
-                None => headers,
-            };
+        for Logged { key, entry, causes } in stores.changes() {
+            let mut headers = Headers::with_capacity(2 + causes.len());
+            if let Some(generation) = &generation {
+                headers = headers.with(header::GENERATION, generation);
+            }
+            if let Some(end) = entry.and_then(|entry| entry.expires_ms) {
+                headers = headers.with(header::EXPIRES, end.to_string());
+            }
+            for cause in causes {
+                headers = headers.with(header::CAUSE, cause.to_string());
+            }
             transaction.send(Outgoing {
                 topic: &topic,
                 partition: Some(number),

@@ -52,7 +52,18 @@ async fn every_decision_about_a_file_is_listed() {
     assert_eq!(bad["to"], "enrich.wasm");
     assert!(!bad["problem"].as_str().unwrap().is_empty());
 
+    assert_is_told(&text(&line));
+    assert!(line.terminate().await.success(), "{}", line.log());
     let text = text(&line);
+    let nobody = format!("no line answers at {}: Connection refused", line.admin());
+    assert!(text.contains(&nobody), "{text}");
+    assert!(
+        text.contains("enrich.wasm: enrich@0.1.0"),
+        "the files are listed: {text}"
+    );
+}
+
+fn assert_is_told(text: &str) {
     for part in [
         "enrich.wasm: enrich@0.1.0 sha256:",
         "/enrich runs enrich@0.1.0 sha256:",
@@ -64,14 +75,6 @@ async fn every_decision_about_a_file_is_listed() {
     ] {
         assert!(text.contains(part), "`{part}` is not in\n{text}");
     }
-    assert!(line.terminate().await.success(), "{}", line.log());
-    let text = self::text(&line);
-    let nobody = format!("no line answers at {}: Connection refused", line.admin());
-    assert!(text.contains(&nobody), "{text}");
-    assert!(
-        text.contains("enrich.wasm: enrich@0.1.0"),
-        "the files are listed: {text}"
-    );
 }
 
 fn text(line: &Line) -> String {

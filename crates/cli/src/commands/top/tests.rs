@@ -48,15 +48,11 @@ impl Served {
         let lag = gauges("formline_step_lag_records", "l", &["app", "step", "topic"]);
         let labels = ["app", "step", "plugin", "version"];
         let info = gauges("formline_plugin_info", "i", &labels);
-        let names = ["form", "method"];
-        let requests = histograms(
-            "formline_http_request_duration_seconds",
-            "d",
-            &names,
-            LATENCY_BUCKETS,
-        );
-        lag.with_label_values(&["demo", "rows", "a"]).set(3);
-        lag.with_label_values(&["demo", "rows", "b"]).set(4);
+        let name = "formline_http_request_duration_seconds";
+        let requests = histograms(name, "d", &["form", "method"], LATENCY_BUCKETS);
+        for (topic, records) in [("a", 3), ("b", 4)] {
+            lag.with_label_values(&["demo", "rows", topic]).set(records);
+        }
         info.with_label_values(&["demo", "rows", "rows", "0.1.0"])
             .set(1);
         submissions.with_label_values(&["demo", "accepted"]);
