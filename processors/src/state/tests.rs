@@ -190,7 +190,14 @@ fn a_change_names_the_events_that_have_made_it() {
         .changes()
         .map(|change| change.causes.iter().map(ToString::to_string).collect())
         .collect();
-    assert_eq!(causes, [vec![], vec!["form@3-4,9".to_owned()], vec!["form@9".to_owned()]]);
+    assert_eq!(
+        causes,
+        [
+            vec![],
+            vec!["form@3-4,9".to_owned()],
+            vec!["form@9".to_owned()]
+        ]
+    );
 }
 
 #[test]

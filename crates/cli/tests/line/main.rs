@@ -218,7 +218,13 @@ async fn a_submission_is_traced_from_its_form_to_the_sheet() {
         let trace: Value = serde_json::from_slice(&traced.stdout).unwrap_or_default();
         // The sink commits a moment after its row is in the sheet.
         let has_passed = trace["sinks"][0]["passed"] == true;
-        if has_passed { Ok(trace) } else { Err(trace) }
+        let mut records = trace["records"].as_array().into_iter().flatten();
+        let is_counted = records.any(|record| record["stage"] == "state");
+        if has_passed && is_counted {
+            Ok(trace)
+        } else {
+            Err(trace)
+        }
     })
     .await;
     assert_eq!(
