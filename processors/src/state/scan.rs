@@ -4,6 +4,9 @@ use std::{cmp::Ordering, collections::btree_map, iter::Peekable};
 
 use super::{disk::Found, entry::Entry};
 
+/// A key with what stands under it now, which is nothing if it is deleted.
+type Look = Result<(Vec<u8>, Option<Entry>), redb::Error>;
+
 /// Entries in order of their keys.
 pub(super) struct Scan<'a> {
     written: Option<Peekable<Found>>,
@@ -24,8 +27,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The next key with what stands under it now, which is nothing for one that is deleted.
-    fn step(&mut self) -> Option<Result<(Vec<u8>, Option<Entry>), redb::Error>> {
+    fn step(&mut self) -> Option<Look> {
         let next_written = self.written.as_mut().and_then(Peekable::peek);
         let order = match (next_written, self.changed.peek()) {
             (None, None) => return None,

@@ -3,6 +3,7 @@
 
 mod plugins;
 mod rebalance;
+mod restore;
 mod swaps;
 mod top;
 mod vocabulary;

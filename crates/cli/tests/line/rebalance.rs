@@ -320,7 +320,7 @@ impl Fed {
     }
 }
 
-fn read(client: &Client, topic: &str) -> Vec<Record> {
+pub(super) fn read(client: &Client, topic: &str) -> Vec<Record> {
     let mut records = Vec::new();
     let mut reader = Reader::open(client, topic, &[], From::Beginning).unwrap();
     reader
