@@ -27,7 +27,7 @@ pub struct Candidate {
 /// All that a plug-in file says of itself.
 #[derive(Clone, Debug)]
 pub struct Inspected {
-    /// The contract that it was built against, such as `formline:plugin@0.1.0`.
+    /// The contract that it was built against, such as `formline:plugin@0.2.0`.
     pub contract: String,
     /// Name of the plug-in.
     pub name: String,

@@ -79,6 +79,34 @@ async fn an_event_that_traps_is_parked_with_its_reason_and_its_neighbours_pass()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn stores_that_are_full_refuse_what_is_new_and_take_what_is_known() {
+    let mut line = Line::new(&["misbehave"]).await;
+    line.form("in", 1).await;
+    let output = [("out", "out")];
+    let mut step = line.describe("misbehave", ("in", "in"), &output, json!({}));
+    step.limits.state = 1 << 20;
+    line.add(step).await;
+    // The text of an event is the key of its entry.
+    let texts: Vec<String> = (0..12)
+        .map(|n| format!("ok {n} {}", "x".repeat(100_000)))
+        .collect();
+    line.submit_all("in", "key", &texts).await;
+    line.start().await;
+    let parked = line.wait_for_dead_letters("misbehave", 2).await;
+    assert_eq!(
+        parked[0].text_header("dead-letter-reason"),
+        Some("state-quota-exceeded")
+    );
+    line.wait_for("out", 10).await;
+    line.submit("in", "key", &text(&line.records("out")[0]))
+        .await;
+    line.wait_for("out", 11).await;
+    line.wait_until_passed().await;
+    assert_eq!(line.dead_letters("misbehave").len(), 2);
+    line.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_a_plug_in_takes_for_text_fail_the_event_that_led_to_them() {
     let cases = ["logged", "counted", "opened", "header", "code", "detail"];
     let cases = cases.map(|case| format!("text-{case}"));

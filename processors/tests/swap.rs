@@ -108,8 +108,8 @@ fn bad_files() -> Vec<(Vec<u8>, &'static str)> {
         (b"\0asm\x01\0\0\0".to_vec(), "component"),
         // A component with nothing in it.
         (b"\0asm\x0d\0\x01\0".to_vec(), "formline:plugin/plugin"),
-        (of_contract("enrich", "9.9.9"), "formline:plugin/"),
-        (exporting("enrich", "9.9.9"), "formline:plugin/plugin"),
+        (of_contract("enrich", "9.9.9"), "formline:plugin@9.9.9"),
+        (exporting("enrich", "9.9.9"), "build it anew"),
         // A good plug-in in all else, so it is refused for its size.
         (padded("enrich", &vec![0; 40 << 20]), "are allowed"),
         (not_text("enrich"), "utf-8"),

@@ -25,6 +25,10 @@ pub(crate) struct Plugin {
     pub(crate) facts: PluginFacts,
 }
 
+/// The contract, and the beginning of its versions that this host has: within it, imports only grow.
+const CONTRACT: &str = "formline:plugin";
+const TRACK: &str = "0.2.";
+
 /// A larger file is refused. CPython in a component has 40 MB; what is meant for here has below one.
 pub(crate) const SIZE_LIMIT: usize = 32 << 20;
 
@@ -47,6 +51,7 @@ impl Plugin {
         let component = engine
             .compile(wasm, &digest)
             .map_err(|error| format!("{error:#}"))?;
+        check_contract(engine, &component)?;
         let code = engine.linker.instantiate_pre(&component);
         let code = code
             .and_then(ProcessorPre::new)
@@ -65,7 +70,7 @@ impl Plugin {
         })
     }
 
-    /// The contract that it was built against, such as `formline:plugin@0.1.0`.
+    /// The contract that it was built against, such as `formline:plugin@0.2.0`.
     pub(crate) fn contract(&self) -> String {
         let component = self.code.instance_pre().component().component_type();
         let mut exports = component.exports(&self.engine.wasm);
@@ -87,6 +92,27 @@ impl std::fmt::Debug for Plugin {
         f.debug_struct("Plugin")
             .field("label", &self.label)
             .finish_non_exhaustive()
+    }
+}
+
+/// Refuses another contract in words that say what to do. What a linker says of it is for those who know linkers.
+fn check_contract(
+    engine: &Engine,
+    component: &wasmtime::component::Component,
+) -> Result<(), String> {
+    let component = component.component_type();
+    let exports = component.exports(&engine.wasm).map(|(name, _)| name);
+    let names = component.imports(&engine.wasm).map(|(name, _)| name);
+    let mut versions = names.chain(exports).filter_map(|name| {
+        let (interface, version) = name.split_once('@')?;
+        interface.starts_with(CONTRACT).then_some(version)
+    });
+    match versions.find(|version| !version.starts_with(TRACK)) {
+        Some(other) => Err(format!(
+            "it was built against {CONTRACT}@{other}, and this host has {CONTRACT}@{TRACK}x; build it anew with the \
+             SDK of this version"
+        )),
+        None => Ok(()),
     }
 }
 

@@ -20,6 +20,7 @@ use std::{
 use formline_core::{
     Client, EventId, Producer, Record, Shutdown, Telemetry,
     app::{Limits, Location, Step},
+    client,
     event::Submission,
     producer,
     progress::{Progress, Stage},
@@ -420,12 +421,14 @@ impl Line {
     }
 
     fn all(&self, topic: &str) -> Vec<Record> {
+        self.try_all(topic).unwrap()
+    }
+
+    fn try_all(&self, topic: &str) -> Result<Vec<Record>, client::Error> {
         let mut records = Vec::new();
-        let mut reader = Reader::open(&self.client, topic, &[], From::Beginning).unwrap();
-        reader
-            .read_to_end(|| true, |record| records.push(record))
-            .unwrap();
-        records
+        let mut reader = Reader::open(&self.client, topic, &[], From::Beginning)?;
+        reader.read_to_end(|| true, |record| records.push(record))?;
+        Ok(records)
     }
 
     /// Waits until a topic holds so many records, and returns them.
@@ -441,13 +444,11 @@ impl Line {
     }
 
     async fn wait_for_all(&self, topic: &str, count: usize) -> Vec<Record> {
-        eventually(SOON, async || {
-            let records = self.all(topic);
-            if records.len() >= count {
-                Ok(records)
-            } else {
-                Err(records.len())
-            }
+        eventually(SOON, async || match self.try_all(topic) {
+            Ok(records) if records.len() >= count => Ok(records),
+            Ok(records) => Err(format!("{} records", records.len())),
+            // Some tests kill Kafka.
+            Err(error) => Err(error.to_string()),
         })
         .await
     }

@@ -87,7 +87,7 @@ fn a_file_is_inspected() {
         &desk.text(&["inspect", file]),
         &[
             "enrich 0.1.0\nAdds fields to each submission",
-            "contract  formline:plugin@0.1.0\n",
+            "contract  formline:plugin@0.2.0\n",
             "inputs    submissions\noutputs   enriched\nstores    none\n",
             "counters  fields_already_there, fields_without_source\n",
             "imports   formline:plugin/",
