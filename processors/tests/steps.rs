@@ -6,7 +6,7 @@ mod line;
 use std::collections::{BTreeMap, BTreeSet};
 
 use formline_core::{
-    EventId,
+    EventId, Record,
     event::header,
     ledger::{DeadLetters, Ledger},
     settlement::Settler,
@@ -95,6 +95,47 @@ async fn nothing_is_lost_or_doubled_while_the_host_is_restarted_again_and_again(
         .map(|row| row.text_header(header::ORIGIN).unwrap().to_owned());
     assert_eq!(origins.collect::<BTreeSet<_>>(), sent);
     line.stop().await;
+}
+
+/// What a record says, its id included, without where and when Kafka has stored it.
+fn content(record: &Record) -> (Vec<u8>, Vec<u8>, Vec<String>) {
+    let names = [header::ID, header::ORIGIN, header::TIME, header::PLUGIN];
+    let headers = names.map(|name| record.text_header(name).unwrap().to_owned());
+    let key = record.key().unwrap().to_vec();
+    (key, record.value().unwrap().to_vec(), headers.to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_events_lead_to_the_same_records_with_the_same_ids() {
+    const STUDENTS: usize = 60;
+    let mut line = Line::new(&["enrich", "analytics"]).await;
+    counting(&mut line).await;
+    let output = [("enriched", "enriched")];
+    line.step("enrich", ("submissions", "students"), &output, labels())
+        .await;
+    let students: Vec<String> = (0..STUDENTS).map(student).collect();
+    line.submit_all("students", "key", &students).await;
+    line.start().await;
+    let mut again = line.replica().await;
+    // Other batches, and a restart among them.
+    again.start().await;
+    again.wait_for("counts", 1).await;
+    again.stop().await;
+    again.start().await;
+    line.wait_until_passed().await;
+    again.wait_until_passed().await;
+    for topic in ["enriched", "counts"] {
+        let contents = |line: &Line| {
+            let mut contents: Vec<_> = line.records(topic).iter().map(content).collect();
+            // Only records of one key have an order; it stays.
+            contents.sort_by(|one, other| one.0.cmp(&other.0));
+            contents
+        };
+        assert_eq!(contents(&line), contents(&again), "{topic}");
+    }
+    assert_eq!(line.records("counts").len(), STUDENTS);
+    line.stop().await;
+    again.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

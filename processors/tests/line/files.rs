@@ -8,6 +8,7 @@ use std::{
 };
 
 use formline_testing::plugins_dir;
+use tempfile::TempDir;
 
 use super::Line;
 
@@ -95,6 +96,16 @@ fn build_guest(name: &str, target: &Path) {
         .status();
     let is_built = status.is_ok_and(|code| code.success());
     assert!(is_built, "{} does not build", manifest.display());
+}
+
+/// A folder with the same files.
+pub fn copy(folder: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(folder).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    copy
 }
 
 /// Compiled code of all tests, so that each plug-in is compiled once.
