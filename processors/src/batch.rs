@@ -171,6 +171,7 @@ impl Batch {
         }
         let is_over = self.retry.is_some()
             || self.outputs_bytes >= self.limits.batch_bytes
+            || (stores.is_heavy() && !self.outcomes.is_empty())
             // The first event always gets its time, or a batch could never make progress.
             || (!self.outcomes.is_empty() && Instant::now() >= self.end);
         if is_over {

@@ -179,7 +179,9 @@ async fn an_older_plugin_waits_for_one_that_knows_the_schema() {
     line.spawn();
     submit(&line, &["what ok"]).await;
     eventually(SOON, async || {
-        line.health().await.contains("schema version 2")
+        line.health()
+            .await
+            .contains("has version 2, and the plug-in declares 1")
     })
     .await;
     drop_moved(&line);

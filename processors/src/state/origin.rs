@@ -1,6 +1,6 @@
 //! What the entries of a partition were made of: how far into which topics.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use formline_core::EventId;
 use jiff::Timestamp;
@@ -17,8 +17,8 @@ pub(super) struct Origin {
     pub(super) submissions: BTreeMap<String, i64>,
     /// Size of all entries of stores.
     pub(super) bytes: u64,
-    /// When the file was written, in milliseconds since 1970.
-    pub(super) written_ms: i64,
+    /// When the changelog held nothing that is not known here, in milliseconds since 1970.
+    pub(super) known_ms: i64,
 }
 
 /// Another number when the file's form changes; files of other numbers are made anew.
@@ -35,7 +35,7 @@ impl Origin {
             "next": self.next,
             "submissions": self.submissions,
             "bytes": self.bytes,
-            "written_ms": self.written_ms,
+            "known_ms": self.known_ms,
         })
         .to_string()
     }
@@ -55,11 +55,18 @@ impl Origin {
             next: json["next"].as_i64()?,
             submissions: submissions.collect::<Option<_>>()?,
             bytes: json["bytes"].as_u64()?,
-            written_ms: json["written_ms"].as_i64()?,
+            known_ms: json["known_ms"].as_i64()?,
         })
     }
 
-    pub(super) fn age_ms(&self) -> i64 {
-        Timestamp::now().as_millisecond() - self.written_ms
+    /// Everything is known at this moment.
+    pub(super) fn renew(&mut self) {
+        self.known_ms = Timestamp::now().as_millisecond();
+    }
+
+    /// For how long it is not certain any more that everything is known.
+    pub(super) fn age(&self) -> Duration {
+        let age_ms = Timestamp::now().as_millisecond() - self.known_ms;
+        Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
     }
 }

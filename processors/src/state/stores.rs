@@ -17,7 +17,6 @@ use formline_core::{
     duplicates::{self, Keyed},
     event::header,
 };
-use jiff::Timestamp;
 
 use super::{
     disk::Disk,
@@ -97,9 +96,13 @@ const CHANGED_FOR: Duration = Duration::from_secs(60);
 /// What a change costs in memory besides its bytes.
 const CHANGE: usize = 96;
 
-/// An older file is not used. Kafka forgets deletions after a day (`delete.retention.ms`), and the file would keep what was
-/// deleted meanwhile.
-const AGE_MS: i64 = 12 * 60 * 60 * 1000;
+/// An older file is not used: Kafka forgets deletions after a day (`delete.retention.ms`), and the file would keep what was
+/// deleted meanwhile. Who has the partition renews a file of half that age; a worker that was frozen may do so once before
+/// it finds out that it has lost the partition, which is what the other half is for.
+const AGE: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// A batch ends early when so much has changed, so that it fits into memory and into a transaction.
+const HEAVY: usize = 32 << 20;
 
 /// So many ended entries are deleted with a batch.
 const SWEEP: usize = 1000;
@@ -133,7 +136,7 @@ impl Stores {
         };
         let opened = Disk::open(&path).map_err(|source| Error::state(&path, source))?;
         if let Some((disk, origin)) = opened {
-            if origin.age_ms() < AGE_MS {
+            if origin.age() < AGE {
                 stores.is_unproven = origin.generation.is_some() && origin.next > 0;
                 (stores.disk, stores.origin) = (Some(disk), origin);
             } else {
@@ -298,6 +301,7 @@ impl Stores {
     /// All keyed submissions of the topic before `next` are known.
     pub(crate) fn know_submissions(&mut self, topic: &str, next: i64) {
         self.changed_since.get_or_insert_with(Instant::now);
+        self.origin.renew();
         match self.origin.submissions.get_mut(topic) {
             Some(known) => *known = next,
             None => drop(self.origin.submissions.insert(topic.to_owned(), next)),
@@ -352,6 +356,7 @@ impl Stores {
     /// The changes are in Kafka, the last of them before this offset of the changelog, if there was one.
     pub(crate) fn commit(&mut self, changelog_end: Option<i64>) {
         self.undo.clear();
+        self.origin.renew();
         self.origin.next = changelog_end.unwrap_or(self.origin.next);
     }
 
@@ -399,6 +404,7 @@ impl Stores {
         self.is_unproven = false;
         self.origin.generation = generation;
         self.origin.next = record.offset + 1;
+        self.origin.renew();
         let Some(key) = record.key() else {
             return Ok(());
         };
@@ -421,6 +427,7 @@ impl Stores {
     /// The changelog was read to its end. If it had nothing, it is a new one.
     pub(crate) fn begin(&mut self) {
         self.origin.generation.get_or_insert_default();
+        self.origin.renew();
     }
 
     /// Forgets everything, to begin with an empty file.
@@ -439,10 +446,21 @@ impl Stores {
 
     /// Whether it is time to write the file. Not within a transaction.
     pub(crate) fn is_due(&self) -> bool {
-        let is_old = self
-            .changed_since
-            .is_some_and(|since| since.elapsed() >= CHANGED_FOR);
-        self.path.is_some() && (is_old || self.changed_bytes >= CHANGED_BYTES)
+        let changed_for = self.changed_since.map(|since| since.elapsed());
+        self.path.is_some()
+            && (self.changed_bytes >= CHANGED_BYTES
+                || changed_for.is_some_and(|time| time >= CHANGED_FOR)
+                || self.is_ageing(AGE / 2))
+    }
+
+    /// Whether so much has changed that it should be published first.
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.path.is_some() && self.changed_bytes >= HEAVY
+    }
+
+    /// Whether nothing has been heard of the partition for so long that the file should be renewed, and can be.
+    fn is_ageing(&self, from: Duration) -> bool {
+        self.disk.is_some() && (from..AGE).contains(&self.origin.age())
     }
 
     /// Writes the file. Everything has to be committed.
@@ -450,7 +468,9 @@ impl Stores {
         let (Some(path), true) = (&self.path, self.undo.is_empty()) else {
             return Ok(());
         };
-        self.origin.written_ms = Timestamp::now().as_millisecond();
+        if self.is_ageing(Duration::ZERO) {
+            self.origin.renew();
+        }
         let disk = match self.disk.take() {
             Some(disk) => Ok(disk),
             None => Disk::create(path),
@@ -468,9 +488,8 @@ impl Stores {
     /// Takes back what is not committed, and writes the file. A problem costs the next start some time and is logged.
     pub(crate) fn close(mut self) {
         self.roll_back(Mark::START);
-        let is_old = self.origin.age_ms() > AGE_MS / 10;
-        let has_changed = self.changed_since.is_some() || (self.disk.is_some() && is_old);
-        if self.failure.is_none() && has_changed && self.write().is_err() {
+        let is_stale = self.changed_since.is_some() || self.is_ageing(AGE / 10);
+        if self.failure.is_none() && is_stale && self.write().is_err() {
             let error = self.failure.map(|error| error.to_string());
             tracing::warn!(error, "the state file is not written");
         }

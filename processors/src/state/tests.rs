@@ -1,7 +1,7 @@
 //! Stores on a real file: what plug-ins see, what is undone, and what a restart finds.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
 use formline_core::{
     EventId, Record,
@@ -11,7 +11,7 @@ use formline_core::{
 };
 use tempfile::TempDir;
 
-use super::{Broken, Entry, Mark, Refusal, Stores};
+use super::{Broken, Entry, Mark, Refusal, Stores, disk::Disk};
 
 /// A folder with the file of one partition.
 struct Place(TempDir);
@@ -302,6 +302,35 @@ fn a_file_of_another_changelog_proves_nothing() {
         .restore(&logged(other, 2, b"\x01sa", Some(b"strange")))
         .unwrap();
     assert_eq!(again.value("s", "a").as_deref(), Some("strange"));
+}
+
+#[test]
+fn a_file_that_missed_half_a_day_is_made_anew_and_one_in_use_is_renewed() {
+    const HOUR_MS: i64 = 60 * 60 * 1000;
+    let place = Place::new();
+    let aged = |hours: i64| {
+        let (mut disk, mut origin) = Disk::open(&place.path()).unwrap().unwrap();
+        origin.known_ms -= hours * HOUR_MS;
+        disk.write(&BTreeMap::new(), &origin).unwrap();
+    };
+    let mut stores = place.open();
+    stores.keep("s", "a", "1");
+    stores.publish(1);
+    assert!(!stores.is_due());
+    stores.written();
+
+    aged(7);
+    let mut stores = place.open();
+    assert!(
+        stores.is_due(),
+        "who has the partition knows that nothing is missed"
+    );
+    stores.write().unwrap();
+    assert!(!stores.is_due());
+    drop(stores);
+
+    aged(13);
+    assert_eq!(place.open().value("s", "a"), None);
 }
 
 #[test]

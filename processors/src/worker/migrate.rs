@@ -41,10 +41,16 @@ pub(super) fn advance(
             None if schema.version < declared => (schema.version, None),
             Some(moving) if moving.to == declared => (schema.version, Some(moving.behind)),
             moving => {
-                let found = moving.map_or(schema.version, |moving| moving.to);
+                let schema = match moving {
+                    Some(moving) => format!(
+                        "is on its way from version {} to {}",
+                        schema.version, moving.to
+                    ),
+                    None => format!("has version {}", schema.version),
+                };
                 let detail = format!(
-                    "the store {name} has schema version {found} and the plug-in declares {declared}; \
-                     a plug-in with version {found} or a later one is needed"
+                    "the schema of the store {name} {schema}, and the plug-in declares {declared}; bring a plug-in back \
+                     that knows it"
                 );
                 return Ok(Err(Failure::new("schema", detail)));
             }

@@ -57,10 +57,11 @@ impl Restore {
         let mut next = BTreeMap::new();
         for partition in partitions {
             let offset = committed.get(&partition).copied();
-            if let (None, Some(lane)) = (offset, lanes.get_mut(&partition.number))
-                && lane.stores.submissions_known(&partition.topic).is_some()
+            if let Some(lane) = lanes.get_mut(&partition.number)
+                && let Some(known) = lane.stores.submissions_known(&partition.topic)
+                && offset.is_none_or(|offset| offset < known)
             {
-                // The group has known the topic and does not any more: it is another topic now.
+                // Offsets do not go back by themselves: it is another topic of that name, or an operator begins anew.
                 lane.stores.forget();
             }
             next.insert(partition, offset.unwrap_or(0));
