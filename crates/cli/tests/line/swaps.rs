@@ -25,6 +25,7 @@ use formline_core::{
 };
 use formline_testing::{Process, eventually, free_port, kafka, plugins_dir, unique};
 use jiff::Timestamp;
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tokio::{
     task::JoinSet,
@@ -65,6 +66,12 @@ const STEPS: [&str; 2] = ["enrich", "rows"];
 const KEYS: usize = 200;
 const PACE: Duration = Duration::from_millis(100);
 
+/// How long the process is frozen at first. It stays a member of its groups.
+const STALL: Duration = Duration::from_secs(5);
+
+/// Events that are submitted meanwhile: 2,000 a second.
+const BACKLOG: usize = 10_000;
+
 /// What the process may grow by, in percent: the allocator and Kafka's buffers breathe by less.
 const GROWTH: u64 = 5;
 
@@ -76,6 +83,7 @@ async fn plug_ins_are_swapped_under_load_and_each_event_is_made_by_one_version()
     let tails = STEPS.map(|step| chain.tail(step));
     let stop = Arc::new(AtomicBool::new(false));
     let (begun, submitting) = (Instant::now(), chain.submit_until(&stop));
+    chain.stall(&tails).await;
     let mut resident = BTreeMap::from([(0, chain.resident_kib())]);
     for swap in 1..=swaps {
         chain.swap(swap, &tails).await;
@@ -167,6 +175,17 @@ impl Chain {
             }
         });
         keys.collect()
+    }
+
+    /// Freezes the process for a while, and waits until it has caught up. Memory follows the largest backlog there ever
+    /// was, and a busy machine makes one at any time: so the largest comes first.
+    async fn stall(&mut self, [_, last]: &[Tail; 2]) {
+        last.wait_for(1).await;
+        self.process.signal(Signal::SIGSTOP);
+        tokio::time::sleep(STALL).await;
+        self.process.signal(Signal::SIGCONT);
+        // What was sent meanwhile, and as much again.
+        last.wait_for(2 * BACKLOG).await;
     }
 
     /// Puts the other version of both plug-ins into the folder, and waits until all that comes out is made by them.
