@@ -2,13 +2,9 @@
 //!
 //! The plug-in runs as in a step, with the same savepoints, limits and second tries, on one partition and without Kafka.
 
-use std::{collections::VecDeque, path::PathBuf, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
-use formline_core::{
-    Record,
-    app::{Limits, Location, Step},
-    record::Partition,
-};
+use formline_core::{Record, app::Step, record::Partition};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -50,7 +46,7 @@ impl Case {
     /// Runs the case. A line stands for a record that was sent, an event that was not accepted, or an entry of a store
     /// in the end. The error says why there is no result.
     pub fn run(&self, candidate: &Candidate) -> Result<Vec<Value>, String> {
-        let step = Arc::new(step(candidate, self.config.clone()));
+        let step = Arc::new(candidate.step(self.config.clone()));
         watcher::check(&step, &candidate.plugin, None)?;
         let mut run = Run {
             candidate,
@@ -83,29 +79,6 @@ impl Case {
             read_event(event, offset, inputs).map_err(failed)
         });
         events.collect()
-    }
-}
-
-/// A step that binds every port to a topic of its name.
-fn step(candidate: &Candidate, config: Value) -> Step {
-    let declared = &candidate.plugin.declared;
-    let inputs = declared.inputs.iter();
-    let outputs = declared.outputs.iter();
-    Step {
-        app: "test".to_owned(),
-        name: declared.name.clone(),
-        plugin: declared.name.clone(),
-        input: inputs
-            .map(|port| (port.clone(), vec![port.clone()]))
-            .collect(),
-        output: outputs.map(|port| (port.clone(), port.clone())).collect(),
-        config,
-        limits: Limits::default(),
-        workers: 1,
-        location: Location {
-            file: Arc::new(PathBuf::new()),
-            line: 0,
-        },
     }
 }
 

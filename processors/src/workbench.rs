@@ -1,8 +1,11 @@
 //! What the author of a plug-in wants to know of a file, without a line that runs it.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use formline_core::app;
+use formline_core::app::{self, Location, Step};
 use serde_json::Value;
 
 use crate::{
@@ -112,6 +115,29 @@ impl Candidate {
             counters: declared.counters.clone(),
             imports: plugin.imports(),
             config_schema: plugin.facts.config_schema.clone(),
+        }
+    }
+
+    /// A step that binds every port to a topic of its name.
+    pub(crate) fn step(&self, config: Value) -> Step {
+        let declared = &self.plugin.declared;
+        let inputs = declared.inputs.iter();
+        let outputs = declared.outputs.iter();
+        Step {
+            app: "test".to_owned(),
+            name: declared.name.clone(),
+            plugin: declared.name.clone(),
+            input: inputs
+                .map(|port| (port.clone(), vec![port.clone()]))
+                .collect(),
+            output: outputs.map(|port| (port.clone(), port.clone())).collect(),
+            config,
+            limits: app::Limits::default(),
+            workers: 1,
+            location: Location {
+                file: Arc::new(PathBuf::new()),
+                line: 0,
+            },
         }
     }
 }
