@@ -50,7 +50,7 @@ check: ## formatting, lints, documentation, licences and the direction of depend
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	$$(deploy/setup/tool cargo-deny) --locked check --hide-inclusion-graph --allow unused-wrapper bans licenses sources
 
-bench: ## Formline against bare loops on the same Kafka; prints ratios
+bench: ## Formline against bare loops on the same Kafka, and plug-ins against native code; prints ratios
 	$(RELEASE)
 	$(CARGO_TARGET_DIR)/release/formline-loadtest bench $(ARGS)
 

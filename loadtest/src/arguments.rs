@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, builder::RangedI64ValueParser};
 
+use crate::bare::copy_loop::BATCH_RECORDS;
+
 /// Measures Formline beside the least that could do the same work, on the same machine and the same Kafka.
 #[derive(Debug, Parser)]
 #[command(name = "formline-loadtest", version, max_term_width = 100)]
@@ -32,6 +34,9 @@ pub enum Command {
         /// Topic of the chain, in order; at least two
         #[arg(long = "topic", value_name = "TOPIC", required = true)]
         topics: Vec<String>,
+        /// Records of one transaction; more wait for the next one
+        #[arg(long, value_name = "N", default_value_t = BATCH_RECORDS)]
+        batch: usize,
     },
 }
 
@@ -64,10 +69,22 @@ pub struct Bench {
 /// A part of the bench.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum Part {
+    /// What an event costs in the host of plug-ins, and JSON work in WebAssembly beside the same natively; no Kafka
+    Host(Host),
     /// From the answer to the committed output of two steps, beside two bare loops
     Chain(Chain),
+    /// One step that never waits for events, beside a bare loop with transactions of the same size
+    Saturated(Saturated),
     /// Accepted submissions a second and their cost, beside a bare handler
     Ingest(Ingest),
+}
+
+/// How the host is measured.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Host {
+    /// Seconds for each size of a batch in each round
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = up_to(3600))]
+    pub(crate) seconds: u32,
 }
 
 /// How the chain is measured.
@@ -81,6 +98,14 @@ pub(crate) struct Chain {
     pub(crate) rate: u32,
 }
 
+/// How a saturated step is measured.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Saturated {
+    /// Events that lie ready in each round
+    #[arg(long, value_name = "N", default_value_t = 300_000, value_parser = up_to(100_000_000))]
+    pub(crate) events: u32,
+}
+
 /// How ingest is measured.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Ingest {
@@ -92,6 +117,38 @@ pub(crate) struct Ingest {
 /// A number from 1 to `most`.
 fn up_to(most: i64) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=most)
+}
+
+// === impl Part ===
+
+impl Part {
+    /// All parts with their defaults. Ingest comes last: it leaves more records behind than the steps of the chain could
+    /// work off in a while.
+    pub(crate) fn all() -> Vec<Self> {
+        vec![
+            Self::Host(Host::default()),
+            Self::Chain(Chain::default()),
+            Self::Saturated(Saturated::default()),
+            Self::Ingest(Ingest::default()),
+        ]
+    }
+
+    /// Whether it does without Kafka.
+    pub(crate) fn is_offline(self) -> bool {
+        matches!(self, Self::Host(_))
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { seconds: 5 }
+    }
+}
+
+impl Default for Saturated {
+    fn default() -> Self {
+        Self { events: 300_000 }
+    }
 }
 
 impl Default for Chain {
@@ -134,14 +191,9 @@ mod tests {
         ));
 
         assert!(bench("formline-loadtest bench").part.is_none());
-        let (chain, ingest) = (Chain::default(), Ingest::default());
-        let typed = bench("formline-loadtest bench chain").part;
-        assert!(
-            matches!(typed, Some(Part::Chain(Chain { seconds, rate })) if (seconds, rate) == (chain.seconds, chain.rate))
-        );
-        let typed = bench("formline-loadtest bench ingest").part;
-        assert!(
-            matches!(typed, Some(Part::Ingest(Ingest { seconds })) if seconds == ingest.seconds)
-        );
+        let typed = ["host", "chain", "saturated", "ingest"]
+            .map(|part| bench(&format!("formline-loadtest bench {part}")).part);
+        let typed: Vec<_> = typed.into_iter().flatten().collect();
+        assert_eq!(format!("{typed:?}"), format!("{:?}", Part::all()));
     }
 }

@@ -10,6 +10,9 @@ use anyhow::{Context as _, Result};
 
 use crate::progress;
 
+/// CPU time by the names that processes have in the report.
+pub(crate) type Used = BTreeMap<&'static str, Duration>;
+
 /// USER_HZ, the unit of `/proc/PID/stat`: 100 a second on x86-64 and aarch64, whatever the kernel's own tick is.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -17,21 +20,26 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) async fn during(
     time: &Range<Instant>,
     processes: &[(&'static str, u32)],
-) -> Result<BTreeMap<&'static str, Duration>> {
-    let all = || {
-        processes
-            .iter()
-            .map(|&(name, process)| Ok((name, used(process)?)))
-            .collect::<Result<BTreeMap<_, _>>>()
-    };
+) -> Result<Used> {
     progress::wait_until(time.start).await;
-    let before = all()?;
+    let before = so_far(processes)?;
     progress::wait_until(time.end).await;
-    let mut spent = all()?;
+    Ok(since(&before, so_far(processes)?))
+}
+
+/// What each process has used since it started.
+pub(crate) fn so_far(processes: &[(&'static str, u32)]) -> Result<Used> {
+    let each = processes.iter();
+    each.map(|&(name, process)| Ok((name, used(process)?)))
+        .collect()
+}
+
+/// What was used between two moments.
+pub(crate) fn since(before: &Used, mut spent: Used) -> Used {
     for (name, spent) in &mut spent {
         *spent = spent.saturating_sub(before[name]);
     }
-    Ok(spent)
+    spent
 }
 
 /// What a process has used since it started, all its threads together; children that have ended do not count.

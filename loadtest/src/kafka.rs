@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
 };
 
@@ -22,6 +22,14 @@ pub(crate) struct Kafka {
     pub(crate) description: String,
     /// None if it is somebody else's.
     pub(crate) node: Option<Child>,
+}
+
+/// What a consumer group has before it: the records that were in a topic at one moment. They may not have been written in
+/// transactions, whose markers would count.
+pub(crate) struct Backlog {
+    consumer: BaseConsumer,
+    topic: String,
+    ends: Vec<(i32, i64)>,
 }
 
 /// Relative to the repository's root.
@@ -87,6 +95,14 @@ pub(crate) fn end_offset(bootstrap: &str, topic: &str) -> Result<i64> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .create()?;
+    Ok(ends(&consumer, topic)?
+        .into_iter()
+        .map(|(_, end)| end)
+        .sum())
+}
+
+/// The end of each partition.
+fn ends(consumer: &BaseConsumer, topic: &str) -> Result<Vec<(i32, i64)>> {
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
     let partitions: Vec<i32> = metadata
         .topics()
@@ -95,14 +111,50 @@ pub(crate) fn end_offset(bootstrap: &str, topic: &str) -> Result<i64> {
         .map(rdkafka::metadata::MetadataPartition::id)
         .collect();
     ensure!(!partitions.is_empty(), "there is no topic {topic} in kafka");
-    let mut end = 0;
-    for partition in partitions {
-        let (_, high) = consumer
-            .fetch_watermarks(topic, partition, TIMEOUT)
-            .with_context(|| format!("the end of {topic} {partition} is unknown"))?;
-        end += high;
+    let end = |partition| {
+        let found = consumer.fetch_watermarks(topic, partition, TIMEOUT);
+        let (_, end) =
+            found.with_context(|| format!("the end of {topic} {partition} is unknown"))?;
+        Ok((partition, end))
+    };
+    partitions.into_iter().map(end).collect()
+}
+
+// === impl Backlog ===
+
+impl Backlog {
+    /// Everything that is in the topic now. Blocks the thread, as `left` does.
+    pub(crate) fn open(bootstrap: &str, group: &str, topic: &str) -> Result<Self> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", bootstrap)
+            .set("group.id", group)
+            // Read-committed would wait for the open transaction instead of answering.
+            .set("isolation.level", "read_uncommitted")
+            .create()?;
+        Ok(Self {
+            ends: ends(&consumer, topic)?,
+            topic: topic.to_owned(),
+            consumer,
+        })
     }
-    Ok(end)
+
+    /// Records that the group has not committed yet.
+    pub(crate) fn left(&self) -> Result<i64> {
+        let mut asked = TopicPartitionList::with_capacity(self.ends.len());
+        for (partition, _) in &self.ends {
+            asked.add_partition(&self.topic, *partition);
+        }
+        let committed = self.consumer.committed_offsets(asked, TIMEOUT)?;
+        let left = self.ends.iter().map(|(partition, end)| {
+            let found = committed.find_partition(&self.topic, *partition);
+            match found.map(|found| found.offset()) {
+                Some(Offset::Offset(next)) => (end - next).max(0),
+                // It has committed nothing there.
+                _ => *end,
+            }
+        });
+        Ok(left.sum())
+    }
 }
 
 /// From `kafka: 4.3.1 answers on …`; empty as long as it does not.

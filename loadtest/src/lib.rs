@@ -1,6 +1,7 @@
 //! Measures Formline beside the least that could do the same work, on the same machine and the same Kafka.
 //!
-//! It imports only core. What it compares with (`bare`) stands on rdkafka and axum alone, on purpose.
+//! It imports core, and processors for what the call of a plug-in costs. What it compares with (`bare`) stands on
+//! rdkafka and axum alone, on purpose.
 
 mod arguments;
 pub mod bare;
@@ -10,6 +11,8 @@ mod cpu;
 mod destination;
 mod generator;
 mod kafka;
+#[path = "../guest/src/label.rs"]
+mod label;
 mod latency;
 mod machine;
 mod progress;

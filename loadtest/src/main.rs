@@ -47,7 +47,11 @@ async fn work(command: Command) -> Result<()> {
     match command {
         Command::Bench(bench) => formline_loadtest::run(&bench).await,
         Command::BareHandler { listen } => handler::serve(listen).await,
-        Command::BareLoops { bootstrap, topics } => copy_loop::run_chain(&bootstrap, &topics).await,
+        Command::BareLoops {
+            bootstrap,
+            topics,
+            batch,
+        } => copy_loop::run_chain(&bootstrap, &topics, batch).await,
     }
 }
 

@@ -18,7 +18,10 @@ use formline_core::{
     record::{Headers, Outgoing},
     topic::{self, Topic},
 };
-use formline_loadtest::bare::{copy_loop::CopyLoop, handler::PATH};
+use formline_loadtest::bare::{
+    copy_loop::{BATCH_RECORDS, CopyLoop},
+    handler::PATH,
+};
 use formline_testing::{Process, eventually, free_port, kafka, unique};
 
 const RECORDS: usize = 1_000;
@@ -77,7 +80,7 @@ impl Chain {
 
     fn copy(&self, from: usize, stop: &AtomicBool) {
         let [from, to] = [from, from + 1].map(|topic| &self.topics[topic]);
-        CopyLoop::open(self.client.bootstrap(), from, to)
+        CopyLoop::open(self.client.bootstrap(), from, to, BATCH_RECORDS)
             .unwrap()
             .run(stop)
             .unwrap();

@@ -25,25 +25,27 @@ pub struct CopyLoop {
     producers: [BaseProducer; 2],
     turn: usize,
     to: String,
+    batch: usize,
 }
 
-/// Records of one transaction; more wait for the next one.
-const BATCH_RECORDS: usize = 5_000;
+/// Records of one transaction, unless said otherwise; more wait for the next one.
+pub const BATCH_RECORDS: usize = 5_000;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a loop without records looks whether it is to stop.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// Runs a loop for each pair of neighbours among `topics`, until one of them fails.
+/// Runs a loop for each pair of neighbours among `topics`, until one of them fails. A transaction has at most `batch`
+/// records.
 ///
 /// # Errors
 /// What Kafka says, or that there are fewer than two topics.
-pub async fn run_chain(bootstrap: &str, topics: &[String]) -> Result<()> {
+pub async fn run_chain(bootstrap: &str, topics: &[String], batch: usize) -> Result<()> {
     ensure!(topics.len() >= 2, "a chain needs at least two topics");
     let mut loops = tokio::task::JoinSet::new();
     for pair in topics.windows(2) {
         let (bootstrap, from, to) = (bootstrap.to_owned(), pair[0].clone(), pair[1].clone());
         loops.spawn_blocking(move || {
-            CopyLoop::open(&bootstrap, &from, &to)?.run(&AtomicBool::new(false))
+            CopyLoop::open(&bootstrap, &from, &to, batch)?.run(&AtomicBool::new(false))
         });
     }
     match loops.join_next().await {
@@ -59,8 +61,8 @@ impl CopyLoop {
     ///
     /// # Errors
     /// What Kafka says.
-    pub fn open(bootstrap: &str, from: &str, to: &str) -> Result<Self> {
-        let name = format!("formline-loadtest.{from}.{to}");
+    pub fn open(bootstrap: &str, from: &str, to: &str, batch: usize) -> Result<Self> {
+        let name = group(from, to);
         let consumer: BaseConsumer = consumer(bootstrap, &name).create()?;
         consumer.subscribe(&[from])?;
         let producer = |turn| -> Result<BaseProducer> {
@@ -73,6 +75,7 @@ impl CopyLoop {
             producers: [producer(0)?, producer(1)?],
             turn: 0,
             to: to.to_owned(),
+            batch,
         })
     }
 
@@ -97,7 +100,7 @@ impl CopyLoop {
         producer.begin_transaction()?;
         let held =
             std::iter::once(first).chain(std::iter::from_fn(|| self.consumer.poll(Duration::ZERO)));
-        for polled in held.take(BATCH_RECORDS) {
+        for polled in held.take(self.batch) {
             match polled {
                 Ok(message) => {
                     self.copy(producer, &message)?;
@@ -160,6 +163,11 @@ impl fmt::Debug for CopyLoop {
             .field("to", &self.to)
             .finish_non_exhaustive()
     }
+}
+
+/// The group of the loop between these topics.
+pub(crate) fn group(from: &str, to: &str) -> String {
+    format!("formline-loadtest.{from}.{to}")
 }
 
 /// Notes that the batch ends behind this record of its partition.

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
@@ -16,11 +16,11 @@ use tokio::task::spawn_blocking;
 
 use super::{
     report::{ChainReport, ChainRow, Cost, per_second},
-    setting::Setting,
+    setting::{Setting, now_ms},
 };
 use crate::{
     arguments::Chain,
-    bare::handler::PATH,
+    bare::{copy_loop::BATCH_RECORDS, handler::PATH},
     child::Child,
     destination::{self, Watch},
     generator::{self, Http, Log, Pace, Plan, Students, Target},
@@ -98,7 +98,7 @@ async fn formline(setting: &Setting, options: Chain, round: u32) -> Result<Chain
 
 async fn bare_loops(setting: &Setting, options: Chain, round: u32) -> Result<ChainRow> {
     let [(first, _), _, (last, _)] = BARE;
-    let processes = vec![setting.bare_loops(&BARE.map(|(name, _)| name))?];
+    let processes = vec![setting.bare_loops(&BARE.map(|(name, _)| name), BATCH_RECORDS)?];
     let students = Arc::new(Students::bodies(setting.seed.wrapping_add(round)));
     // As ingest has it by default.
     let limits = producer::Options {
@@ -219,11 +219,4 @@ fn latencies(log: &Log, plan: &Plan, arrivals: &HashMap<EventId, Instant>) -> La
         }
     }
     latencies
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(0)
 }

@@ -1,22 +1,26 @@
 //! `bench`: measures Formline and its bare counterparts in turn, and reports.
 
 mod chain;
+mod guest;
+mod host;
 mod ingest;
 mod report;
+mod saturated;
 mod setting;
-
-use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::task::spawn_blocking;
 
-use self::{report::Report, setting::Setting};
+use self::{
+    guest::Guest,
+    report::Report,
+    setting::{Setting, seed_of_now},
+};
 use crate::{
-    arguments::{self, Bench, Part},
+    arguments::{Bench, Part},
     child::Child,
-    cpu,
+    cpu::{self, Used},
     generator::{self, Log, Plan, Target},
-    machine::Machine,
     progress,
 };
 
@@ -25,32 +29,26 @@ use crate::{
 /// # Errors
 /// What kept it from measuring, or what was lost or doubled.
 pub async fn run(bench: &Bench) -> Result<()> {
-    let (chain, ingest) = match bench.part {
-        Some(Part::Chain(chain)) => (Some(chain), None),
-        Some(Part::Ingest(ingest)) => (None, Some(ingest)),
-        None => (
-            Some(arguments::Chain::default()),
-            Some(arguments::Ingest::default()),
-        ),
+    let parts = bench.part.map_or_else(Part::all, |part| vec![part]);
+    let seed = bench.seed.unwrap_or_else(seed_of_now);
+    let guest = Guest::build().await?;
+    // Before anything is measured, so that what is missing is said at once.
+    let setting = if parts.iter().all(|part| part.is_offline()) {
+        None
+    } else {
+        Some(Setting::prepare(bench, seed).await?)
     };
-    let setting = Setting::prepare(bench).await?;
-    let mut report = Report {
-        machine: Machine::this(),
-        build: if cfg!(debug_assertions) {
-            "debug"
-        } else {
-            "release"
-        },
-        kafka: setting.kafka.description.clone(),
-        seed: setting.seed,
-        chain: None,
-        ingest: None,
-    };
-    if let Err(error) = measure(&setting, chain, ingest, bench.rounds, &mut report).await {
-        progress::say(&format!("the logs end with\n{}", setting.last_words()));
-        return Err(error);
+    let mut report = Report::new(seed);
+    report.kafka = setting.as_ref().map(|it| it.kafka.description.clone());
+    for part in parts {
+        let measured = measure(part, bench.rounds, &guest, setting.as_ref(), &mut report).await;
+        if let (Err(_), Some(setting)) = (&measured, &setting) {
+            progress::say(&format!("the logs end with\n{}", setting.last_words()));
+        }
+        measured?;
     }
     progress::say("done");
+    report.aims = report.aims();
     println!("{report}");
     if let Some(file) = &bench.json {
         std::fs::write(file, serde_json::to_vec_pretty(&report)?)
@@ -66,18 +64,28 @@ pub async fn run(bench: &Bench) -> Result<()> {
 }
 
 async fn measure(
-    setting: &Setting,
-    chain: Option<arguments::Chain>,
-    ingest: Option<arguments::Ingest>,
+    part: Part,
     rounds: u32,
+    guest: &Guest,
+    setting: Option<&Setting>,
     report: &mut Report,
 ) -> Result<()> {
-    // The chain first: ingest leaves more records behind than the steps could work off in a while.
-    if let Some(chain) = chain {
-        report.chain = Some(chain::measure(setting, chain, rounds).await?);
-    }
-    if let Some(ingest) = ingest {
-        report.ingest = Some(ingest::measure(setting, ingest, rounds).await?);
+    let setting = || setting.context("the part needs a Kafka");
+    match part {
+        Part::Host(options) => {
+            let (plugin, seed) = (guest.file(), report.seed);
+            let measure = move || host::measure(&plugin, seed, options, rounds);
+            report.host = Some(spawn_blocking(measure).await??);
+        }
+        Part::Chain(options) => {
+            report.chain = Some(chain::measure(setting()?, options, rounds).await?);
+        }
+        Part::Saturated(options) => {
+            report.saturated = Some(saturated::measure(setting()?, guest, options, rounds).await?);
+        }
+        Part::Ingest(options) => {
+            report.ingest = Some(ingest::measure(setting()?, options, rounds).await?);
+        }
     }
     Ok(())
 }
@@ -89,7 +97,7 @@ async fn send<T: Target + 'static>(
     plan: &Plan,
     targets: usize,
     open: impl AsyncFn() -> Result<T> + Send + 'static,
-) -> Result<(Log, BTreeMap<&'static str, Duration>)> {
+) -> Result<(Log, Used)> {
     let planned = plan.clone();
     let sending = async { spawn_blocking(move || generator::run(targets, open, &planned)).await? };
     let watched = setting.watched(&*children);

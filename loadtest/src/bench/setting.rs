@@ -39,7 +39,7 @@ const PLUGINS_SCRIPT: &str = "deploy/setup/plugins";
 
 impl Setting {
     /// Finds or builds everything, and starts Kafka unless one was named.
-    pub(super) async fn prepare(bench: &Bench) -> Result<Self> {
+    pub(super) async fn prepare(bench: &Bench, seed: u32) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("formline-loadtest-")
             .tempdir()?;
@@ -62,7 +62,6 @@ impl Setting {
         };
         progress::say(&format!("kafka {}", kafka.description));
         let client = Client::new(&kafka.bootstrap, [].into());
-        let seed = bench.seed.unwrap_or_else(seed_of_now);
         Ok(Self {
             kafka,
             client,
@@ -77,7 +76,7 @@ impl Setting {
     /// `formline ingest`, ready, and where its forms are.
     pub(super) async fn ingest(&self) -> Result<(Child, SocketAddr)> {
         let [http, admin] = free_addresses()?;
-        let mut command = self.formline("ingest", admin);
+        let mut command = self.formline("ingest", admin, &self.app, &self.plugins);
         command.arg("--http").arg(http.to_string());
         let mut child = Child::start("ingest", &mut command, self.folder.path())?;
         child.ready(admin).await?;
@@ -86,14 +85,33 @@ impl Setting {
 
     /// `formline process` with these steps, ready.
     pub(super) async fn steps(&self, steps: &[&str]) -> Result<Child> {
+        let (mut child, admin) = self.process(&self.app, &self.plugins, steps)?;
+        child.ready(admin).await?;
+        Ok(child)
+    }
+
+    /// `formline process` with these steps of any app, and where it will say that it is ready.
+    pub(super) fn process(
+        &self,
+        app: &Path,
+        plugins: &Path,
+        steps: &[&str],
+    ) -> Result<(Child, SocketAddr)> {
         let [admin] = free_addresses()?;
-        let mut command = self.formline("process", admin);
+        let mut command = self.formline("process", admin, app, plugins);
         for step in steps {
             command.args(["--step", step]);
         }
-        let mut child = Child::start("steps", &mut command, self.folder.path())?;
-        child.ready(admin).await?;
-        Ok(child)
+        let child = Child::start("steps", &mut command, self.folder.path())?;
+        Ok((child, admin))
+    }
+
+    /// An app that is there for the bench alone.
+    pub(super) fn app(&self, name: &str, settings: &str) -> Result<PathBuf> {
+        let folder = self.folder.path().join("apps").join(name);
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("app.toml"), settings)?;
+        Ok(folder)
     }
 
     /// The bare counterpart of ingest, ready, and where it listens.
@@ -107,10 +125,11 @@ impl Setting {
         Ok((child, http))
     }
 
-    /// The bare counterpart of steps. It is ready when a record has passed.
-    pub(super) fn bare_loops(&self, topics: &[&str]) -> Result<Child> {
+    /// The bare counterpart of steps, with at most so many records in a transaction. It is ready when a record has passed.
+    pub(super) fn bare_loops(&self, topics: &[&str], batch: usize) -> Result<Child> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["bare-loops", "--bootstrap", &self.kafka.bootstrap]);
+        command.args(["--batch", &batch.to_string()]);
         for topic in topics {
             command.args(["--topic", topic]);
         }
@@ -135,7 +154,7 @@ impl Setting {
         ["ingest.log", "steps.log"].map(words).join("\n")
     }
 
-    fn formline(&self, command: &str, admin: SocketAddr) -> Command {
+    fn formline(&self, command: &str, admin: SocketAddr, app: &Path, plugins: &Path) -> Command {
         let mut formline = Command::new(&self.formline);
         formline.args([
             command,
@@ -144,8 +163,8 @@ impl Setting {
             "--admin",
             &admin.to_string(),
         ]);
-        formline.arg("--app").arg(&self.app);
-        formline.arg("--plugins").arg(&self.plugins);
+        formline.arg("--app").arg(app);
+        formline.arg("--plugins").arg(plugins);
         formline.arg("--data").arg(self.folder.path().join("data"));
         formline
     }
@@ -173,9 +192,14 @@ async fn build_plugins(folder: &Path) -> Result<PathBuf> {
 }
 
 /// Seconds since 1970, so that rolls of different runs differ.
-fn seed_of_now() -> u32 {
+pub(super) fn seed_of_now() -> u32 {
+    u32::try_from(now_ms() / 1000).unwrap_or(u32::MAX)
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> i64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+    i64::try_from(now.as_millis()).unwrap_or(0)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Cost, latency_cells, ratio};
+use super::{Aim, Cost, latency_cells, median, ratio};
 use crate::{latency::Percentiles, table::Table};
 
 /// Of each round Formline's row, and the bare one behind it.
@@ -16,6 +16,9 @@ pub(in crate::bench) struct ChainReport {
     pub(in crate::bench) warm_up_seconds: u64,
     pub(in crate::bench) rows: Vec<ChainRow>,
 }
+
+/// Of the bare loops' latency.
+const AIM: f64 = 1.1;
 
 /// One side of one round.
 #[derive(Debug, Serialize)]
@@ -57,6 +60,26 @@ impl ChainReport {
             format!("chain, round {round}, {side}: {lost} lost, {doubled} doubled")
         };
         broken.map(words).collect()
+    }
+
+    pub(super) fn aims(&self) -> Vec<Aim> {
+        let aim = |name, of: fn(&ChainRow) -> f64| {
+            let ratios = self.pairs().map(|(formline, bare)| of(formline) / of(bare));
+            let what = format!("chain: {name}, formline / bare, median of rounds");
+            Aim::at_most(what, AIM, median(ratios.collect()))
+        };
+        vec![
+            aim("p50", |row| row.latency.p50_ms),
+            aim("p99", |row| row.latency.p99_ms),
+        ]
+    }
+
+    /// Formline's row and the bare one of each round.
+    fn pairs(&self) -> impl Iterator<Item = (&ChainRow, &ChainRow)> {
+        self.rows.chunks_exact(2).map(|pair| match pair[0].side {
+            "formline" => (&pair[0], &pair[1]),
+            _ => (&pair[1], &pair[0]),
+        })
     }
 
     fn table(&self) -> Table {
@@ -105,7 +128,7 @@ impl fmt::Display for ChainReport {
             rate,
             seconds,
             warm_up_seconds,
-            rows,
+            ..
         } = self;
         writeln!(
             f,
@@ -116,11 +139,7 @@ impl fmt::Display for ChainReport {
             "  latency from the answer to the committed last output; us: CPU per submission"
         )?;
         write!(f, "{}", self.table())?;
-        for pair in rows.chunks_exact(2) {
-            let (formline, bare) = match pair[0].side {
-                "formline" => (&pair[0], &pair[1]),
-                _ => (&pair[1], &pair[0]),
-            };
+        for (formline, bare) in self.pairs() {
             let round = formline.round;
             let p50 = ratio(formline.latency.p50_ms, bare.latency.p50_ms);
             let p99 = ratio(formline.latency.p99_ms, bare.latency.p99_ms);

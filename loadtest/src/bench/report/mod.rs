@@ -1,7 +1,10 @@
 //! The figures of a run: as text for people, as JSON for programs, and what of them breaks the promise.
 
+mod aim;
 mod chain;
+mod host;
 mod ingest;
+mod saturated;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -9,9 +12,13 @@ use serde::Serialize;
 
 use crate::{latency::Percentiles, machine::Machine};
 
+use self::aim::Aims;
 pub(super) use self::{
+    aim::Aim,
     chain::{ChainReport, ChainRow},
+    host::{HostReport, HostRow},
     ingest::{IngestReport, IngestRow},
+    saturated::{SaturatedReport, SaturatedRow},
 };
 
 /// A whole run.
@@ -20,10 +27,14 @@ pub(super) struct Report {
     pub(super) machine: Machine,
     /// How the bench, and with it the bare side, was compiled: `debug` figures mean nothing.
     pub(super) build: &'static str,
-    pub(super) kafka: String,
+    /// None if nothing was measured that needs one.
+    pub(super) kafka: Option<String>,
     pub(super) seed: u32,
+    pub(super) host: Option<HostReport>,
     pub(super) chain: Option<ChainReport>,
+    pub(super) saturated: Option<SaturatedReport>,
     pub(super) ingest: Option<IngestReport>,
+    pub(super) aims: Vec<Aim>,
 }
 
 /// CPU time per accepted submission in microseconds, by process.
@@ -39,8 +50,21 @@ pub(super) fn per_second(count: usize, time: Duration) -> f64 {
     float(count) / time.as_secs_f64()
 }
 
+/// The middle one; it is not moved by the few that were disturbed. No number if there is none.
+pub(super) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let middle = figures.len() / 2;
+    match figures.get(middle) {
+        Some(upper) if figures.len().is_multiple_of(2) => {
+            f64::midpoint(figures[middle - 1], *upper)
+        }
+        Some(only) => *only,
+        None => f64::NAN,
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-fn float(count: usize) -> f64 {
+pub(super) fn float(count: usize) -> f64 {
     count as f64
 }
 
@@ -63,11 +87,40 @@ fn latency_cells(latency: &Percentiles) -> [String; 4] {
 // === impl Report ===
 
 impl Report {
+    /// Of this machine and this build, with no figures yet.
+    pub(super) fn new(seed: u32) -> Self {
+        let build = if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        };
+        Self {
+            machine: Machine::this(),
+            build,
+            kafka: None,
+            seed,
+            host: None,
+            chain: None,
+            saturated: None,
+            ingest: None,
+            aims: Vec::new(),
+        }
+    }
+
+    /// What the figures should be, and are.
+    pub(super) fn aims(&self) -> Vec<Aim> {
+        let host = self.host.iter().flat_map(HostReport::aims);
+        let chain = self.chain.iter().flat_map(ChainReport::aims);
+        let saturated = self.saturated.iter().flat_map(SaturatedReport::aims);
+        host.chain(chain).chain(saturated).collect()
+    }
+
     /// What was lost or doubled, in words; empty if every accepted submission arrived exactly once.
     pub(super) fn broken(&self) -> Vec<String> {
         let chain = self.chain.iter().flat_map(ChainReport::broken);
         let ingest = self.ingest.iter().flat_map(IngestReport::broken);
-        chain.chain(ingest).collect()
+        let saturated = self.saturated.iter().flat_map(SaturatedReport::broken);
+        chain.chain(saturated).chain(ingest).collect()
     }
 }
 
@@ -82,15 +135,26 @@ impl fmt::Display for Report {
             f,
             "machine  {cores} cores, {processor}, {kernel}; all processes share them"
         )?;
-        writeln!(f, "kafka    {}", self.kafka)?;
+        if let Some(kafka) = &self.kafka {
+            writeln!(f, "kafka    {kafka}")?;
+        }
         writeln!(f, "build    {}", self.build)?;
         writeln!(f, "seed     {}", self.seed)?;
         writeln!(f, "{CAUTION}")?;
+        if let Some(host) = &self.host {
+            write!(f, "\n{host}")?;
+        }
         if let Some(chain) = &self.chain {
             write!(f, "\n{chain}")?;
         }
+        if let Some(saturated) = &self.saturated {
+            write!(f, "\n{saturated}")?;
+        }
         if let Some(ingest) = &self.ingest {
             write!(f, "\n{ingest}")?;
+        }
+        if !self.aims.is_empty() {
+            write!(f, "\n{}", Aims(&self.aims))?;
         }
         Ok(())
     }
@@ -148,35 +212,45 @@ mod tests {
     }
 
     #[test]
+    fn the_median_lies_in_the_middle() {
+        assert_eq!(format!("{:?}", median(vec![9.0, 1.0, 2.0])), "2.0");
+        assert_eq!(format!("{:?}", median(vec![4.0, 1.0])), "2.5");
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
     fn a_report_has_the_facts_and_its_json_the_figures() {
         let machine = Machine {
             cores: 2,
             processor: "fast".to_owned(),
             kernel: "Linux 6".to_owned(),
         };
-        let (kafka, build) = ("4.3.1".to_owned(), "debug");
-        let chain = Some(chain::tests::report(1, 0));
-        let ingest = Some(ingest::tests::report(10, Some(9), 0));
-        let report = Report {
+        let mut report = Report {
             machine,
-            build,
-            kafka,
-            seed: 7,
-            chain,
-            ingest,
+            kafka: Some("4.3.1".to_owned()),
+            host: Some(host::tests::report(0.9, 0.7)),
+            chain: Some(chain::tests::report(1, 0)),
+            saturated: Some(saturated::tests::report(0, 1)),
+            ingest: Some(ingest::tests::report(10, Some(9), 0)),
+            ..Report::new(7)
         };
+        report.aims = report.aims();
         let text = report.to_string();
         for part in [
             "2 cores, fast",
             "kafka    4.3.1",
             "seed     7",
             CAUTION,
+            "\nhost: ",
             "\nchain: ",
+            "\nsaturated: ",
             "\ningest: ",
+            "\naims\n",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
-        assert_eq!(report.broken().len(), 2);
+        assert_eq!(report.broken().len(), 3);
+        assert_eq!(report.aims.len(), 5);
         let json = serde_json::to_value(&report).expect("plain data");
         assert_eq!(json["chain"]["rows"][0]["latency"]["p99_ms"], 4.0);
         assert_eq!(json["ingest"]["rows"][1]["cpu_us"]["ingest"], 8.0);

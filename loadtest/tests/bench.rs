@@ -1,0 +1,67 @@
+//! The parts of the bench, run for a moment: they end well, and their figures can be true. How good these are is not asked
+//! here.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::process::Command;
+
+use formline_testing::{Process, kafka, plugins_dir};
+use serde_json::Value;
+
+/// Runs a part of the bench for one round, and gives its report.
+async fn report(part: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("figures.json");
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_formline-loadtest"));
+    bench
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .arg("bench")
+        .args(part);
+    bench.args(["--rounds", "1", "--json"]).arg(&file);
+    let mut bench = Process::spawn(&mut bench);
+    assert!(bench.wait().await.success(), "{}", bench.log());
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+fn figure(row: &Value, name: &str) -> f64 {
+    row[name]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{name} in {row}"))
+}
+
+#[tokio::test]
+async fn more_work_costs_more_and_a_large_batch_costs_less_for_each_event() {
+    let report = report(&["host", "--seconds", "1"]).await;
+    assert!(report["kafka"].is_null(), "it needs none");
+    let rows = report["host"]["rows"].as_array().unwrap();
+    let batches: Vec<_> = rows.iter().map(|row| &row["batch"]).collect();
+    assert_eq!(batches, [1, 16, 256]);
+    for row in rows {
+        let costs = ["next_us", "send_us", "label_us"].map(|work| figure(row, work));
+        assert!(costs.is_sorted() && costs[0] > 0.0, "{row}");
+        let native = figure(row, "native_us");
+        assert!(native > 0.0 && native < costs[2], "{row}");
+    }
+    assert!(figure(&rows[2], "send_us") < figure(&rows[0], "send_us"));
+    assert_eq!(report["aims"].as_array().unwrap().len(), 2);
+}
+
+/// It takes the `formline` beside the bench, which every build of the workspace's tests makes.
+#[tokio::test]
+async fn a_saturated_step_and_its_bare_loop_pass_everything_on_exactly_once() {
+    let plugins = plugins_dir().to_str().unwrap();
+    let bootstrap = kafka().await.bootstrap();
+    let events = ["--events", "40000"];
+    let place = ["--bootstrap", bootstrap, "--plugins", plugins];
+    let report = report(&[&["saturated"], &events[..], &place[..]].concat()).await;
+    let rows = report["saturated"]["rows"].as_array().unwrap();
+    let sides: Vec<_> = rows.iter().map(|row| &row["side"]).collect();
+    assert_eq!(sides, ["formline", "bare"]);
+    for row in rows {
+        assert_eq!((&row["lost"], &row["doubled"]), (&0.into(), &0.into()));
+        let events = figure(row, "events");
+        assert!((1.0..=40_000.0).contains(&events), "{row}");
+        assert!(figure(row, "events_per_second") > 100.0, "{row}");
+        assert!(figure(&row["cpu_us"], "steps") > 0.0, "{row}");
+    }
+}
