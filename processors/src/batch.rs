@@ -26,6 +26,7 @@ pub(crate) struct Batch {
     retry: Option<Duration>,
     limits: Limits,
     end: Instant,
+    is_late: bool,
 }
 
 /// Where the events come from.
@@ -111,8 +112,6 @@ struct Current {
     outputs: usize,
     bytes: usize,
     counters: Vec<(usize, u64)>,
-    /// Records sent so far, by port.
-    sent: Vec<u32>,
     ids: u32,
 }
 
@@ -148,6 +147,7 @@ impl Batch {
             retry: None,
             limits,
             end: Instant::now() + limits.batch,
+            is_late: false,
         }
     }
 
@@ -157,6 +157,12 @@ impl Batch {
             self.events.first().map_or(0, |event| event.record.offset),
             self.events.len(),
         )
+    }
+
+    /// Notes whether the batch's time is over. It is called now and then: to ask a clock with each event would cost as much
+    /// as many an event.
+    pub(crate) fn check_time(&mut self, now: Instant) {
+        self.is_late = now >= self.end;
     }
 
     /// Accepts the current event and gives the next one. None at the end, or when a bound of the batch is reached.
@@ -173,7 +179,7 @@ impl Batch {
             || self.outputs_bytes >= self.limits.batch_bytes
             || (stores.is_heavy() && !self.outcomes.is_empty())
             // The first event always gets its time, or a batch could never make progress.
-            || (!self.outcomes.is_empty() && Instant::now() >= self.end);
+            || (!self.outcomes.is_empty() && self.is_late);
         if is_over {
             return None;
         }
@@ -184,7 +190,6 @@ impl Batch {
             outputs: self.outputs.len(),
             bytes: 0,
             counters: Vec::new(),
-            sent: Vec::new(),
             ids: 0,
         });
         Some(event)
@@ -224,16 +229,13 @@ impl Batch {
             return Err(Refused::TooLarge);
         }
         self.charge(bytes + OUTPUT)?;
-        let (limits, sent_before) = (self.limits, self.outputs.len());
-        let current = self.current.as_mut().ok_or(Refused::NoEvent)?;
-        if sent_before - current.outputs >= limits.outputs {
+        let current = self.current.as_ref().ok_or(Refused::NoEvent)?;
+        let sent = &self.outputs[current.outputs..];
+        if sent.len() >= self.limits.outputs {
             return Err(Refused::Quota);
         }
-        if current.sent.len() <= output.port {
-            current.sent.resize(output.port + 1, 0);
-        }
-        (output.event, output.n) = (self.outcomes.len(), current.sent[output.port]);
-        current.sent[output.port] += 1;
+        let last = sent.iter().rev().find(|sent| sent.port == output.port);
+        (output.event, output.n) = (self.outcomes.len(), last.map_or(0, |last| last.n + 1));
         self.outputs_bytes += bytes + OUTPUT;
         self.outputs.push(output);
         Ok(())

@@ -29,8 +29,8 @@ pub(crate) struct Host {
     /// The partition's stores, lent for the time of a call.
     pub(super) stores: Stores,
     pub(super) now_ms: i64,
-    /// When the plug-in is interrupted.
-    deadline: Instant,
+    /// When the plug-in is interrupted. None until the first tick of an event's time.
+    deadline: Option<Instant>,
     event_time: Duration,
 }
 
@@ -65,7 +65,7 @@ impl Host {
             batch: None,
             stores: Stores::default(),
             now_ms: 0,
-            deadline: Instant::now(),
+            deadline: None,
             event_time: Duration::ZERO,
         }
     }
@@ -78,14 +78,20 @@ impl Host {
         self.restart_time();
     }
 
-    /// The time of the next event begins.
+    /// The time of the next event begins, with the first tick that finds it. Most events are done before one does, and
+    /// cost no look at a clock.
     pub(super) fn restart_time(&mut self) {
-        self.deadline = Instant::now() + self.event_time;
+        self.deadline = None;
     }
 
     /// Asked at every tick while the plug-in runs.
-    pub(super) fn check_time(&self) -> wasmtime::Result<()> {
-        if Instant::now() < self.deadline {
+    pub(super) fn check_time(&mut self) -> wasmtime::Result<()> {
+        let now = Instant::now();
+        if let Some(batch) = &mut self.batch {
+            batch.check_time(now);
+        }
+        let deadline = *self.deadline.get_or_insert(now + self.event_time);
+        if now <= deadline {
             Ok(())
         } else {
             Err(DeadlineOver.into())

@@ -191,8 +191,8 @@ fn new_store(engine: &Engine, host: Host) -> Store<Host> {
     store.limiter(|host| &mut host.limits);
     store.set_hostcall_fuel(CALL_BYTES);
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|store| {
-        store.data().check_time()?;
+    store.epoch_deadline_callback(|mut store| {
+        store.data_mut().check_time()?;
         Ok(UpdateDeadline::Continue(1))
     });
     store
