@@ -1,5 +1,6 @@
 //! One record of an input topic, as the plug-in sees it.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use serde::de::DeserializeOwned;
@@ -10,7 +11,8 @@ use crate::{Object, Reject};
 
 /// The event at hand. Headers are fetched from the host one by one, since most plug-ins need few.
 pub struct Event<'host> {
-    batch: &'host BatchInfo,
+    /// Fetched once per batch, by the first event that wants to know.
+    batch: &'host OnceCell<BatchInfo>,
     record: types::Event,
     host: &'host dyn Host,
 }
@@ -19,7 +21,7 @@ pub struct Event<'host> {
 
 impl<'host> Event<'host> {
     pub(crate) fn new(
-        batch: &'host BatchInfo,
+        batch: &'host OnceCell<BatchInfo>,
         record: types::Event,
         host: &'host dyn Host,
     ) -> Self {
@@ -28,6 +30,10 @@ impl<'host> Event<'host> {
             record,
             host,
         }
+    }
+
+    fn batch(&self) -> &BatchInfo {
+        self.batch.get_or_init(|| self.host.info())
     }
 
     /// The record's key, if it has one.
@@ -128,17 +134,17 @@ impl<'host> Event<'host> {
 
     /// The plug-in's own name for the input.
     pub fn port(&self) -> &str {
-        &self.batch.port
+        &self.batch().port
     }
 
     /// The topic that the step binds to the input.
     pub fn topic(&self) -> &str {
-        &self.batch.topic
+        &self.batch().topic
     }
 
     /// The partition of the topic.
     pub fn partition(&self) -> i32 {
-        self.batch.partition
+        self.batch().partition
     }
 
     /// The record's offset in its partition.
@@ -151,8 +157,8 @@ impl<'host> Event<'host> {
 impl fmt::Debug for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")
-            .field("topic", &self.batch.topic)
-            .field("partition", &self.batch.partition)
+            .field("topic", &self.batch().topic)
+            .field("partition", &self.batch().partition)
             .field("offset", &self.record.offset)
             .finish_non_exhaustive()
     }

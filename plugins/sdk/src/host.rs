@@ -1,6 +1,8 @@
 //! The seam between the SDK and whoever runs the plug-in: the contract's imports, in one trait.
 //! In a component it is the Formline host; in an author's tests it is `testing`.
 
+use std::cell::OnceCell;
+
 use crate::bindings::formline::plugin::{
     input::BatchInfo,
     output::{OutRecord, SendError},
@@ -45,7 +47,7 @@ pub(crate) trait Host {
 
 /// Works through the host's current batch. Asking for the next event accepts the one before.
 pub(crate) fn process_batch<P: Plugin>(plugin: &mut P, host: &dyn Host) {
-    let batch = host.info();
+    let batch = OnceCell::new();
     while let Some(record) = host.next() {
         let event = Event::new(&batch, record, host);
         if let Err(reject) = plugin.process(&event, &mut Outputs::new(host)) {
