@@ -138,10 +138,11 @@ impl Record {
 
     /// The last header of that name, as Kafka's own clients choose it.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers()
-            .rev()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
+        // As bytes: names were UTF-8 when they were copied, and a look-up need not check each of them again.
+        let mut from_last = self.headers.iter().rev();
+        from_last
+            .find(|(key, _)| self.slice(*key) == name.as_bytes())
+            .map(|(_, value)| self.slice(*value))
     }
 
     /// The last header of that name, if it is UTF-8.

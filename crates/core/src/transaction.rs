@@ -147,12 +147,17 @@ impl std::fmt::Debug for Transactions {
 impl Transaction<'_> {
     /// Adds a record. Waits while the queue is full.
     pub fn send(&mut self, record: Outgoing<'_>) -> Result<(), Error> {
-        let until = Instant::now() + TRANSACTION_TIMEOUT;
         let mut record = BaseRecord::from(record);
+        // Only a full queue needs a clock.
+        let mut full_since = None;
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((error, back)) if is_full(&error) && Instant::now() < until => {
+                Err((error, back)) if is_full(&error) => {
+                    let since = *full_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= TRANSACTION_TIMEOUT {
+                        return Err(failed(self.id, "sending", error));
+                    }
                     self.producer.poll(Duration::from_millis(1));
                     record = back;
                 }
