@@ -241,7 +241,8 @@ impl Host for ComponentHost {
         value: &[u8],
         ttl_ms: u64,
     ) -> Option<Result<(), StateError>> {
-        self.store(store).map(|store| store.put_for(key, value, ttl_ms))
+        self.store(store)
+            .map(|store| store.put_for(key, value, ttl_ms))
     }
 
     fn delete(&self, store: &str, key: &[u8]) -> Option<()> {
@@ -330,9 +331,13 @@ mod tests {
     #[test]
     fn a_plugin_that_knows_no_older_schema_says_so() {
         use super::exports::Guest;
-        let migrated = super::Component::<Nothing>::migrate("s".into(), 2, b"key".into(), b"".into());
+        let migrated =
+            super::Component::<Nothing>::migrate("s".into(), 2, b"key".into(), b"".into());
         let error = migrated.unwrap_err();
-        assert_eq!(error, "the plug-in cannot read schema version 2 of the store s");
+        assert_eq!(
+            error,
+            "the plug-in cannot read schema version 2 of the store s"
+        );
     }
 
     #[test]

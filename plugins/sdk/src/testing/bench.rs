@@ -209,7 +209,8 @@ impl State {
     ) -> Option<Result<(), StateError>> {
         let limits = self.limits;
         let now_ms = self.now_ms();
-        let end_ms = ttl_ms.map(|ttl| now_ms.saturating_add(i64::try_from(ttl).unwrap_or(i64::MAX)));
+        let end_ms =
+            ttl_ms.map(|ttl| now_ms.saturating_add(i64::try_from(ttl).unwrap_or(i64::MAX)));
         let entries = self.stores.get_mut(store)?;
         if key.len() + value.len() > limits.record_bytes {
             return Some(Err(StateError::TooLarge));
@@ -297,10 +298,12 @@ impl Host for Bench {
         let state = self.0.borrow();
         let now_ms = state.now_ms();
         let alive = |stored: &&Stored| stored.is_alive(now_ms);
-        state
-            .stores
-            .get(store)
-            .map(|entries| entries.get(key).filter(alive).map(|stored| stored.value.clone()))
+        state.stores.get(store).map(|entries| {
+            entries
+                .get(key)
+                .filter(alive)
+                .map(|stored| stored.value.clone())
+        })
     }
 
     fn put(&self, store: &str, key: &[u8], value: &[u8]) -> Option<Result<(), StateError>> {
