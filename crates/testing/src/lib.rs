@@ -1,4 +1,4 @@
-//! The vocabulary of the integration tests: a real Apache Kafka, real processes, and waiting for
+//! The vocabulary of the integration tests: a real Apache Kafka, a real PostgreSQL, real processes, and waiting for
 //! what must become true. Everything has a deadline, and panics with what it saw when that passes.
 //! Knows nothing of Formline's crates, so that each of them can use it.
 
@@ -9,6 +9,7 @@ mod eventually;
 mod kafka;
 mod names;
 mod plugins;
+mod postgres;
 mod process;
 mod watchdog;
 
@@ -16,6 +17,7 @@ pub use eventually::{Condition, eventually};
 pub use kafka::{Kafka, kafka};
 pub use names::{free_port, unique};
 pub use plugins::plugins_dir;
+pub use postgres::Postgres;
 pub use process::Process;
 
 use std::path::Path;
