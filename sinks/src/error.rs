@@ -8,6 +8,24 @@ use formline_core::{client, consumer, producer};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// Nobody has said which Google. Stop.
+    #[error(
+        "no Google credentials; set GOOGLE_APPLICATION_CREDENTIALS, or write to an emulator with --sheets HOST:PORT"
+    )]
+    NoGoogle,
+    /// Nobody has said where the database of a sink is. Stop.
+    #[error(
+        "sink {0} writes to PostgreSQL; set FORMLINE_POSTGRES_URL to postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+    )]
+    NoPostgres(String),
+    /// The address of the database cannot be read. Stop.
+    #[error(
+        "the address of PostgreSQL cannot be used: {0}; write postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+    )]
+    PostgresUrl(#[source] sqlx::Error),
+    /// It would end up in statements. Stop.
+    #[error("`{0}` cannot be the name of a schema; use a-z, 0-9 and `_`, not beginning with pg_")]
+    Schema(String),
     /// The key of the service account is missing or damaged. Stop.
     #[error(
         "the service account key {path} cannot be used: {source}; name the JSON file that Google gave"

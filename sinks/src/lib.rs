@@ -2,6 +2,13 @@
 
 pub mod emulator;
 mod error;
+mod metrics;
+mod parking;
+pub mod postgres;
+mod run;
 pub mod sheets;
 
-pub use self::error::Error;
+pub use self::{
+    error::Error,
+    run::{Options, Placed, run},
+};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,11 +25,18 @@ pub struct Settings {
     pub instance: String,
     /// `google_credentials`, FORMLINE_GOOGLE_CREDENTIALS or GOOGLE_APPLICATION_CREDENTIALS: a service-account key.
     pub google_credentials: Option<PathBuf>,
+    /// `postgres_url`, FORMLINE_POSTGRES_URL: where PostgreSQL is, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. A password
+    /// does not belong into the file, but into the variable, or into the file that PGPASSFILE names.
+    pub postgres_url: Option<Secret>,
     /// `[ingest]`.
     pub ingest: Ingest,
     /// `grace_ms`, FORMLINE_GRACE_MS: how long a stopping process finishes what it has in hand.
     pub grace: Duration,
 }
+
+/// What must not be shown, because it may hold a password.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Secret(String);
 
 /// Limits of the HTTP service.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -98,6 +106,7 @@ impl Settings {
             bootstrap: text(root, "bootstrap").unwrap_or_else(|| "127.0.0.1:9092".to_owned()),
             instance: text(root, "instance").unwrap_or_else(host_name),
             google_credentials: google.filter(|path| !path.is_empty()).map(PathBuf::from),
+            postgres_url: read_postgres_url(root, environment),
             kafka: read_properties(root),
             grace: milliseconds(number(
                 root,
@@ -110,6 +119,51 @@ impl Settings {
             ingest: Ingest::read(root, environment),
         }
     }
+}
+
+// === impl Secret ===
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for who needs it to get in.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+fn read_postgres_url(root: &mut Section<'_>, environment: Environment<'_>) -> Option<Secret> {
+    let key = "postgres_url";
+    let written = root.text(key);
+    if written.as_deref().is_some_and(holds_password) {
+        let remedy =
+            "set FORMLINE_POSTGRES_URL, or write the password into the file that PGPASSFILE names";
+        root.mistake(key, "a password stands in the file", remedy);
+    }
+    let url = environment(&variable("", key)).or(written);
+    let url = url.filter(|url| !url.is_empty())?;
+    // What it says may be a password in the wrong place.
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        let remedy = "write postgres://USER@HOST:PORT/DATABASE";
+        root.mistake(key, "this is no address of PostgreSQL", remedy);
+    }
+    Some(Secret(url))
+}
+
+fn holds_password(url: &str) -> bool {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    user.is_some_and(|user| user.contains(':')) || rest.contains("password=")
 }
 
 fn read_properties(root: &mut Section<'_>) -> BTreeMap<String, String> {
@@ -221,6 +275,30 @@ mod tests {
         );
         assert_eq!(settings.ingest.connections, 10_000);
         assert_eq!(settings.kafka["socket.timeout.ms"], "5000");
+    }
+
+    #[test]
+    fn a_password_stands_in_no_file_and_in_no_log() {
+        let variables = [("FORMLINE_POSTGRES_URL", "postgres://a:s3cret@db/forms")];
+        let settings = load("postgres_url = \"postgres://db/x\"", &variables).expect("correct");
+        assert!(!format!("{settings:?}").contains("s3cret"));
+        let url = settings.postgres_url.expect("it is set");
+        assert_eq!(url.expose(), "postgres://a:s3cret@db/forms");
+        for (url, problem) in [
+            ("postgres://a:s3cret@db/forms", "a password stands in"),
+            (
+                "postgres://db/forms?password=s3cret",
+                "a password stands in",
+            ),
+            ("mysql://db/forms", "no address of PostgreSQL"),
+        ] {
+            let text = format!("postgres_url = \"{url}\"");
+            let mistakes = load(&text, &[]).expect_err("a mistake");
+            assert!(mistakes[0].problem.contains(problem), "{mistakes:?}");
+        }
+        for fine in ["", "postgresql://a@db:5432/x", "postgres:///x?host=/run"] {
+            load(&format!("postgres_url = \"{fine}\""), &[]).expect("correct");
+        }
     }
 
     #[test]

@@ -1,65 +1,33 @@
-//! What Prometheus is told of the sheets sinks.
+//! What Prometheus is told of the sheets sinks alone.
 
-use formline_core::{
-    Telemetry,
-    app::Sink,
-    telemetry::{counters, gauges, histograms},
-};
-use jiff::Timestamp;
-use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
+use formline_core::{Telemetry, telemetry::counters};
+use prometheus::{GaugeVec, IntCounterVec, Opts};
 
 use super::{batch::Line, request::FIXED};
+use crate::metrics;
 
 /// The metrics of one sink. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    app: String,
-    name: String,
-    /// `app.sink`: names of sinks are unique only within their app.
-    sink: String,
+    pub(crate) common: metrics::Metrics,
     all: All,
 }
 
-/// The metrics of all sinks, registered once.
+/// The metrics of all sheets sinks, registered once.
 #[derive(Clone, Debug)]
 pub(crate) struct All {
-    records: IntCounterVec,
-    batch_size: HistogramVec,
-    buffered: IntGaugeVec,
     requests: IntCounterVec,
     cells_used: GaugeVec,
-    dead_letters: IntCounterVec,
-    end_to_end: HistogramVec,
 }
 
 /// Google's limit of cells in a spreadsheet, empty ones included.
 const MAX_CELLS: f64 = 10_000_000.0;
-
-const SIZES: &[f64] = &[
-    1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0,
-];
 
 // === impl All ===
 
 impl All {
     pub(crate) fn register(telemetry: &Telemetry) -> Self {
         let all = Self {
-            records: counters(
-                "formline_sink_records_total",
-                "Records that a sink is done with.",
-                &["sink", "outcome"],
-            ),
-            batch_size: histograms(
-                "formline_sink_batch_size",
-                "Records of one write.",
-                &["sink"],
-                SIZES,
-            ),
-            buffered: gauges(
-                "formline_sink_buffered_records",
-                "Records that wait for their write.",
-                &["sink"],
-            ),
             requests: counters(
                 "formline_sheets_requests_total",
                 "Calls of the Google Sheets API by what the answer meant.",
@@ -73,22 +41,15 @@ impl All {
                 &["sink"],
             )
             .expect("the name is a legal metric name"),
-            dead_letters: telemetry.dead_letters().clone(),
-            end_to_end: telemetry.end_to_end().clone(),
         };
-        telemetry.register(all.records.clone());
-        telemetry.register(all.batch_size.clone());
-        telemetry.register(all.buffered.clone());
         telemetry.register(all.requests.clone());
         telemetry.register(all.cells_used.clone());
         all
     }
 
-    pub(crate) fn of(&self, sink: &Sink) -> Metrics {
+    pub(crate) fn of(&self, common: metrics::Metrics) -> Metrics {
         Metrics {
-            app: sink.app.clone(),
-            name: sink.name.clone(),
-            sink: format!("{}.{}", sink.app, sink.name),
+            common,
             all: self.clone(),
         }
     }
@@ -99,39 +60,14 @@ impl All {
 impl Metrics {
     /// The sheet holds these rows.
     pub(crate) fn written(&self, lines: &[Line], columns: usize) {
-        let now = Timestamp::now().as_microsecond();
-        let latency = self
-            .all
-            .end_to_end
-            .with_label_values(&[&self.app, &self.name]);
         for line in lines {
-            self.record(if line.late { "late" } else { "written" });
-            latency.observe((now - line.row.key.time).max(0) as f64 / 1e6);
+            let outcome = if line.late { "late" } else { "written" };
+            self.common.records(outcome, 1);
         }
-        if !lines.is_empty() {
-            self.all
-                .batch_size
-                .with_label_values(&[&self.sink])
-                .observe(lines.len() as f64);
-        }
+        self.common
+            .written(lines.iter().map(|line| line.row.key.time));
         let cells = lines.len() * (FIXED.len() + columns);
-        self.all
-            .cells_used
-            .with_label_values(&[&self.sink])
-            .add(cells as f64 / MAX_CELLS);
-    }
-
-    pub(crate) fn dead_letter(&self, reason: &str) {
-        self.record("dead-letter");
-        self.all
-            .dead_letters
-            .with_label_values(&[self.name.as_str(), reason])
-            .inc();
-    }
-
-    pub(crate) fn buffered(&self, rows: usize) {
-        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-        self.all.buffered.with_label_values(&[&self.sink]).set(rows);
+        self.cells_used().add(cells as f64 / MAX_CELLS);
     }
 
     /// The outcome of one call.
@@ -141,16 +77,10 @@ impl Metrics {
 
     /// The cells of the whole spreadsheet.
     pub(crate) fn cells(&self, count: u64) {
-        self.all
-            .cells_used
-            .with_label_values(&[&self.sink])
-            .set(count as f64 / MAX_CELLS);
+        self.cells_used().set(count as f64 / MAX_CELLS);
     }
 
-    fn record(&self, outcome: &str) {
-        self.all
-            .records
-            .with_label_values(&[self.sink.as_str(), outcome])
-            .inc();
+    fn cells_used(&self) -> prometheus::Gauge {
+        self.all.cells_used.with_label_values(&[self.common.sink()])
     }
 }

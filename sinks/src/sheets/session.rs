@@ -16,7 +16,7 @@ use super::{
     plan::{Limits, Plan},
     row::{self, Row},
 };
-use crate::Error;
+use crate::{Error, parking::Letter};
 
 /// A tab that is being written.
 pub(crate) struct Session {
@@ -33,14 +33,6 @@ pub(crate) struct Session {
     /// Waiting times while Google refuses whatever it is given.
     refusals: Backoff,
     letters: Vec<Letter>,
-}
-
-/// A record to be parked as a dead letter.
-#[derive(Debug)]
-pub(crate) struct Letter {
-    pub(crate) record: Record,
-    pub(crate) reason: &'static str,
-    pub(crate) detail: String,
 }
 
 /// What the session waited for.

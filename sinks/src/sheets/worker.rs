@@ -1,17 +1,14 @@
 //! The task of one sink: reads its topics, keeps one session with the tab while it owns partitions, and stops only
 //! for what a person must mend.
 
-use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::pending, time::Duration};
 
 use formline_core::{
-    Client, Consumer, Producer, Record, Shutdown,
-    app::{Sheets, Sink},
+    Consumer, Record,
+    app::Sheets,
     consumer::{self, Polled},
-    dead_letter::DeadLetter,
-    producer,
     record::Partition,
     retry::Backoff,
-    telemetry::Part,
 };
 use futures::future::BoxFuture;
 use tokio::time::Instant;
@@ -21,22 +18,16 @@ use super::{
     kafka::Upstream,
     mark::Known,
     offsets::Offsets,
-    session::{Happened, Letter, Session, Settled},
+    session::{Happened, Session, Settled},
 };
-use crate::Error;
+use crate::{Error, run::Common};
 
 /// What the task of one sink works with.
 pub(crate) struct Worker {
-    pub(crate) sink: Arc<Sink>,
+    pub(crate) common: Common,
     pub(crate) settings: Sheets,
     pub(crate) tab: Tab,
     pub(crate) upstream: Upstream,
-    pub(crate) producer: Arc<Producer>,
-    pub(crate) client: Client,
-    /// Name of this process in the group.
-    pub(crate) member: String,
-    pub(crate) shutdown: Shutdown,
-    pub(crate) part: Part,
 }
 
 /// One membership in the consumer group.
@@ -84,7 +75,7 @@ impl Worker {
     /// Works until the shutdown begins or a person must act.
     pub(crate) async fn run(self) -> Result<(), Error> {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        while !self.shutdown.has_begun() {
+        while !self.common.shutdown.has_begun() {
             let joined = Instant::now();
             let mut membership = Membership::join(&self)?;
             let ended = membership.work().await;
@@ -97,7 +88,7 @@ impl Worker {
             }
             tracing::warn!(%error, sink = self.tab.sink, "joining the group anew");
             tokio::select! {
-                () = self.shutdown.begun() => {}
+                () = self.common.shutdown.begun() => {}
                 () = tokio::time::sleep(backoff.delay()) => {}
             }
         }
@@ -121,44 +112,6 @@ impl Worker {
             tab.find(committed).await
         })
     }
-
-    /// Parks a record. False if the shutdown came first.
-    async fn park(&self, letter: &Letter) -> Result<bool, Error> {
-        let Letter {
-            record,
-            reason,
-            detail,
-        } = letter;
-        let topic = self.sink.dead_letter_topic();
-        let parked = DeadLetter {
-            record,
-            step: &self.sink.name,
-            reason,
-            detail,
-            attempts: 1,
-            plugin: None,
-        };
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        while !self.shutdown.has_begun() {
-            match self.producer.send(parked.outgoing(&topic)).await {
-                Ok(_) => {
-                    tracing::warn!(
-                        sink = self.tab.sink,
-                        ?record,
-                        reason,
-                        "parked a dead letter"
-                    );
-                    self.tab.metrics.dead_letter(reason);
-                    return Ok(true);
-                }
-                Err(producer::Error::QueueFull | producer::Error::NotAcknowledged(_)) => {
-                    tokio::time::sleep(backoff.delay()).await;
-                }
-                Err(source) => return Err(Error::DeadLetter { topic, source }),
-            }
-        }
-        Ok(false)
-    }
 }
 
 impl std::fmt::Debug for Worker {
@@ -174,13 +127,13 @@ impl std::fmt::Debug for Worker {
 impl<'a> Membership<'a> {
     fn join(worker: &'a Worker) -> Result<Self, Error> {
         let options = consumer::Options {
-            group: worker.sink.group(),
-            member: worker.member.clone(),
-            topics: worker.sink.input.clone(),
+            group: worker.common.sink.group(),
+            member: worker.common.member.clone(),
+            topics: worker.common.sink.input.clone(),
         };
         Ok(Self {
             worker,
-            consumer: Consumer::join(&worker.client, &options)?,
+            consumer: Consumer::join(&worker.common.client, &options)?,
             partitions: Vec::new(),
             first: HashMap::new(),
             phase: Phase::Idle,
@@ -192,7 +145,7 @@ impl<'a> Membership<'a> {
         let mut pause = POLL;
         loop {
             let event = tokio::select! {
-                () = self.worker.shutdown.begun() => return Ok(()),
+                () = self.worker.common.shutdown.begun() => return Ok(()),
                 event = self.phase.event() => Some(event),
                 () = tokio::time::sleep(pause) => None,
             };
@@ -213,7 +166,7 @@ impl<'a> Membership<'a> {
                 self.commit();
             }
         }
-        self.worker.tab.metrics.buffered(0);
+        self.worker.tab.metrics.common.buffered(0);
         let consumer = self.consumer;
         // Leaving asks the brokers, which blocks the thread.
         let left = tokio::task::spawn_blocking(move || drop(consumer)).await;
@@ -254,16 +207,17 @@ impl<'a> Membership<'a> {
         self.phase = Phase::Idle;
         self.partitions.clear();
         self.first.clear();
-        self.worker.tab.metrics.buffered(0);
+        self.worker.tab.metrics.common.buffered(0);
     }
 
     /// Looks for the newest mark. Reading waits, membership goes on.
     fn look(&mut self) -> Result<(), Error> {
         if self.partitions.is_empty() {
             // Another process writes to the tab.
-            self.worker.part.ready();
+            self.worker.common.part.ready();
         } else {
             self.worker
+                .common
                 .part
                 .waiting("looking for its position in the tab");
             self.pause(true)?;
@@ -309,7 +263,7 @@ impl<'a> Membership<'a> {
         tracing::info!(sink = tab.sink, tab = tab.title, rows, "writing to the tab");
         let session = Session::new(known, tab.clone(), upstream.clone(), settings);
         self.phase = Phase::Writing(Box::new(session));
-        self.worker.part.ready();
+        self.worker.common.part.ready();
         self.pause(false)
     }
 
@@ -319,7 +273,7 @@ impl<'a> Membership<'a> {
             return Ok(());
         };
         for letter in session.letters() {
-            if !self.worker.park(&letter).await? {
+            if !self.worker.common.parking.park(&letter).await? {
                 break;
             }
             session.parked(&letter.record);
@@ -332,7 +286,7 @@ impl<'a> Membership<'a> {
             return Ok(());
         };
         session.advance(&self.partitions, &self.consumer.positions()?)?;
-        self.worker.tab.metrics.buffered(session.buffered());
+        self.worker.tab.metrics.common.buffered(session.buffered());
         let full = session.is_draining();
         if full != self.paused {
             self.pause(full)

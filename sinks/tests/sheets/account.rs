@@ -1,9 +1,6 @@
 //! The way to Google itself: a service account, its token, and the emulator in Google's place.
 
-use formline_sinks::{
-    Error,
-    sheets::{self, Google},
-};
+use formline_sinks::{Error, Options, sheets::Google};
 use serde_json::Value;
 
 use crate::line::{DEADLINE, Line, any, now};
@@ -37,13 +34,14 @@ async fn rows_are_written_as_a_service_account() {
 async fn start_error(line: &Line) -> Error {
     let app = std::sync::Arc::new(line.definition());
     let sink = std::sync::Arc::clone(&app.sinks[0]);
-    let options = sheets::Options {
+    let options = Options {
         client: line.client.clone(),
         instance: "one".to_owned(),
-        google: line.google.clone(),
+        google: Some(line.google.clone()),
+        postgres_url: None,
         telemetry: formline_core::Telemetry::new(),
     };
-    sheets::run(options, vec![(app, sink)], formline_core::Shutdown::new())
+    formline_sinks::run(options, vec![(app, sink)], formline_core::Shutdown::new())
         .await
         .unwrap_err()
 }

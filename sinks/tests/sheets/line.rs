@@ -12,7 +12,7 @@ use formline_core::{
     record::{Headers, Outgoing},
     topic::{self, Topic},
 };
-use formline_sinks::sheets::{self, Google};
+use formline_sinks::{Options, sheets::Google};
 use formline_testing::{Kafka, eventually, kafka, unique};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
@@ -112,10 +112,11 @@ impl Line {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
         let (telemetry, shutdown) = (Telemetry::new(), Shutdown::new());
-        let options = sheets::Options {
+        let options = Options {
             client: self.client.clone(),
             instance: instance.to_owned(),
-            google: self.google.clone(),
+            google: Some(self.google.clone()),
+            postgres_url: None,
             telemetry: telemetry.clone(),
         };
         let app = Arc::new(app);
@@ -124,7 +125,7 @@ impl Line {
             .iter()
             .map(|sink| (Arc::clone(&app), Arc::clone(sink)))
             .collect();
-        runtime.spawn(sheets::run(options, sinks, shutdown.clone()));
+        runtime.spawn(formline_sinks::run(options, sinks, shutdown.clone()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let admin = format!("http://{}", listener.local_addr().unwrap());

@@ -2,18 +2,15 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
-use anyhow::{Result, bail};
-use formline_core::{App, app::Sink};
-use formline_sinks::sheets::{Google, Options};
+use anyhow::Result;
+use formline_core::App;
+use formline_sinks::{Options, Placed, sheets::Google};
 
 use super::{Installation, select, topics};
 use crate::{
     arguments,
     line::{self, Line},
 };
-
-/// A sink with the app that it belongs to: what lies before it in the app decides what it waits for.
-pub(super) type Placed = (Arc<App>, Arc<Sink>);
 
 pub(super) fn run(arguments: &arguments::Sink) -> Result<()> {
     let installation = Installation::load(&arguments.apps)?;
@@ -27,17 +24,17 @@ pub(super) fn run(arguments: &arguments::Sink) -> Result<()> {
         arguments.sheets.sheets,
         &installation.settings.google_credentials,
     ) {
-        (Some(address), _) => emulator(address),
-        (None, Some(key_file)) => service_account(key_file),
-        (None, None) => bail!(
-            "no Google credentials; set GOOGLE_APPLICATION_CREDENTIALS, or write to an emulator with --sheets HOST:PORT"
-        ),
+        (Some(address), _) => Some(emulator(address)),
+        (None, Some(key_file)) => Some(service_account(key_file)),
+        (None, None) => None,
     };
     line::block_on(async {
         let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
+        let options = options(&line, &installation, google);
+        options.check(&sinks)?;
         let applied = topics::apply_when_kafka_answers(&installation.client, &installation.apps);
         if line.unless_stopped(applied).await?.is_some() {
-            add(&line, &installation, google, sinks);
+            add(&line, options, sinks);
         }
         line.run().await
     })
@@ -69,13 +66,18 @@ pub(super) fn all(apps: &[Arc<App>]) -> Vec<Placed> {
     apps.iter().flat_map(placed).collect()
 }
 
-pub(super) fn add(line: &Line, installation: &Installation, google: Google, sinks: Vec<Placed>) {
-    let options = Options {
+/// What sinks need to know of the installation.
+pub(super) fn options(line: &Line, installation: &Installation, google: Option<Google>) -> Options {
+    Options {
         client: installation.client.clone(),
         instance: installation.settings.instance.clone(),
         google,
+        postgres_url: installation.settings.postgres_url.clone(),
         telemetry: line.telemetry.clone(),
-    };
-    let running = formline_sinks::sheets::run(options, sinks, line.shutdown.clone());
+    }
+}
+
+pub(super) fn add(line: &Line, options: Options, sinks: Vec<Placed>) {
+    let running = formline_sinks::run(options, sinks, line.shutdown.clone());
     line.part("the sinks", async { Ok(running.await?) });
 }

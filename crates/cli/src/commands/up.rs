@@ -25,6 +25,9 @@ async fn start(arguments: &Up, installation: Installation) -> Result<()> {
             sink::emulator(address)
         }
     };
+    let sinks = sink::all(&installation.apps);
+    let to = sink::options(&line, &installation, Some(google));
+    to.check(&sinks)?;
     // First of all: while Kafka is away a client gets its 503 and does not wait in the backlog.
     ingest::add(&line, http, &installation);
     let applied = topics::apply_when_kafka_answers(&installation.client, &installation.apps);
@@ -32,7 +35,7 @@ async fn start(arguments: &Up, installation: Installation) -> Result<()> {
         return line.run().await;
     }
     process::add(&line, &installation, process::all(&installation.apps));
-    sink::add(&line, &installation, google, sink::all(&installation.apps));
+    sink::add(&line, to, sinks);
     greet(arguments, &installation);
     line.run().await
 }

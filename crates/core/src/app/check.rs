@@ -100,6 +100,7 @@ impl Notes {
         let targets = (apps.iter().flat_map(|app| &app.parts)).map(|part| match &part.kind {
             Kind::Sink {
                 target: Some(target),
+                ..
             } => Some((target.clone(), &part.location)),
             _ => None,
         });
@@ -145,9 +146,13 @@ impl Notes {
     }
 
     /// A submission with an Idempotency-Key can stand twice in a form's topic. Steps drop the repetition, and what
-    /// they write is unique; sinks would carry both out.
+    /// they write is unique; most sinks would carry both out.
     fn repetitions(&mut self, apps: &[&Outline], forms: &BTreeSet<&str>) {
-        let sinks = (apps.iter().flat_map(|app| &app.parts)).filter(|part| part.is_sink());
+        let carries_both_out = |part: &&Part| {
+            let kind = &part.kind;
+            matches!(kind, Kind::Sink { drops_repetitions, .. } if !drops_repetitions)
+        };
+        let sinks = (apps.iter().flat_map(|app| &app.parts)).filter(carries_both_out);
         for sink in sinks {
             for topic in sink
                 .reads

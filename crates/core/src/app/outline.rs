@@ -49,9 +49,11 @@ pub(super) enum Kind {
     Step {
         keeps_state: bool,
     },
-    /// With what nobody else may write to, if it is known.
     Sink {
+        /// What nobody else may write to, if it is known.
         target: Option<String>,
+        /// Whether it carries a submission out once although it stands twice in a topic.
+        drops_repetitions: bool,
     },
 }
 

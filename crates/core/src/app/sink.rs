@@ -28,6 +28,8 @@ pub struct Sink {
 pub enum SinkKind {
     /// A tab of a Google Sheet.
     Sheets(Sheets),
+    /// Tables in PostgreSQL.
+    Postgres(Postgres),
 }
 
 /// Settings of a sheets sink.
@@ -48,11 +50,20 @@ pub struct Sheets {
     pub batch_rows: usize,
 }
 
+/// Settings of a PostgreSQL sink. Where the database is belongs to the installation (`Settings::postgres_url`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Postgres {
+    /// The schema that its tables lie in; it is created if it is missing. Several sinks may share one.
+    pub schema: String,
+    /// Most rows of one transaction.
+    pub batch_rows: usize,
+}
+
 /// Reads the settings of one kind.
 type Read = fn(&mut Section<'_>) -> SinkKind;
 
 /// Every kind by its name in an app's file.
-const KINDS: &[(&str, Read)] = &[("sheets", Sheets::read)];
+const KINDS: &[(&str, Read)] = &[("sheets", Sheets::read), ("postgres", Postgres::read)];
 
 /// Google refuses a longer title.
 const MAX_TAB_CHARACTERS: usize = 100;
@@ -69,6 +80,7 @@ impl Sink {
         let part = Part {
             kind: Kind::Sink {
                 target: kind.as_ref().and_then(SinkKind::target),
+                drops_repetitions: kind.as_ref().is_some_and(SinkKind::drops_repetitions),
             },
             name: name.clone(),
             reads: input.clone(),
@@ -132,13 +144,22 @@ impl Sink {
 // === impl SinkKind ===
 
 impl SinkKind {
-    /// What no other sink may write to, in words.
+    /// What no other sink may write to, in words. Sinks that share a PostgreSQL schema do not disturb each other.
     fn target(&self) -> Option<String> {
-        let Self::Sheets(Sheets {
-            spreadsheet, tab, ..
-        }) = self;
-        let is_known = !spreadsheet.is_empty() && !tab.is_empty();
-        is_known.then(|| format!("a sink for tab `{tab}` of spreadsheet `{spreadsheet}`"))
+        match self {
+            Self::Sheets(Sheets {
+                spreadsheet, tab, ..
+            }) if !spreadsheet.is_empty() && !tab.is_empty() => Some(format!(
+                "a sink for tab `{tab}` of spreadsheet `{spreadsheet}`"
+            )),
+            Self::Sheets(_) | Self::Postgres(_) => None,
+        }
+    }
+
+    /// Whether it may read what a form writes, where a submission can stand twice: PostgreSQL itself knows whether it
+    /// holds an id already.
+    fn drops_repetitions(&self) -> bool {
+        matches!(self, Self::Postgres(_))
     }
 }
 
@@ -185,6 +206,36 @@ impl Sheets {
         }
         title
     }
+}
+
+// === impl Postgres ===
+
+impl Postgres {
+    fn read(section: &mut Section<'_>) -> SinkKind {
+        let written = section.text("schema");
+        let schema = written.unwrap_or_else(|| "formline".to_owned());
+        if !is_postgres_schema(&schema) {
+            section.mistake(
+                "schema",
+                &format!("`{schema}` cannot be the name of the sink's schema"),
+                "use at most 63 of a-z, 0-9 and `_`, not beginning with a digit or pg_",
+            );
+        }
+        SinkKind::Postgres(Self {
+            schema,
+            batch_rows: section.size("batch_rows", 1_000, 1..=10_000),
+        })
+    }
+}
+
+/// Whether this can be the name of a schema, written without quotes: it gets into statements and connection options.
+/// PostgreSQL keeps names that begin with `pg_` for itself and cuts those of more than 63 bytes.
+pub fn is_postgres_schema(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
+        && name.len() <= 63
+        && name.bytes().all(legal)
+        && !name.starts_with("pg_")
 }
 
 /// Whether this can be the id of a spreadsheet: letters, digits, `-` and `_`, at most 100. Google's have 44. Others

@@ -163,7 +163,7 @@ fn each_kind_of_mistake_is_named() {
         (
             "kind = \"sheets\"",
             "kind = \"carrier-pigeon\"",
-            "the kinds are: sheets",
+            "the kinds are: sheets, postgres",
         ),
         (
             "input = [\"counts\"]",

@@ -101,8 +101,8 @@ fn a_good_app_is_understood() {
     assert_eq!(app.forms[0].key, Some(Key::new("/roll")));
     assert_eq!(app.steps[1].config, json!({ "word": "hello" }));
     assert_eq!(app.steps[1].port_of("copies"), Some("in"));
-    let SinkKind::Sheets(sheets) = &app.sinks[0].kind;
-    assert_eq!(sheets.spreadsheet, "sheet-1");
+    let is_meant = |kind: &SinkKind| matches!(kind, SinkKind::Sheets(sheets) if sheets.spreadsheet == "sheet-1");
+    assert!(is_meant(&app.sinks[0].kind), "{:?}", app.sinks[0].kind);
     let partitions: BTreeMap<_, _> = app
         .topics
         .iter()
@@ -113,6 +113,45 @@ fn a_good_app_is_understood() {
     assert_eq!(partitions["school.count.state"], topic::DEFAULT_PARTITIONS);
     assert_eq!(partitions["school.sheet.dead-letter"], 1);
     assert!(!partitions.contains_key("school.copy.state"));
+}
+
+#[test]
+fn postgres_may_read_what_forms_write_and_sinks_may_share_a_schema() {
+    let sinks = "[[sink]]\nname = \"archive\"\nkind = \"postgres\"\ninput = [\"students\", \"copies\"]\n\
+                 [[sink]]\nname = \"counted\"\nkind = \"postgres\"\ninput = [\"counts\"]\nbatch_rows = 7";
+    let apps = load_text(&format!("{GOOD}\n{sinks}")).expect("no mistakes");
+    let kinds: Vec<_> = apps[0].sinks[1..].iter().map(|sink| &sink.kind).collect();
+    let postgres = |batch_rows| {
+        SinkKind::Postgres(Postgres {
+            schema: "formline".to_owned(),
+            batch_rows,
+        })
+    };
+    assert_eq!(kinds, [&postgres(1_000), &postgres(7)]);
+}
+
+#[test]
+fn a_schema_of_postgres_needs_no_quotes() {
+    for legal in ["formline", "_x1", &"a".repeat(63)] {
+        assert!(is_postgres_schema(legal), "{legal}");
+    }
+    for illegal in [
+        "",
+        "1a",
+        "A",
+        "a-b",
+        "a b",
+        "pg_own",
+        "a;drop",
+        "ä",
+        &"a".repeat(64),
+    ] {
+        assert!(!is_postgres_schema(illegal), "{illegal}");
+        let sink =
+            "[[sink]]\nname = \"archive\"\nkind = \"postgres\"\ninput = [\"copies\"]\nschema = ";
+        let found = load_text(&format!("{GOOD}\n{sink}{illegal:?}")).expect_err("a mistake");
+        assert!(found[0].problem.contains("the sink's schema"), "{found:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! Runs sinks of every kind side by side.
+
+use std::{sync::Arc, time::Duration};
+
+use formline_core::{
+    App, Client, Producer, Shutdown, Telemetry,
+    app::{Sink, SinkKind},
+    producer,
+    settings::Secret,
+    telemetry::Part,
+};
+use futures::future::BoxFuture;
+
+use crate::{Error, metrics, parking::Parking, postgres, sheets};
+
+/// What all sinks of a process share.
+#[derive(Debug)]
+pub struct Options {
+    /// How to reach Kafka.
+    pub client: Client,
+    /// This process's name in consumer groups, kept over restarts.
+    pub instance: String,
+    /// Which Google sheets sinks write to.
+    pub google: Option<sheets::Google>,
+    /// Address of the PostgreSQL that postgres sinks write to.
+    pub postgres_url: Option<Secret>,
+    /// Where metrics and health go.
+    pub telemetry: Telemetry,
+}
+
+/// A sink with the app that it belongs to: what lies before it in the app decides what it waits for.
+pub type Placed = (Arc<App>, Arc<Sink>);
+
+/// What the task of one sink works with, whatever its kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) app: Arc<App>,
+    pub(crate) sink: Arc<Sink>,
+    pub(crate) client: Client,
+    /// Name of this process in the group.
+    pub(crate) member: String,
+    pub(crate) parking: Parking,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) part: Part,
+}
+
+/// The work of one sink, until the shutdown begins or a person must act.
+pub(crate) type Work = BoxFuture<'static, Result<(), Error>>;
+
+/// For dead letters. One that is not acknowledged in time is sent again.
+const PRODUCER: producer::Options = producer::Options {
+    delivery_timeout: Duration::from_secs(10),
+    queue_messages: 1_000,
+    queue_kib: 16 << 10,
+};
+
+/// Runs sinks, each with the app that declares it, until the shutdown begins. Each is a task of its own: one that must
+/// stop says so in the log and in its health, and the others go on.
+///
+/// # Errors
+/// Only for what is wrong before anything starts: an address or key that is missing or damaged, the id of a
+/// spreadsheet, a property of Kafka's clients.
+pub async fn run(options: Options, sinks: Vec<Placed>, shutdown: Shutdown) -> Result<(), Error> {
+    options.check(&sinks)?;
+    let metrics = metrics::All::register(&options.telemetry);
+    let producer = Arc::new(Producer::open(&options.client, PRODUCER)?);
+    let common = |(app, sink): Placed| Common {
+        app,
+        client: options.client.clone(),
+        member: options.instance.clone(),
+        parking: Parking {
+            sink: Arc::clone(&sink),
+            producer: Arc::clone(&producer),
+            metrics: metrics.of(&sink),
+            shutdown: shutdown.clone(),
+        },
+        shutdown: shutdown.clone(),
+        part: (options.telemetry).part(format!("sink {}/{}", sink.app, sink.name)),
+        sink,
+    };
+    let (mut to_sheets, mut to_postgres) = (Vec::new(), Vec::new());
+    for common in sinks.into_iter().map(common) {
+        match common.sink.kind.clone() {
+            SinkKind::Sheets(settings) => to_sheets.push((common, settings)),
+            SinkKind::Postgres(settings) => to_postgres.push((common, settings)),
+        }
+    }
+    let mut works = Vec::new();
+    if let Some(google) = options.google.filter(|_| !to_sheets.is_empty()) {
+        works.extend(sheets::open(&google, &options.telemetry, to_sheets).await?);
+    }
+    if let Some(url) = options.postgres_url.filter(|_| !to_postgres.is_empty()) {
+        works.extend(postgres::open(&url, &options.telemetry, to_postgres)?);
+    }
+    let tasks: Vec<_> = works
+        .into_iter()
+        .map(|(common, work)| start(&common, work))
+        .collect();
+    for task in tasks {
+        task.await.expect("a sink does not panic");
+    }
+    Ok(())
+}
+
+fn start(common: &Common, work: Work) -> tokio::task::JoinHandle<()> {
+    let part = common.part.clone();
+    // Nobody is to wait for it: what it writes to may be away, and records wait in Kafka.
+    part.ready();
+    part.waiting("joining the consumer group");
+    let sink = common.sink.group();
+    common.shutdown.spawn(async move {
+        if let Err(error) = work.await {
+            tracing::error!(sink, %error, "the sink has stopped");
+            part.waiting(format!("stopped: {error}"));
+        }
+    })
+}
+
+// === impl Options ===
+
+impl Options {
+    /// Whether it is known where these sinks write to.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn check(&self, sinks: &[Placed]) -> Result<(), Error> {
+        for (_, sink) in sinks {
+            match sink.kind {
+                SinkKind::Sheets(_) if self.google.is_none() => return Err(Error::NoGoogle),
+                SinkKind::Postgres(_) if self.postgres_url.is_none() => {
+                    return Err(Error::NoPostgres(format!("{}/{}", sink.app, sink.name)));
+                }
+                SinkKind::Sheets(_) | SinkKind::Postgres(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
