@@ -377,6 +377,11 @@ impl Finished {
         }
     }
 
+    /// Roughly what its outputs have in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.outputs.iter().map(Output::size).sum()
+    }
+
     /// The offset at which the partition goes on.
     pub(crate) fn next_offset(&self) -> i64 {
         let (last, _) = self.settled.last().expect("it has at least one event");

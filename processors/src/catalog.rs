@@ -9,6 +9,7 @@ use std::{
 };
 
 use formline_core::app::{PluginFacts, Plugins};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     error::Error,
@@ -20,6 +21,8 @@ use crate::{
 pub struct Catalog {
     engine: Engine,
     folder: PathBuf,
+    /// Where the last good content of each file is kept, for a process that starts when the file has become a bad one.
+    good: PathBuf,
     files: BTreeMap<PathBuf, Entry>,
 }
 
@@ -85,6 +88,7 @@ impl Catalog {
         let mut catalog = Self {
             engine,
             folder: folder.to_owned(),
+            good: last_good(folder, cache),
             files: BTreeMap::new(),
         };
         // On a thread of its own: a plug-in that prints makes WASI block on a future, which a thread of an async
@@ -140,6 +144,7 @@ impl Catalog {
             }
             entry.read = Some(stamp);
             let is_new = entry.read_again(&self.engine, &file);
+            entry.keep(&self.engine, &file, &self.good);
             look.has_changed |= is_new;
             let problem = entry.problem.clone();
             look.bad.extend(problem.map(|problem| (file, problem)));
@@ -185,6 +190,7 @@ impl Catalog {
                 ..Entry::default()
             };
             entry.read_again(&self.engine, &file);
+            entry.keep(&self.engine, &file, &self.good);
             self.files.insert(file, entry);
         }
         Ok(())
@@ -228,14 +234,19 @@ impl Plugins for Catalog {
 }
 
 /// What decides which of two versions is the higher one: numbers first, then a release before its pre-releases.
-fn precedence(version: &str) -> (Vec<u64>, bool, String) {
+fn precedence(version: &str) -> (Vec<u64>, bool, Vec<(bool, u64, String)>) {
     let version = version.split('+').next().unwrap_or_default();
     let (numbers, pre_release) = version.split_once('-').unwrap_or((version, ""));
     let numbers = numbers
         .split('.')
         .map(|number| number.parse().unwrap_or(0))
         .collect();
-    (numbers, pre_release.is_empty(), pre_release.to_owned())
+    // Numbers lie below words (Semantic Versioning 2.0.0, 11.4).
+    let identifiers = pre_release.split('.').map(|part| match part.parse() {
+        Ok(number) => (false, number, String::new()),
+        Err(_) => (true, 0, part.to_owned()),
+    });
+    (numbers, pre_release.is_empty(), identifiers.collect())
 }
 
 // === impl Entry ===
@@ -263,6 +274,45 @@ impl Entry {
             }
         }
     }
+}
+
+impl Entry {
+    /// Keeps the content of a good file, and takes what was kept if the file was a bad one from the beginning.
+    fn keep(&mut self, engine: &Engine, file: &Path, folder: &Path) {
+        let Some(name) = file.file_name() else { return };
+        let kept = folder.join(name);
+        match (&self.problem, &self.plugin) {
+            (None, Some(plugin)) => {
+                let copied = fs::create_dir_all(folder).and_then(|()| copy(file, &kept));
+                if let Err(error) = copied {
+                    tracing::warn!(plugin = plugin.label, %error, "a start without this file would fail");
+                }
+            }
+            (Some(_), None) if kept.exists() => {
+                let read = read(engine, &kept);
+                let read = read.inspect(|plugin| tracing::warn!(file = %file.display(), plugin = plugin.label, "the last good content of the file is used"));
+                self.plugin = read.ok().map(Arc::new);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A folder in `cache` for the files of this plug-in folder alone.
+fn last_good(folder: &Path, cache: &Path) -> PathBuf {
+    let digest = Sha256::digest(folder.as_os_str().as_encoded_bytes());
+    let name: String = digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    cache.join("last-good").join(name)
+}
+
+/// Whole, or not at all.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let unfinished = to.with_extension("unfinished");
+    fs::copy(from, &unfinished)?;
+    fs::rename(unfinished, to)
 }
 
 /// Reads and compiles a file. The error says why it cannot be used.
@@ -294,11 +344,25 @@ mod tests {
 
     #[test]
     fn the_higher_version_wins_and_a_release_beats_its_candidates() {
-        let mut versions = ["0.10.0", "0.9.1", "1.0.0-rc.1", "1.0.0", "0.9.1+build"];
+        let mut versions = [
+            "0.10.0",
+            "0.9.1",
+            "1.0.0-rc.10",
+            "1.0.0-rc.9",
+            "1.0.0",
+            "0.9.1+build",
+        ];
         versions.sort_by_key(|version| precedence(version));
         assert_eq!(
             versions,
-            ["0.9.1", "0.9.1+build", "0.10.0", "1.0.0-rc.1", "1.0.0"]
+            [
+                "0.9.1",
+                "0.9.1+build",
+                "0.10.0",
+                "1.0.0-rc.9",
+                "1.0.0-rc.10",
+                "1.0.0"
+            ]
         );
     }
 }

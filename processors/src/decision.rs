@@ -29,6 +29,8 @@ pub(crate) enum Outcome {
     FailedTrial,
     /// It failed far more often at work, and the former one is back.
     Returned,
+    /// It failed far more often at work, and stays: the former one does not know the schema of its stores.
+    Kept,
     /// There is no plug-in in the file.
     BadFile,
     /// The file of the running plug-in is gone; it runs on.
@@ -55,6 +57,7 @@ impl Outcome {
             Self::Unfit => "unfit",
             Self::FailedTrial => "failed-trial",
             Self::Returned => "returned",
+            Self::Kept => "kept",
             Self::BadFile => "bad-file",
             Self::Gone => "gone",
         }

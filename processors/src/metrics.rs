@@ -71,7 +71,7 @@ impl Metrics {
         Self {
             events: counters(
                 "formline_step_events_total",
-                "Events that a step has settled.",
+                "Events that a step has settled; `retry-later` are those that come again.",
                 &["app", "step", "outcome"],
             ),
             batch: durations(

@@ -6,7 +6,7 @@ use std::{
     mem,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -40,6 +40,8 @@ pub(crate) struct Score {
 pub(crate) struct Tally {
     events: AtomicU64,
     failed: AtomicU64,
+    /// It has begun to bring entries into another form.
+    has_migrated: AtomicBool,
 }
 
 /// Recent events of a step, by partition.
@@ -113,9 +115,19 @@ impl Tally {
         }
     }
 
+    pub(crate) fn note_migration(&self) {
+        self.has_migrated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether stores are as the plug-in found them, as far as anybody knows.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.score().events == 0 && !self.has_migrated.load(Ordering::Relaxed)
+    }
+
     /// Begins anew and returns the score so far. Results of batches that are still under way count for the next
     /// plug-in; they are few.
     pub(crate) fn restart(&self) -> Score {
+        self.has_migrated.store(false, Ordering::Relaxed);
         Score {
             events: self.events.swap(0, Ordering::Relaxed),
             failed: self.failed.swap(0, Ordering::Relaxed),

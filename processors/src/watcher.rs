@@ -126,20 +126,14 @@ impl Slot {
         if score.is_far_worse_than(probation.score) {
             match self.check_schemas(&probation.former) {
                 Ok(()) => self.take_back(&probation.former, score, metrics),
-                Err(problem) => tracing::error!(
-                    step = self.step.title(),
-                    failed = score.failed,
-                    events = score.events,
-                    problem,
-                    "the new plug-in fails far more often, and the step cannot return to the former one"
-                ),
+                Err(problem) => self.keep(&probation.former, problem, metrics),
             }
         }
         true
     }
 
-    /// Refuses a plug-in that does not know the schema of the stores any more. As long as the present one has settled
-    /// nothing, its stores may be as they were.
+    /// Refuses a plug-in that does not know the schema of the stores any more. As long as the present one has settled and
+    /// migrated nothing, its stores are as they were.
     fn check_schemas(&self, other: &Plugin) -> Result<(), String> {
         let present = self.plugin.borrow();
         let stores = &other.declared.stores;
@@ -149,7 +143,7 @@ impl Slot {
             (present.schema_version > store.schema_version).then_some((store, present))
         });
         match lowered {
-            Some((store, present)) if self.tally.score().events > 0 => Err(format!(
+            Some((store, present)) if !self.tally.is_untouched() => Err(format!(
                 "its store {} has schema version {}, and the entries have {} already",
                 store.name, store.schema_version, present.schema_version
             )),
@@ -157,9 +151,30 @@ impl Slot {
         }
     }
 
+    /// The new plug-in fails far more often, and stays nevertheless.
+    fn keep(&mut self, former: &Plugin, problem: String, metrics: &Metrics) {
+        let bad = Arc::clone(&self.plugin.borrow());
+        tracing::error!(
+            step = self.step.title(),
+            plugin = bad.label,
+            problem,
+            "the new plug-in fails far more often, and the step cannot return to the former one"
+        );
+        let decision = Decision {
+            outcome: Outcome::Kept,
+            from: Some(bad.label.clone()),
+            to: Some(former.label.clone()),
+            problem: Some(problem),
+        };
+        self.decide(metrics, decision);
+    }
+
     fn take_back(&mut self, former: &Arc<Plugin>, score: Score, metrics: &Metrics) {
         let bad = Arc::clone(&self.plugin.borrow());
-        let problem = format!("it failed at {} of {} events", score.failed, score.events);
+        let problem = match score.events {
+            0 => format!("it failed {} times and settled no event", score.failed),
+            events => format!("it failed at {} of {events} events", score.failed),
+        };
         tracing::error!(
             step = self.step.title(),
             plugin = bad.label,
@@ -316,10 +331,16 @@ fn update(
                 to = new.label,
                 "plug-in swapped"
             );
-            slot.probation = Some(Probation {
-                score: slot.tally.restart() + former,
-                former: Arc::clone(&old),
-                until: Instant::now() + PROBATION,
+            let score = slot.tally.restart() + former;
+            let until = Instant::now() + PROBATION;
+            slot.probation = Some(match slot.probation.take() {
+                // The one that is replaced was not proven itself.
+                Some(probation) => Probation { until, ..probation },
+                None => Probation {
+                    former: Arc::clone(&old),
+                    score,
+                    until,
+                },
             });
             slot.rejected = None;
             slot.publish(&new, metrics);

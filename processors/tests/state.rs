@@ -68,13 +68,14 @@ async fn a_start_reads_only_what_the_files_do_not_contain() {
     line.stop_other(dead).await;
     replace_folder(&copy, &files);
     line.start().await;
-    assert_eq!(line.metric(&RESTORED).await, 1.0 + 2.0, "and the rest");
+    let rest = line.metric(&RESTORED).await;
+    assert!((3.0..=5.0).contains(&rest), "and the rest: {rest}");
     line.stop().await;
 
     fs::remove_dir_all(files).unwrap();
     line.start().await;
     let whole = line.metric(&RESTORED).await;
-    assert_eq!(whole, 1.0 + 5.0, "the schema of the store, and everything");
+    assert!(whole > 1.0 + 5.0, "everything, and the host's own");
     drop_moved(&line);
     swapped(&line, 1.0).await;
     for n in 1..=5 {
@@ -193,19 +194,37 @@ async fn an_older_plugin_waits_for_one_that_knows_the_schema() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_cannot_move_an_entry_is_taken_back() {
     let mut line = keeping().await;
-    for n in 0..12 {
-        line.submit("in", "key", &format!("ok {n}")).await;
-    }
+    // More than one slice, and the bad one comes last.
+    let values: Vec<String> = (0..1_200).map(|n| format!("ok {n}")).collect();
+    line.submit_all("in", "key", &values).await;
     submit(&line, &["stuck"]).await;
-    line.wait_for("out", 13).await;
+    line.wait_for("out", values.len() + 1).await;
     line.wait_until_passed().await;
     drop_moved(&line);
     swapped(&line, 1.0).await;
     submit(&line, &["ok afterwards"]).await;
     let returned = ["formline_plugin_swaps_total", "returned"];
     eventually(SOON, async || line.metric(&returned).await == 1.0).await;
-    line.wait_for("out", 14).await;
+    line.wait_for("out", values.len() + 2).await;
     assert!(line.dead_letters("misbehave").is_empty());
+    line.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_that_go_back_count_nothing_twice() {
+    let mut line = keeping().await;
+    submit(&line, &["ok 1", "ok 2", "ok 3"]).await;
+    line.wait_for("out", 3).await;
+    line.wait_until_passed().await;
+    line.stop().await;
+    line.reset_offsets("misbehave").await;
+    line.start().await;
+    submit(&line, &["ok 4"]).await;
+    line.wait_until_passed().await;
+    assert_eq!(
+        texts(&line.records("out")),
+        ["ok 1", "ok 2", "ok 3", "ok 4"]
+    );
     line.stop().await;
 }
 

@@ -139,6 +139,33 @@ async fn the_same_events_lead_to_the_same_records_with_the_same_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_step_without_stores_reads_topics_of_unequal_partitions() {
+    let mut line = Line::new(&["enrich"]).await;
+    line.form("many", 6).await;
+    line.form("few", 3).await;
+    let output = [("enriched", "enriched")];
+    let mut step = line.describe("enrich", ("submissions", "many"), &output, labels());
+    let topics = ["many", "few"].map(|name| line.topic(name)).to_vec();
+    step.input = [("submissions".to_owned(), topics)].into();
+    // The partitions of one number are with different workers.
+    step.workers = 2;
+    line.add(step).await;
+    for round in 1..=2 {
+        line.start().await;
+        for topic in ["many", "few"] {
+            for roll in 0..12 {
+                let key = format!("{topic} {roll} {round}");
+                line.submit_keyed(topic, &key, &student(roll)).await;
+            }
+        }
+        line.wait_for("enriched", 24 * round).await;
+        line.wait_until_passed().await;
+        assert_eq!(line.records("enriched").len(), 24 * round);
+        line.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn committed_offsets_reach_the_end_of_topics_that_transactions_write_to() {
     let mut line = chain().await;
     line.start().await;

@@ -174,6 +174,20 @@ async fn a_half_written_file_changes_nothing_until_it_is_whole() {
     line.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_with_a_bad_file_takes_its_last_good_content() {
+    let mut line = enriching().await;
+    line.start().await;
+    line.submit("students", "1", &student(1)).await;
+    let before = digests(&line.wait_for("enriched", 1).await);
+    line.stop().await;
+    line.drop_file("enrich", b"not wasm");
+    line.start().await;
+    line.submit("students", "2", &student(2)).await;
+    assert_eq!(digests(&line.wait_for("enriched", 2).await), before);
+    line.stop().await;
+}
+
 /// A step that has worked on `ok` events, and does well.
 async fn doing_well() -> Line {
     let mut line = Line::new(&["misbehave"]).await;

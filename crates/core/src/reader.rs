@@ -238,7 +238,7 @@ impl Reader {
         for range in &mut self.behind {
             if range.until.is_none() {
                 let (begin, end) = extent(&asking, &self.topic, range.partition)
-                    .map_err(|error| self.client.unreachable(error))?;
+                    .map_err(|error| failed(&self.client, &self.topic, error))?;
                 range.until = Some(end);
                 if matches!(range.from, From::Beginning) {
                     range.from = From::Offset(begin);
@@ -302,12 +302,7 @@ impl Reader {
     }
 
     fn failed(&self, error: KafkaError) -> client::Error {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                client::Error::NoTopic(self.topic.to_string())
-            }
-            _ => self.client.unreachable(error),
-        }
+        failed(&self.client, &self.topic, error)
     }
 }
 
@@ -345,6 +340,17 @@ impl ClientContext for Quiet {
 }
 
 impl ConsumerContext for Quiet {}
+
+fn failed(client: &Client, topic: &str, error: KafkaError) -> client::Error {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition,
+        ) => client::Error::NoTopic(topic.to_owned()),
+        _ => client.unreachable(error),
+    }
+}
 
 /// The offset of the first record, and the one behind the last record that a consumer of this isolation level is given.
 fn extent<C: ConsumerContext>(

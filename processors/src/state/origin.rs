@@ -64,9 +64,10 @@ impl Origin {
         self.known_ms = Timestamp::now().as_millisecond();
     }
 
-    /// For how long it is not certain any more that everything is known.
+    /// For how long it is not certain any more that everything is known. A clock that stands before that moment is wrong,
+    /// and nothing is certain.
     pub(super) fn age(&self) -> Duration {
         let age_ms = Timestamp::now().as_millisecond() - self.known_ms;
-        Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
+        u64::try_from(age_ms).map_or(Duration::MAX, Duration::from_millis)
     }
 }

@@ -9,9 +9,12 @@ use formline_core::{
     event::header,
     record::Partition,
 };
+use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::{Broken, Entry, Mark, Refusal, Stores, disk::Disk};
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
 
 /// A folder with the file of one partition.
 struct Place(TempDir);
@@ -60,7 +63,7 @@ impl Stores {
 
     /// As after a transaction that has written so far into the changelog.
     fn publish(&mut self, changelog_end: i64) {
-        self.begin();
+        self.begin(Timestamp::now().as_millisecond());
         self.commit(Some(changelog_end));
     }
 
@@ -158,7 +161,7 @@ fn the_changelog_gets_each_key_once_and_rebuilds_the_stores() {
     stores.keep("s", "a", "2");
     stores.keep("s", "b", "1");
     stores.delete("s", b"b").unwrap();
-    stores.begin();
+    stores.begin(0);
     let generation = stores.generation().unwrap();
     let changes = stores.changes().zip(0..);
     let log: Vec<_> = changes
@@ -228,14 +231,19 @@ fn an_entry_ends_for_events_of_its_end_and_later_ones() {
     stores.set_time(2_000);
     assert_eq!(stores.value("s", "short"), None);
     assert_eq!(stores.keys("s", "", None), ["for good", "long"]);
-    stores.sweep().unwrap();
+    stores.sweep(1).unwrap();
+    assert_eq!(stores.changes().count(), 0, "somebody may be late");
+    stores.set_time(1_500);
+    assert!(stores.value("s", "short").is_some());
+    stores.set_time(2_000 + HOUR_MS);
+    stores.sweep(1).unwrap();
     let deleted: Vec<_> = stores.changes().collect();
     assert!(
         matches!(&deleted[..], [change] if change.entry.is_none() && change.key.ends_with(b"short")),
         "the changelog forgets it too: {deleted:?}"
     );
     stores.publish(4);
-    stores.sweep().unwrap();
+    stores.sweep(1).unwrap();
     assert_eq!(stores.changes().count(), 0, "once");
 }
 
@@ -246,10 +254,10 @@ fn an_entry_that_was_put_again_is_not_swept() {
     stores.keep_until("key", 2_000);
     stores.publish(1);
     stores.write().unwrap();
-    stores.keep_until("key", 9_000);
+    stores.keep_until("key", 9_000 + HOUR_MS);
     stores.publish(2);
-    stores.set_time(3_000);
-    stores.sweep().unwrap();
+    stores.set_time(3_000 + HOUR_MS);
+    stores.sweep(1).unwrap();
     assert_eq!(stores.changes().count(), 0);
     assert!(stores.value("s", "key").is_some());
 }
@@ -306,7 +314,6 @@ fn a_file_of_another_changelog_proves_nothing() {
 
 #[test]
 fn a_file_that_missed_half_a_day_is_made_anew_and_one_in_use_is_renewed() {
-    const HOUR_MS: i64 = 60 * 60 * 1000;
     let place = Place::new();
     let aged = |hours: i64| {
         let (mut disk, mut origin) = Disk::open(&place.path()).unwrap().unwrap();
@@ -321,6 +328,8 @@ fn a_file_that_missed_half_a_day_is_made_anew_and_one_in_use_is_renewed() {
 
     aged(7);
     let mut stores = place.open();
+    assert!(!stores.is_due(), "nobody knows what was missed");
+    stores.begin(Timestamp::now().as_millisecond() - 7 * HOUR_MS);
     assert!(
         stores.is_due(),
         "who has the partition knows that nothing is missed"
@@ -329,8 +338,44 @@ fn a_file_that_missed_half_a_day_is_made_anew_and_one_in_use_is_renewed() {
     assert!(!stores.is_due());
     drop(stores);
 
+    aged(-1);
+    assert_eq!(place.open().value("s", "a"), None, "a clock is wrong");
+
+    let mut stores = place.open();
+    stores.keep("s", "a", "1");
+    stores.publish(1);
+    stores.written();
     aged(13);
     assert_eq!(place.open().value("s", "a"), None);
+}
+
+#[test]
+fn a_changelog_that_has_lost_its_end_proves_nothing() {
+    let place = Place::new();
+    let mut stores = place.open();
+    stores.keep("s", "a", "lost");
+    stores.publish(8);
+    let generation = stores.generation().unwrap();
+    stores.written();
+    let mut again = place.open();
+    for offset in 0..7 {
+        let record = logged(generation, offset, b"\x01sa", Some(b"early"));
+        again.restore(&record).unwrap();
+    }
+    assert!(!again.is_proven());
+}
+
+#[test]
+fn the_stores_know_how_far_they_contain_their_inputs() {
+    let place = Place::new();
+    let mut stores = place.open();
+    assert_eq!(stores.input("in"), Ok(None));
+    stores.keep("s", "a", "1");
+    stores.set_input("in", 17);
+    assert!(stores.has_changes());
+    stores.publish(2);
+    stores.close();
+    assert_eq!(place.open().input("in"), Ok(Some(17)));
 }
 
 #[test]
@@ -422,8 +467,8 @@ fn a_key_is_free_again_after_a_day_and_leaves_nothing_behind() {
     let at_end = submission("key", 2, window_ms());
     assert!(is_repetition(&mut stores, &at_end));
     stores.write().unwrap();
-    stores.set_time(window_ms() + 1);
-    stores.sweep().unwrap();
+    stores.set_time(window_ms() + 1 + HOUR_MS);
+    stores.sweep(1).unwrap();
     assert_eq!(stores.changes().count(), 0, "it is not in the changelog");
     let later = submission("key", 3, window_ms() + 1);
     assert!(!is_repetition(&mut stores, &later));

@@ -8,7 +8,7 @@ use formline_core::{duplicates::Keyed, event};
 use super::{
     Worker,
     input::{Input, Suspect},
-    migrate::{self, Migration},
+    migrate::{self, Migration, Rehearsal},
 };
 use crate::{
     batch::{Batch, Event, Finished, Limits, Parked},
@@ -26,6 +26,7 @@ pub(super) struct Lane {
     instance: Option<Instance>,
     /// The stores have the schema versions of the plug-in.
     is_migrated: bool,
+    rehearsal: Rehearsal,
 }
 
 /// How work on a batch has ended.
@@ -47,13 +48,19 @@ const PATIENCE: u32 = 4;
 // === impl Lane ===
 
 impl Lane {
-    pub(super) fn open(worker: &Worker, number: i32) -> Result<Self, Error> {
-        let path = worker.state.join(format!("{number}.redb"));
+    pub(super) fn open(worker: &Worker, plugin: &Plugin, number: i32) -> Result<Self, Error> {
+        // Only with stores are the same partitions of all inputs sure to be with the same worker.
+        let folder = match plugin.facts.stores.is_empty() {
+            true => worker.state.join(&worker.name),
+            false => worker.state.clone(),
+        };
+        let path = folder.join(format!("{number}.redb"));
         Ok(Self {
             number,
             stores: Stores::open(path, worker.step.limits.state)?,
             instance: None,
             is_migrated: false,
+            rehearsal: Rehearsal::default(),
         })
     }
 
@@ -61,6 +68,7 @@ impl Lane {
     pub(super) fn drop_instance(&mut self) {
         self.instance = None;
         self.is_migrated = false;
+        self.rehearsal = Rehearsal::default();
     }
 
     /// Marks events that this group has had before: replays for others, and repetitions of submissions.
@@ -103,7 +111,7 @@ impl Lane {
             }
         };
         self.stores.end_events();
-        self.stores.sweep()?;
+        self.stores.sweep(events.len())?;
         let mark = self.stores.mark();
         let patience = patience(input, &events);
         let limits = &worker.step.limits;
@@ -118,7 +126,7 @@ impl Lane {
         match result {
             Ok(()) => {
                 self.instance = Some(instance);
-                Ok(Worked::Done(finish(batch, input)))
+                Ok(Worked::Done(finish(worker, batch, input)))
             }
             Err(_) if self.stores.has_failed() => Err(Broken),
             Err(failure) => {
@@ -159,7 +167,8 @@ impl Lane {
         }
         let mark = self.stores.mark();
         self.stores.end_events();
-        match migrate::advance(&mut self.stores, plugin, &mut instance, step.limits.event)? {
+        let stores = (&mut self.stores, &mut self.rehearsal);
+        match migrate::advance(stores, plugin, &mut instance, step.limits.event)? {
             Ok(migration) => {
                 self.is_migrated = migration == Migration::Done;
                 Ok(Ok((instance, migration)))
@@ -190,10 +199,11 @@ fn patience(input: &Input, events: &[Event]) -> u32 {
     }
 }
 
-fn finish(batch: Batch, input: &mut Input) -> Option<Finished> {
+fn finish(worker: &Worker, batch: Batch, input: &mut Input) -> Option<Finished> {
     let (finished, left, retry) = batch.finish();
     input.put_back(left);
     if let Some(delay) = retry {
+        worker.metrics.events("retry-later", 1);
         input.wait(delay);
     }
     let has_passed = |event: &Event| input.suspect_at(event).is_some();

@@ -1,9 +1,13 @@
-//! Brings stores to the schema versions that the plug-in declares, before it gets the next event.
+//! Brings stores to the schema versions that the plug-in declares, before it gets the next event. First it is seen whether
+//! the plug-in can do it: with half of the entries in another form there would be no way back.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    plugin::{Failure, Instance, Plugin},
+    plugin::{ENTRY_LIMIT, Failure, Instance, Plugin},
     state::{Broken, Entry, Moving, Refusal, Schema, Stores},
 };
 
@@ -12,100 +16,171 @@ use crate::{
 pub(super) enum Migration {
     /// They have the declared versions.
     Done,
-    /// A slice has been migrated. It has to be committed, and there is more.
+    /// A slice is done, and there is more. What has changed has to be committed.
     Slice,
 }
 
-/// Entries and bytes of a slice, which is one transaction.
+/// What was migrated on trial, with the results discarded.
+#[derive(Debug, Default)]
+pub(super) struct Rehearsal {
+    /// Stores of which every entry was.
+    stores: BTreeSet<String>,
+    /// The last entry of the store at hand.
+    behind: Option<Vec<u8>>,
+}
+
+/// A store on its way.
+#[derive(Clone, Copy, Debug)]
+struct Way<'a> {
+    store: &'a str,
+    from: u32,
+    /// The last entry that is done.
+    behind: Option<&'a [u8]>,
+    /// For one entry.
+    time: Duration,
+    is_rehearsal: bool,
+}
+
+/// Bounds of a slice, which is one transaction, and after which the consumer has to be polled.
 const SLICE_ENTRIES: usize = 1000;
 const SLICE_BYTES: usize = 4 << 20;
+const SLICE_TIME: Duration = Duration::from_secs(1);
 
 /// Lets the plug-in migrate a slice, if any store needs it. `time` is for each entry.
 pub(super) fn advance(
-    stores: &mut Stores,
+    (stores, rehearsal): (&mut Stores, &mut Rehearsal),
     plugin: &Plugin,
     instance: &mut Instance,
     time: Duration,
 ) -> Result<Result<Migration, Failure>, Broken> {
-    for store in &plugin.declared.stores {
-        let (name, declared) = (&store.name, store.schema_version);
-        let Some(schema) = stores.schema(name)? else {
+    for declaration in &plugin.declared.stores {
+        let (store, declared) = (declaration.name.as_str(), declaration.schema_version);
+        let Some(schema) = stores.schema(store)? else {
             // The first plug-in with this store in this partition.
-            stores.set_schema(name, &Schema::of_version(declared));
+            stores.set_schema(store, &Schema::of_version(declared));
             continue;
         };
         if schema == Schema::of_version(declared) {
             continue;
         }
-        let (version, behind) = match schema.moving {
-            None if schema.version < declared => (schema.version, None),
-            Some(moving) if moving.to == declared => (schema.version, Some(moving.behind)),
-            moving => {
-                let schema = match moving {
-                    Some(moving) => format!(
-                        "is on its way from version {} to {}",
-                        schema.version, moving.to
-                    ),
-                    None => format!("has version {}", schema.version),
-                };
-                let detail = format!(
-                    "the schema of the store {name} {schema}, and the plug-in declares {declared}; bring a plug-in back \
-                     that knows it"
-                );
-                return Ok(Err(Failure::new("schema", detail)));
-            }
+        let (from, moving) = (schema.version, schema.moving.as_ref());
+        let is_known = match moving {
+            None => from < declared,
+            Some(moving) => moving.to == declared,
         };
-        let migrated = slice(stores, instance, (name, version), behind.as_deref(), time)?;
-        match migrated {
-            Ok(None) => stores.set_schema(name, &Schema::of_version(declared)),
-            Ok(Some(behind)) => {
+        if !is_known {
+            return Ok(Err(unknown(store, &schema, declared)));
+        }
+        let is_rehearsal = moving.is_none() && !rehearsal.stores.contains(store);
+        let behind = match moving {
+            Some(moving) => Some(moving.behind.clone()),
+            None if is_rehearsal => rehearsal.behind.take(),
+            None => None,
+        };
+        let way = Way {
+            store,
+            from,
+            behind: behind.as_deref(),
+            time,
+            is_rehearsal,
+        };
+        let last = match slice(stores, instance, way)? {
+            Ok(last) => last,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        match (is_rehearsal, last) {
+            (true, None) => drop(rehearsal.stores.insert(store.to_owned())),
+            (true, behind) => rehearsal.behind = behind,
+            (false, Some(behind)) => {
                 let moving = Some(Moving {
                     to: declared,
                     behind,
                 });
-                stores.set_schema(name, &Schema { version, moving });
-                return Ok(Ok(Migration::Slice));
+                stores.set_schema(
+                    store,
+                    &Schema {
+                        version: from,
+                        moving,
+                    },
+                );
             }
-            Err(failure) => return Ok(Err(failure)),
+            (false, None) => {
+                stores.set_schema(store, &Schema::of_version(declared));
+                continue;
+            }
         }
+        return Ok(Ok(Migration::Slice));
     }
     Ok(Ok(Migration::Done))
 }
 
-/// Migrates entries behind a key, and returns the last one; none if there was none.
+/// Migrates entries, and returns the key of the last one; none if there was none.
 fn slice(
     stores: &mut Stores,
     instance: &mut Instance,
-    (store, version): (&str, u32),
-    behind: Option<&[u8]>,
-    time: Duration,
+    way: Way<'_>,
 ) -> Result<Result<Option<Vec<u8>>, Failure>, Broken> {
-    let (mut count, mut bytes) = (0, 0);
+    let (begun, mut count, mut bytes) = (Instant::now(), 0, 0);
     // Before all time, so that entries that have ended come too: a late event may still see them.
     stores.set_time(0);
-    let entries = stores.scan(store, b"", behind, |size| {
+    let entries = stores.scan(way.store, b"", way.behind, |size| {
         count += 1;
         bytes += size;
         count <= SLICE_ENTRIES && (bytes <= SLICE_BYTES || count == 1)
     })?;
-    let last = entries.last().map(|(key, _)| key.clone());
+    let (mut last, mut written) = (None, 0);
     for (key, Entry { value, expires_ms }) in entries {
-        let value = match instance.migrate((store, version), (&key, &value), time) {
-            Ok(Some(value)) => value,
-            Ok(None) => {
-                stores.delete(store, &key)?;
-                continue;
-            }
+        if written >= SLICE_BYTES || begun.elapsed() >= SLICE_TIME {
+            break;
+        }
+        let migrated = instance.migrate((way.store, way.from), (&key, &value), way.time);
+        let migrated = match migrated {
+            Ok(migrated) => migrated.map(|value| Entry { value, expires_ms }),
             Err(failure) => return Ok(Err(failure)),
         };
-        match stores.put(store, &key, Entry { value, expires_ms }) {
-            Ok(()) => {}
-            Err(Refusal::Broken) => return Err(Broken),
-            Err(Refusal::Full) => {
-                let detail = format!("the store {store} is full");
-                return Ok(Err(Failure::new("migration", detail)));
+        let size = migrated
+            .as_ref()
+            .map_or(0, |entry| key.len() + entry.value.len());
+        if size > ENTRY_LIMIT {
+            return Ok(Err(failed(way.store, "an entry becomes too large")));
+        }
+        if !way.is_rehearsal {
+            written += size;
+            match replace(stores, way.store, &key, migrated) {
+                Ok(()) => {}
+                Err(Refusal::Broken) => return Err(Broken),
+                Err(Refusal::Full) => return Ok(Err(failed(way.store, "it is full"))),
             }
         }
+        last = Some(key);
     }
     Ok(Ok(last))
+}
+
+fn replace(
+    stores: &mut Stores,
+    store: &str,
+    key: &[u8],
+    entry: Option<Entry>,
+) -> Result<(), Refusal> {
+    match entry {
+        Some(entry) => stores.put(store, key, entry),
+        None => stores.delete(store, key).map_err(|Broken| Refusal::Broken),
+    }
+}
+
+fn failed(store: &str, problem: &str) -> Failure {
+    Failure::new("migration", format!("the store {store}: {problem}"))
+}
+
+fn unknown(store: &str, schema: &Schema, declared: u32) -> Failure {
+    let version = schema.version;
+    let found = match &schema.moving {
+        Some(moving) => format!("is on its way from version {version} to {}", moving.to),
+        None => format!("has version {version}"),
+    };
+    let detail = format!(
+        "the schema of the store {store} {found}, and the plug-in declares {declared}; bring a plug-in back that knows it"
+    );
+    Failure::new("schema", detail)
 }

@@ -15,6 +15,8 @@ use formline_core::{
     record::Partition,
 };
 
+use jiff::Timestamp;
+
 use super::{Worker, input::Input, lane::Lane};
 use crate::{batch::Source, error::Error, plugin::Plugin, state::Broken};
 
@@ -31,6 +33,8 @@ pub(super) struct Restore {
     /// Offsets that the changelog's reader had before it, once they are known.
     total: Option<i64>,
     told: Instant,
+    /// What is restored holds everything that was there at this time, in milliseconds since 1970.
+    begun_ms: i64,
 }
 
 /// How often operators hear how far it is.
@@ -52,7 +56,12 @@ impl Restore {
         let numbers: BTreeSet<i32> = partitions.iter().map(|it| it.number).collect();
         let mut lanes = BTreeMap::new();
         for number in numbers {
-            lanes.insert(number, Lane::open(worker, number)?);
+            let mut lane = Lane::open(worker, plugin, number)?;
+            if plugin.facts.stores.is_empty() && lane.stores.resume_at().is_some() {
+                // An earlier plug-in has kept state, and nobody follows its changelog now.
+                lane.stores.forget();
+            }
+            lanes.insert(number, lane);
         }
         let mut next = BTreeMap::new();
         for partition in partitions {
@@ -73,6 +82,7 @@ impl Restore {
             recalls: None,
             total: None,
             told: Instant::now(),
+            begun_ms: Timestamp::now().as_millisecond(),
         };
         if !plugin.facts.stores.is_empty() {
             let numbers = restore.lanes.keys().copied().collect();
@@ -152,19 +162,44 @@ impl Restore {
         self.changelog = None;
         let mut strange = Vec::new();
         for (number, lane) in &mut self.lanes {
-            if lane.stores.is_proven() {
-                lane.stores.begin();
-            } else {
-                tracing::info!(
+            if !lane.stores.is_proven() {
+                tracing::warn!(
                     step = worker.step.title(),
                     partition = number,
-                    "the state file is of another changelog and is made anew"
+                    "the changelog is not the one that the state file was made of, so the file is made anew"
                 );
                 lane.stores.forget();
                 strange.push(*number);
             }
         }
-        self.read_changelog(worker, strange)
+        self.read_changelog(worker, strange)?;
+        if self.changelog.is_none() {
+            self.go_on_behind_state(worker)?;
+        }
+        Ok(())
+    }
+
+    /// What the state contains must not be counted again, whatever became of the group's offsets.
+    fn go_on_behind_state(&mut self, worker: &Worker) -> Result<(), Error> {
+        for (partition, next) in &mut self.next {
+            let Some(lane) = self.lanes.get_mut(&partition.number) else {
+                continue;
+            };
+            let known = lane.stores.input(&partition.topic);
+            let known = known.or_else(|Broken| lane.fail())?.unwrap_or(0);
+            if known > *next {
+                tracing::warn!(
+                    step = worker.step.title(),
+                    topic = &*partition.topic,
+                    partition = partition.number,
+                    committed = *next,
+                    known,
+                    "the state contains more than the group has committed; the step goes on behind it"
+                );
+                *next = known;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps what is in memory small, and what was read once.
@@ -220,6 +255,9 @@ impl Restore {
                 lane.stores.know_submissions(&partition.topic, next);
             }
             inputs.insert(partition, Input::new(source, next, is_form));
+        }
+        for lane in lanes.values_mut() {
+            lane.stores.begin(self.begun_ms);
         }
         (inputs, lanes)
     }

@@ -1,7 +1,10 @@
 //! What tests write into topics, and what they read of them.
 
+use std::time::Duration;
+
 use formline_core::{
-    EventId, Record, client,
+    Consumer, EventId, Record, client,
+    consumer::{self, Polled},
     event::Submission,
     progress::{Progress, Stage},
     reader::{From, Reader},
@@ -13,6 +16,9 @@ use formline_testing::eventually;
 use jiff::Timestamp;
 
 use super::{Line, SOON};
+
+/// Between two looks at what Kafka has.
+const SETTLING: Duration = Duration::from_millis(20);
 
 impl Line {
     /// Submits through a form, as ingest does.
@@ -68,6 +74,30 @@ impl Line {
             timestamp_ms,
         };
         self.producer.send(record).await.unwrap();
+    }
+
+    /// Sets the committed offsets of a step back to the beginning, as an operator may.
+    pub async fn reset_offsets(&self, step: &str) {
+        let step = self.steps.iter().find(|other| other.name == step).unwrap();
+        let options = consumer::Options {
+            group: step.group(),
+            member: "operator".to_owned(),
+            topics: step.topics(),
+        };
+        let mut operator = Consumer::join(&self.client, &options).unwrap();
+        let partitions = loop {
+            if let Polled::Assigned(partitions) = operator.poll(SOON).unwrap() {
+                break partitions;
+            }
+        };
+        let beginning: Vec<_> = partitions.into_iter().map(|it| (it, 0)).collect();
+        operator.commit(&beginning).unwrap();
+        while operator.committed().unwrap() != beginning {
+            assert!(!matches!(
+                operator.poll(SETTLING).unwrap(),
+                Polled::Revoked(_)
+            ));
+        }
     }
 
     /// Writes a record in a transaction that stays open.

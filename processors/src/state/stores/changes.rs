@@ -62,6 +62,11 @@ impl Stores {
         }
     }
 
+    /// Whether anything has changed since the last commit.
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.undo.is_empty()
+    }
+
     /// What has changed since the last commit, each key once.
     pub(crate) fn changes(&self) -> impl Iterator<Item = Logged<'_>> {
         let mut causes: BTreeMap<&[u8], BTreeMap<&str, Vec<i64>>> = BTreeMap::new();
@@ -91,7 +96,7 @@ impl Stores {
     /// The changes are in Kafka, the last of them before this offset of the changelog, if there was one.
     pub(crate) fn commit(&mut self, changelog_end: Option<i64>) {
         self.undo.clear();
-        self.origin.renew();
+        self.renew();
         self.origin.next = changelog_end.unwrap_or(self.origin.next);
     }
 

@@ -36,13 +36,15 @@ impl Stores {
     pub(crate) fn restore(&mut self, record: &Record) -> Result<(), Broken> {
         let generation = record.text_header(header::GENERATION);
         let generation = generation.and_then(|id| id.parse().ok());
-        if self.is_unproven && self.origin.generation != generation {
+        // A changelog that has lost its end is read from the beginning, and its early records prove nothing.
+        let is_proof =
+            self.origin.generation == generation && record.offset + 1 >= self.origin.next;
+        if self.is_unproven && !is_proof {
             return Ok(());
         }
         self.is_unproven = false;
         self.origin.generation = generation;
         self.origin.next = record.offset + 1;
-        self.origin.renew();
         let Some(key) = record.key() else {
             return Ok(());
         };
@@ -62,10 +64,19 @@ impl Stores {
         !self.is_unproven
     }
 
-    /// The changelog was read to its end. If it had nothing, it is a new one.
-    pub(crate) fn begin(&mut self) {
+    /// Everything is known that the changelog held at this time, in milliseconds since 1970. If that was nothing, it is a
+    /// new one.
+    pub(crate) fn begin(&mut self, known_ms: i64) {
         self.origin.generation.get_or_insert_default();
-        self.origin.renew();
+        self.origin.known_ms = known_ms;
+        self.is_complete = true;
+    }
+
+    /// Who has everything, and still has the partition, knows that nothing else has come.
+    pub(super) fn renew(&mut self) {
+        if self.is_complete {
+            self.origin.renew();
+        }
     }
 
     /// Forgets everything, to begin with an empty file.
@@ -78,6 +89,7 @@ impl Stores {
             limit: self.limit,
             ..Self::default()
         };
+        self.origin.renew();
     }
 
     /// Whether it is time to write the file. Not within a transaction.
@@ -96,7 +108,7 @@ impl Stores {
 
     /// Whether nothing has been heard of the partition for so long that the file should be renewed, and can be.
     fn is_ageing(&self, from: Duration) -> bool {
-        self.disk.is_some() && (from..AGE).contains(&self.origin.age())
+        self.is_complete && self.disk.is_some() && (from..AGE).contains(&self.origin.age())
     }
 
     /// Writes the file. Everything has to be committed.

@@ -13,11 +13,16 @@ use crate::state::{
     schema::Schema,
 };
 
-/// So many ended entries are deleted with a batch.
+/// At least so many ended entries are deleted with a batch, so that idle hours are used as well.
 const SWEEP: usize = 1000;
 
-/// Prefix of the host's own entry that holds the schema of a store.
+/// An entry is deleted so long after its end: events of several inputs and partitions come in another order than they
+/// were made, and those that are late by less see it exactly until its end.
+const LATE_MS: i64 = 60 * 60 * 1000;
+
+/// Prefixes of the host's own entries: the schema of a store, and how far the entries contain an input.
 const SCHEMA: &str = "schema/";
+const INPUT: &str = "input/";
 
 // === impl Stores ===
 
@@ -46,16 +51,31 @@ impl Stores {
         self.change(key, Some(Entry::new(schema.to_bytes())), bytes);
     }
 
-    /// Deletes entries that no event can see any more, a part of them with each call.
-    pub(crate) fn sweep(&mut self) -> Result<(), Broken> {
-        let newest = self.newest_ms;
+    /// The offset of an input at which the step goes on; none if nothing that came of it is among the entries.
+    pub(crate) fn input(&mut self, topic: &str) -> Result<Option<i64>, Broken> {
+        let found = self.look(&entry::key("", format!("{INPUT}{topic}").as_bytes()))?;
+        let bytes = found.and_then(|entry| entry.value.try_into().ok());
+        Ok(bytes.map(i64::from_be_bytes))
+    }
+
+    /// The entries contain what came of an input before this offset. Kafka forgets the offsets of a group that was away
+    /// for a week, and an operator can reset them; the entries must not count those events twice.
+    pub(crate) fn set_input(&mut self, topic: &str, next: i64) {
+        let key = entry::key("", format!("{INPUT}{topic}").as_bytes());
+        let bytes = self.origin.bytes;
+        self.change(key, Some(Entry::new(next.to_be_bytes().to_vec())), bytes);
+    }
+
+    /// Deletes entries that ended long ago, a part of them with each call: more than so many events can add.
+    pub(crate) fn sweep(&mut self, events: usize) -> Result<(), Broken> {
+        let horizon = self.newest_ms - LATE_MS;
         let Some(disk) = &mut self.disk else {
             return Ok(());
         };
-        let ended = disk.ended(newest, SWEEP);
+        let ended = disk.ended(horizon, SWEEP.max(2 * events));
         for key in self.note(ended)? {
             let found = self.look(&key)?;
-            if found.is_none_or(|entry| entry.is_alive(newest)) {
+            if found.is_none_or(|entry| entry.is_alive(horizon)) {
                 continue;
             }
             if entry::is_local(&key) {
@@ -95,7 +115,7 @@ impl Stores {
     /// All keyed submissions of the topic before `next` are known.
     pub(crate) fn know_submissions(&mut self, topic: &str, next: i64) {
         self.changed_since.get_or_insert_with(Instant::now);
-        self.origin.renew();
+        self.renew();
         match self.origin.submissions.get_mut(topic) {
             Some(known) => *known = next,
             None => drop(self.origin.submissions.insert(topic.to_owned(), next)),

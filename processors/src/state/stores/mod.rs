@@ -41,6 +41,8 @@ pub(crate) struct Stores {
     event: Option<(Arc<str>, i64)>,
     /// The entries come from the file, and the changelog has not shown yet that it is the one they were made of.
     is_unproven: bool,
+    /// Everything that the changelog held was taken over, and what comes is our own.
+    is_complete: bool,
     /// Why the file cannot be used any more.
     failure: Option<Error>,
 }
@@ -57,13 +59,16 @@ pub(crate) enum Refusal {
     Broken,
 }
 
+/// Bytes of stores that have no file; a trial must not cost more than the step itself.
+const IN_MEMORY: u64 = 64 << 20;
+
 // === impl Stores ===
 
 impl Stores {
-    /// Empty stores without a file and without a limit worth mentioning, for trials.
+    /// Empty stores without a file, for trials.
     pub(crate) fn in_memory() -> Self {
         Self {
-            limit: u64::MAX,
+            limit: IN_MEMORY,
             ..Self::default()
         }
     }
@@ -82,6 +87,9 @@ impl Stores {
             } else {
                 disk.delete();
             }
+        }
+        if stores.disk.is_none() {
+            stores.origin.renew();
         }
         stores.path = Some(path);
         Ok(stores)

@@ -125,6 +125,5 @@ impl Session<'_> {
             lane.stores.close();
         }
         self.inputs.clear();
-        self.migrating.clear();
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use formline_core::{record::Partition, transaction};
 
-use super::Session;
+use super::{Session, Shown};
 use crate::{
     batch::Finished,
     error::Error,
@@ -20,6 +20,9 @@ use crate::{
 /// consumer polled, well before `max.poll.interval.ms` (5 minutes), and a batch may take a minute.
 const ROUND: Duration = Duration::from_secs(10);
 
+/// The same if it has led to so many bytes, which have to fit into a transaction of some seconds.
+const BYTES: usize = 32 << 20;
+
 // === impl Session ===
 
 impl Session<'_> {
@@ -31,18 +34,20 @@ impl Session<'_> {
             Some(partition) => vec![partition.clone()],
             None => self.turns(),
         };
-        let (begun, mut round, mut pause) = (Instant::now(), Vec::new(), None);
+        let (begun, mut round, mut pause) = (Instant::now(), Vec::<Finished>::new(), None);
         for partition in turns {
-            if begun.elapsed() >= ROUND {
+            let bytes: usize = round.iter().map(Finished::bytes).sum();
+            if begun.elapsed() >= ROUND || bytes >= BYTES {
                 break;
             }
             match self.work_on(&partition, doubtful.is_some())? {
                 Worked::Done(finished) => round.extend(finished),
-                // Its offset stays, and goes with the changes: a worker that has lost the partition cannot commit it.
                 Worked::Migrating => {
-                    let input = self.inputs.get(&partition);
-                    let next = input.map(|input| (partition.clone(), input.committed));
-                    self.migrating.extend(next);
+                    let lane = self.lanes.get(&partition.number);
+                    // A rehearsal changes nothing.
+                    if lane.is_some_and(|lane| lane.stores.has_changes()) {
+                        self.worker.tally.note_migration();
+                    }
                 }
                 Worked::Failed(given_up) => {
                     round.extend(given_up);
@@ -114,6 +119,8 @@ impl Session<'_> {
         let (step, plugin) = (self.worker.step.title(), &self.plugin.label);
         tracing::error!(step, plugin, ?delay, problem, "the step pauses");
         self.worker.metrics.pause();
+        // Another pause may have another reason.
+        self.shown = Shown::Working;
         self.paused = Some((Instant::now() + delay, problem));
     }
 
@@ -177,6 +184,8 @@ impl Session<'_> {
         finished: &[Finished],
         next: &[(Partition, i64)],
     ) -> Result<(), Error> {
+        let next = self.with_changed(next);
+        let next = next.as_slice();
         let (worker, plugin, lanes) = (self.worker, &self.plugin, &self.lanes);
         let round = Round {
             worker,
@@ -187,7 +196,6 @@ impl Session<'_> {
         };
         let ends = round.publish(&mut self.transactions, &self.consumer)?;
         self.failures = 0;
-        self.migrating.clear();
         for (number, lane) in &mut self.lanes {
             lane.stores.commit(ends.get(number).copied());
         }
@@ -203,5 +211,29 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Adds the present offsets of partitions whose stores have changed without them: Kafka refuses them to a worker that
+    /// has lost the partition, and so its changes. The changed stores learn how far they contain their inputs.
+    fn with_changed(&mut self, next: &[(Partition, i64)]) -> Vec<(Partition, i64)> {
+        let mut next = next.to_vec();
+        for (number, lane) in &mut self.lanes {
+            if !lane.stores.has_changes() {
+                continue;
+            }
+            for (partition, input) in &self.inputs {
+                if partition.number == *number && !next.iter().any(|(known, _)| known == partition)
+                {
+                    next.push((partition.clone(), input.committed));
+                }
+            }
+            lane.stores.end_events();
+            for (partition, offset) in &next {
+                if partition.number == *number {
+                    lane.stores.set_input(&partition.topic, *offset);
+                }
+            }
+        }
+        next
     }
 }
