@@ -150,144 +150,41 @@ fn a_place_without_apps_is_a_mistake_like_others() {
     );
 }
 
+/// Commands, and flags that they have.
+const FLAGS: &str = "\
+up: --app --plugins --data --bootstrap --settings --admin --http --sheets
+ingest: --app --plugins --data --bootstrap --settings --admin --http
+process: --app --plugins --data --bootstrap --settings --admin --step
+sink: --app --plugins --data --bootstrap --settings --admin --sink --sheets
+sheets-emulator: --data --sheets --quota
+check: --app --plugins --data --bootstrap --settings --json
+topics apply: --app --plugins --data --bootstrap --settings --json
+dlq list: --app --step --sink --reason --form --since --until --json --bootstrap --settings
+trace: --app --since --json --bootstrap
+dlq show: --app --json --bootstrap
+dlq replay: --app --step --sink --reason --form --since
+plugin list: --url --app --plugins --data --json
+top: --url --interval --once --json
+plugin inspect: --data --json
+plugin test: --update --data --json
+plugin new: --path --sdk
+plugin build: --install --plugins --data --json
+tap: --form --id --key --partition --header --since --pretty --from-beginning --count --headers --json --bootstrap --settings";
+
 /// A flag has the same words in the help of every command that has it.
 #[test]
 fn a_flag_means_the_same_everywhere() {
-    let commands: [(&[&str], &[&str]); 18] = [
-        (
-            &["up"],
-            &[
-                "--app",
-                "--plugins",
-                "--data",
-                "--bootstrap",
-                "--settings",
-                "--admin",
-                "--http",
-                "--sheets",
-            ],
-        ),
-        (
-            &["ingest"],
-            &[
-                "--app",
-                "--plugins",
-                "--data",
-                "--bootstrap",
-                "--settings",
-                "--admin",
-                "--http",
-            ],
-        ),
-        (
-            &["process"],
-            &[
-                "--app",
-                "--plugins",
-                "--data",
-                "--bootstrap",
-                "--settings",
-                "--admin",
-                "--step",
-            ],
-        ),
-        (
-            &["sink"],
-            &[
-                "--app",
-                "--plugins",
-                "--data",
-                "--bootstrap",
-                "--settings",
-                "--admin",
-                "--sink",
-                "--sheets",
-            ],
-        ),
-        (&["sheets-emulator"], &["--data", "--sheets", "--quota"]),
-        (
-            &["check"],
-            &[
-                "--app",
-                "--plugins",
-                "--data",
-                "--bootstrap",
-                "--settings",
-                "--json",
-            ],
-        ),
-        (
-            &["topics", "apply"],
-            &[
-                "--app",
-                "--plugins",
-                "--data",
-                "--bootstrap",
-                "--settings",
-                "--json",
-            ],
-        ),
-        (
-            &["dlq", "list"],
-            &[
-                "--app",
-                "--step",
-                "--sink",
-                "--reason",
-                "--form",
-                "--since",
-                "--until",
-                "--json",
-                "--bootstrap",
-                "--settings",
-            ],
-        ),
-        (&["trace"], &["--app", "--since", "--json", "--bootstrap"]),
-        (&["dlq", "show"], &["--app", "--json", "--bootstrap"]),
-        (
-            &["dlq", "replay"],
-            &["--app", "--step", "--sink", "--reason", "--form", "--since"],
-        ),
-        (
-            &["plugin", "list"],
-            &["--url", "--app", "--plugins", "--data", "--json"],
-        ),
-        (&["top"], &["--url", "--interval", "--once", "--json"]),
-        (&["plugin", "inspect"], &["--data", "--json"]),
-        (&["plugin", "test"], &["--update", "--data", "--json"]),
-        (&["plugin", "new"], &["--path", "--sdk"]),
-        (
-            &["plugin", "build"],
-            &["--install", "--plugins", "--data", "--json"],
-        ),
-        (
-            &["tap"],
-            &[
-                "--form",
-                "--id",
-                "--key",
-                "--partition",
-                "--header",
-                "--since",
-                "--pretty",
-                "--from-beginning",
-                "--count",
-                "--headers",
-                "--json",
-                "--bootstrap",
-                "--settings",
-            ],
-        ),
-    ];
     let mut known: BTreeMap<String, String> = BTreeMap::new();
-    for (command, flags) in commands {
-        let help = printed(&formline(&[command, &["--help"]].concat()));
-        for flag in flags {
+    for line in FLAGS.lines() {
+        let (command, flags) = line.split_once(": ").unwrap();
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let help = printed(&formline(&words));
+        for flag in flags.split(' ') {
             let head = |line: &&str| line.trim_start().split(' ').next() == Some(flag);
             let mut lines = help.lines().skip_while(|line| !head(line));
             let found = lines
                 .next()
-                .unwrap_or_else(|| panic!("{command:?} lacks {flag}:\n{help}"));
+                .unwrap_or_else(|| panic!("{command} lacks {flag}:\n{help}"));
             let rest = lines.take_while(|line| !line.trim_start().starts_with('-'));
             let words = [found]
                 .into_iter()
@@ -295,9 +192,9 @@ fn a_flag_means_the_same_everywhere() {
                 .collect::<Vec<_>>()
                 .join("\n");
             let first = known
-                .entry((*flag).to_owned())
+                .entry(flag.to_owned())
                 .or_insert_with(|| words.clone());
-            assert_eq!(words.trim(), first.trim(), "{command:?}");
+            assert_eq!(words.trim(), first.trim(), "{command}");
         }
     }
 }

@@ -34,8 +34,10 @@ pub(crate) struct Plan {
     parked: bool,
     /// Most rows of the next batch. A refusal halves it, a success doubles it.
     rows: usize,
-    /// A row that was refused alone. If the sheet takes a blank row instead, this one is to blame.
+    /// A row that was refused alone. If the sheet takes a blank row instead, this one seems to be at fault.
     suspect: Option<(Row, String)>,
+    /// The same when it has: the row is tried once more, for a person may have mended the sheet between the two.
+    retried: Option<Key>,
     /// Rows that were to blame, one after another.
     blamed: usize,
     given_up: Vec<GivenUp>,
@@ -83,6 +85,7 @@ impl Plan {
             parked: false,
             rows: limits.rows,
             suspect: None,
+            retried: None,
             blamed: 0,
             given_up: Vec::new(),
         }
@@ -185,15 +188,12 @@ impl Plan {
                 .of(&row.key.partition, row.key.offset)
                 .add_row(row.key.offset);
         }
-        if let Some((row, detail)) = self.suspect.take() {
-            self.blamed += 1;
-            self.given_up.push(GivenUp {
-                row,
-                reason: "refused",
-                detail,
-            });
+        if let Some((row, _)) = self.suspect.take() {
+            self.retried = Some(row.key.clone());
+            self.rows = 1;
+            self.buffer.insert(row, read_ms);
         } else if !lines.is_empty() {
-            self.blamed = 0;
+            (self.blamed, self.retried) = (0, None);
             self.rows = (self.rows * 2).min(self.limits.rows);
         }
         self.draining &= !self.buffer.is_half_empty();
@@ -208,7 +208,18 @@ impl Plan {
             || lines.is_empty()
             || (lines.len() == 1 && self.blamed >= MAX_BLAMED);
         if !hopeless && lines.len() == 1 {
-            self.suspect = lines.pop().map(|line| (line.row, why));
+            let row = lines.pop().map(|line| line.row);
+            if row.as_ref().map(|row| &row.key) == self.retried.as_ref() {
+                self.retried = None;
+                self.blamed += 1;
+                self.given_up.extend(row.map(|row| GivenUp {
+                    row,
+                    reason: "refused",
+                    detail: why,
+                }));
+            } else {
+                self.suspect = row.map(|row| (row, why));
+            }
             return None;
         }
         self.rows = (lines.len() / 2).max(1);

@@ -89,6 +89,10 @@ fn a_refused_batch_is_halved_until_the_bad_row_is_alone() {
         "not before the sheet took the probe"
     );
     plan.written(probe, 0);
+    let again = plan.next_batch(0).unwrap();
+    assert_eq!(offsets(&again), [0], "a person may have mended the sheet");
+    assert!(plan.given_up().is_empty());
+    plan.refused(again, "bad".into(), 0);
     let given_up = plan.given_up();
     assert_eq!(
         (given_up[0].row.key.offset, given_up[0].reason),
@@ -96,6 +100,21 @@ fn a_refused_batch_is_halved_until_the_bad_row_is_alone() {
     );
     plan.rowless(&partition(), 0);
     assert_eq!(offsets(&plan.next_batch(0).unwrap()), [1]);
+}
+
+#[test]
+fn a_row_that_a_mended_sheet_takes_is_not_given_up() {
+    let mut plan = with_rows([1, 2]);
+    plan.rows = 1;
+    plan.complete_until(2);
+    let batch = plan.next_batch(0).unwrap();
+    plan.refused(batch, "a column is gone".into(), 0);
+    let probe = plan.next_batch(0).unwrap();
+    plan.written(probe, 0);
+    let again = plan.next_batch(0).unwrap();
+    assert_eq!(plan.written(again, 0).len(), 1);
+    assert_eq!(offsets(&plan.next_batch(0).unwrap()), [1]);
+    assert!(plan.given_up().is_empty());
 }
 
 #[test]
@@ -129,6 +148,8 @@ fn a_third_bad_row_after_another_is_the_fault_of_the_sheet() {
         plan.refused(batch, "bad".into(), 0);
         let probe = plan.next_batch(0).unwrap();
         plan.written(probe, 0);
+        let again = plan.next_batch(0).unwrap();
+        plan.refused(again, "bad".into(), 0);
     }
     let batch = plan.next_batch(0).unwrap();
     assert_eq!(plan.refused(batch, "bad".into(), 0), Some("bad".into()));

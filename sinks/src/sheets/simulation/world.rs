@@ -344,6 +344,7 @@ impl World {
             }
             (Verdict::Refused(why), Some(plan)) => {
                 plan.refused(batch, why, self.now);
+                self.park(owner);
             }
             (Verdict::Refused(_) | Verdict::Overtaken | Verdict::Gone, _) => owner.plan = None,
         }
