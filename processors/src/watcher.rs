@@ -95,6 +95,29 @@ impl Slot {
         self.since = Timestamp::now();
     }
 
+    /// Lets `new` run on probation. `former` is the score of `old` at recent events.
+    fn swap(&mut self, old: &Arc<Plugin>, new: &Arc<Plugin>, former: Score, metrics: &Metrics) {
+        tracing::info!(
+            step = self.step.title(),
+            from = old.label,
+            to = new.label,
+            "plug-in swapped"
+        );
+        let score = self.tally.restart() + former;
+        let until = Instant::now() + PROBATION;
+        self.probation = Some(match self.probation.take() {
+            // The one that is replaced was not proven itself.
+            Some(probation) => Probation { until, ..probation },
+            None => Probation {
+                former: Arc::clone(old),
+                score,
+                until,
+            },
+        });
+        self.rejected = None;
+        self.publish(new, metrics);
+    }
+
     /// Counts a decision and keeps it. Whoever takes it logs it.
     fn decide(&mut self, metrics: &Metrics, decision: Decision) {
         metrics.swap(decision.outcome);
@@ -325,25 +348,7 @@ fn update(
     };
     match tried {
         Ok(former) => {
-            tracing::info!(
-                step = name,
-                from = old.label,
-                to = new.label,
-                "plug-in swapped"
-            );
-            let score = slot.tally.restart() + former;
-            let until = Instant::now() + PROBATION;
-            slot.probation = Some(match slot.probation.take() {
-                // The one that is replaced was not proven itself.
-                Some(probation) => Probation { until, ..probation },
-                None => Probation {
-                    former: Arc::clone(&old),
-                    score,
-                    until,
-                },
-            });
-            slot.rejected = None;
-            slot.publish(&new, metrics);
+            slot.swap(&old, &new, former, metrics);
             slot.decide(metrics, decided(Outcome::Swapped, None));
         }
         Err((problem, outcome)) => {

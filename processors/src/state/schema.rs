@@ -26,6 +26,14 @@ impl Schema {
         }
     }
 
+    /// Whether a plug-in that declares this version can bring the entries to it.
+    pub(crate) fn leads_to(&self, declared: u32) -> bool {
+        match &self.moving {
+            None => self.version < declared,
+            Some(moving) => moving.to == declared,
+        }
+    }
+
     /// The version; while it moves, also the new one and the last key.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.version.to_be_bytes().to_vec();

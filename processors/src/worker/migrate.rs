@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    plugin::{ENTRY_LIMIT, Failure, Instance, Plugin},
+    plugin::{ENTRY_LIMIT, Failure, Instance, Plugin, StoreDeclaration},
     state::{Broken, Entry, Moving, Refusal, Schema, Stores},
 };
 
@@ -53,65 +53,65 @@ pub(super) fn advance(
     instance: &mut Instance,
     time: Duration,
 ) -> Result<Result<Migration, Failure>, Broken> {
-    for declaration in &plugin.declared.stores {
-        let (store, declared) = (declaration.name.as_str(), declaration.schema_version);
-        let Some(schema) = stores.schema(store)? else {
-            // The first plug-in with this store in this partition.
-            stores.set_schema(store, &Schema::of_version(declared));
-            continue;
-        };
-        if schema == Schema::of_version(declared) {
-            continue;
+    for store in &plugin.declared.stores {
+        let both = (&mut *stores, &mut *rehearsal);
+        let advanced = advance_store(both, store, instance, time)?;
+        if advanced != Ok(Migration::Done) {
+            return Ok(advanced);
         }
-        let (from, moving) = (schema.version, schema.moving.as_ref());
-        let is_known = match moving {
-            None => from < declared,
-            Some(moving) => moving.to == declared,
-        };
-        if !is_known {
-            return Ok(Err(unknown(store, &schema, declared)));
-        }
-        let is_rehearsal = moving.is_none() && !rehearsal.stores.contains(store);
-        let behind = match moving {
-            Some(moving) => Some(moving.behind.clone()),
-            None if is_rehearsal => rehearsal.behind.take(),
-            None => None,
-        };
-        let way = Way {
-            store,
-            from,
-            behind: behind.as_deref(),
-            time,
-            is_rehearsal,
-        };
-        let last = match slice(stores, instance, way)? {
-            Ok(last) => last,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        match (is_rehearsal, last) {
-            (true, None) => drop(rehearsal.stores.insert(store.to_owned())),
-            (true, behind) => rehearsal.behind = behind,
-            (false, Some(behind)) => {
-                let moving = Some(Moving {
-                    to: declared,
-                    behind,
-                });
-                stores.set_schema(
-                    store,
-                    &Schema {
-                        version: from,
-                        moving,
-                    },
-                );
-            }
-            (false, None) => {
-                stores.set_schema(store, &Schema::of_version(declared));
-                continue;
-            }
-        }
-        return Ok(Ok(Migration::Slice));
     }
     Ok(Ok(Migration::Done))
+}
+
+fn advance_store(
+    (stores, rehearsal): (&mut Stores, &mut Rehearsal),
+    declaration: &StoreDeclaration,
+    instance: &mut Instance,
+    time: Duration,
+) -> Result<Result<Migration, Failure>, Broken> {
+    let (store, declared) = (declaration.name.as_str(), declaration.schema_version);
+    let goal = Schema::of_version(declared);
+    let Some(schema) = stores.schema(store)? else {
+        // The first plug-in with this store in this partition.
+        stores.set_schema(store, &goal);
+        return Ok(Ok(Migration::Done));
+    };
+    if schema == goal {
+        return Ok(Ok(Migration::Done));
+    }
+    if !schema.leads_to(declared) {
+        return Ok(Err(unknown(store, &schema, declared)));
+    }
+    let (from, moving) = (schema.version, schema.moving);
+    let is_rehearsal = moving.is_none() && !rehearsal.stores.contains(store);
+    let behind = match moving {
+        Some(moving) => Some(moving.behind),
+        None if is_rehearsal => rehearsal.behind.take(),
+        None => None,
+    };
+    let way = Way {
+        store,
+        from,
+        behind: behind.as_deref(),
+        time,
+        is_rehearsal,
+    };
+    match (is_rehearsal, slice(stores, instance, way)?) {
+        (_, Err(failure)) => return Ok(Err(failure)),
+        (true, Ok(None)) => drop(rehearsal.stores.insert(store.to_owned())),
+        (true, Ok(behind)) => rehearsal.behind = behind,
+        (false, Ok(Some(behind))) => {
+            let to = declared;
+            let moving = Some(Moving { to, behind });
+            let version = from;
+            stores.set_schema(store, &Schema { version, moving });
+        }
+        (false, Ok(None)) => {
+            stores.set_schema(store, &goal);
+            return Ok(Ok(Migration::Done));
+        }
+    }
+    Ok(Ok(Migration::Slice))
 }
 
 /// Migrates entries, and returns the key of the last one; none if there was none.

@@ -50,7 +50,9 @@ async fn a_row_that_google_has_refused_lands_once_when_it_is_replayed() {
     let running = line.start();
     let mut ids = vec![line.submit(now(), any()).await];
     line.expect(&ids).await;
-    line.plan(json!([{ "kind": "refuse", "status": 400 }]))
+    // The row, not the blank one, and the row again.
+    let refuse = json!({ "kind": "refuse", "status": 400 });
+    line.plan(json!([refuse, { "kind": "delay", "delay_ms": 1 }, refuse]))
         .await;
     ids.push(line.submit(now(), any()).await);
     eventually(DEADLINE, async || line.dead_letters().await.len() == 1).await;
