@@ -1,7 +1,8 @@
-//! Which submissions with an `Idempotency-Key` a partition holds already. Only they can be in the log twice (an answer
+//! Reads which submissions with an `Idempotency-Key` a topic holds already. Only they can be in the log twice (an answer
 //! was lost, a process died, two processes took one key); whoever consumes a form's topic drops the second one.
 //!
-//! The log itself is the memory: what a consumer must know at its committed offset stands before that offset.
+//! The log itself is the memory: what a consumer must know at its committed offset stands before that offset. What it keeps
+//! of that, and how it judges, is its own business.
 
 use std::{collections::BTreeMap, time::Duration};
 
