@@ -50,9 +50,10 @@ const PATIENCE: u32 = 4;
 impl Lane {
     pub(super) fn open(worker: &Worker, plugin: &Plugin, number: i32) -> Result<Self, Error> {
         // Only with stores are the same partitions of all inputs sure to be with the same worker.
-        let folder = match plugin.facts.stores.is_empty() {
-            true => worker.state.join(&worker.name),
-            false => worker.state.clone(),
+        let folder = if plugin.facts.stores.is_empty() {
+            worker.state.join(&worker.name)
+        } else {
+            worker.state.clone()
         };
         let path = folder.join(format!("{number}.redb"));
         Ok(Self {
