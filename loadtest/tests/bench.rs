@@ -30,19 +30,19 @@ fn figure(row: &Value, name: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn more_work_costs_more_and_a_large_batch_costs_less_for_each_event() {
+async fn the_host_is_measured_in_batches_of_each_size() {
     let report = report(&["host", "--seconds", "1"]).await;
     assert!(report["kafka"].is_null(), "it needs none");
     let rows = report["host"]["rows"].as_array().unwrap();
     let batches: Vec<_> = rows.iter().map(|row| &row["batch"]).collect();
     assert_eq!(batches, [1, 16, 256]);
+    // Which of them is faster is for the bench to say: on a busy machine a second of each tells nothing.
     for row in rows {
-        let costs = ["next_us", "send_us", "label_us"].map(|work| figure(row, work));
-        assert!(costs.is_sorted() && costs[0] > 0.0, "{row}");
-        let native = figure(row, "native_us");
-        assert!(native > 0.0 && native < costs[2], "{row}");
+        for work in ["next_us", "send_us", "label_us", "native_us"] {
+            let microseconds = figure(row, work);
+            assert!(microseconds > 0.0 && microseconds < 1e6, "{work} in {row}");
+        }
     }
-    assert!(figure(&rows[2], "send_us") < figure(&rows[0], "send_us"));
     assert_eq!(report["aims"].as_array().unwrap().len(), 2);
 }
 
