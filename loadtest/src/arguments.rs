@@ -38,6 +38,19 @@ pub enum Command {
         #[arg(long, value_name = "N", default_value_t = BATCH_RECORDS)]
         batch: usize,
     },
+    /// The bare counterpart of a PostgreSQL sink: a loop that copies a topic into a table without keys or indexes. The
+    /// database is that of `FORMLINE_POSTGRES_URL`
+    BareStore {
+        /// Addresses of Kafka
+        #[arg(long, value_name = "HOST:PORT,…")]
+        bootstrap: String,
+        /// Topic to read
+        #[arg(long, value_name = "TOPIC")]
+        topic: String,
+        /// Rows of one transaction; more wait for the next one
+        #[arg(long, value_name = "N")]
+        batch: usize,
+    },
 }
 
 /// How to measure.
@@ -75,6 +88,10 @@ pub(crate) enum Part {
     Chain(Chain),
     /// One step that never waits for events, beside a bare loop with transactions of the same size
     Saturated(Saturated),
+    /// The PostgreSQL sink with rows that lie ready, beside a bare loop that does COPY into a table without indexes
+    Postgres(Postgres),
+    /// The sheets sink at Google's quota of 60 writes a minute; measured once, whatever --rounds says
+    Sheets(Sheets),
     /// Accepted submissions a second and their cost, beside a bare handler
     Ingest(Ingest),
 }
@@ -106,6 +123,22 @@ pub(crate) struct Saturated {
     pub(crate) events: u32,
 }
 
+/// How the PostgreSQL sink is measured.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Postgres {
+    /// Rows that lie ready in each round
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = up_to(100_000_000))]
+    pub(crate) rows: u32,
+}
+
+/// How the sheets sink is measured.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Sheets {
+    /// Rows that lie ready; with fewer than 60,000 it takes less than a minute, and the quota does not show
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = up_to(1_000_000))]
+    pub(crate) rows: u32,
+}
+
 /// How ingest is measured.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Ingest {
@@ -129,6 +162,8 @@ impl Part {
             Self::Host(Host::default()),
             Self::Chain(Chain::default()),
             Self::Saturated(Saturated::default()),
+            Self::Postgres(Postgres::default()),
+            Self::Sheets(Sheets::default()),
             Self::Ingest(Ingest::default()),
         ]
     }
@@ -136,6 +171,11 @@ impl Part {
     /// Whether it does without Kafka.
     pub(crate) fn is_offline(self) -> bool {
         matches!(self, Self::Host(_))
+    }
+
+    /// Whether it measures with the plug-in of the bench.
+    pub(crate) fn needs_guest(self) -> bool {
+        matches!(self, Self::Host(_) | Self::Saturated(_))
     }
 }
 
@@ -148,6 +188,18 @@ impl Default for Host {
 impl Default for Saturated {
     fn default() -> Self {
         Self { events: 300_000 }
+    }
+}
+
+impl Default for Postgres {
+    fn default() -> Self {
+        Self { rows: 200_000 }
+    }
+}
+
+impl Default for Sheets {
+    fn default() -> Self {
+        Self { rows: 100_000 }
     }
 }
 
@@ -191,8 +243,8 @@ mod tests {
         ));
 
         assert!(bench("formline-loadtest bench").part.is_none());
-        let typed = ["host", "chain", "saturated", "ingest"]
-            .map(|part| bench(&format!("formline-loadtest bench {part}")).part);
+        let parts = ["host", "chain", "saturated", "postgres", "sheets", "ingest"];
+        let typed = parts.map(|part| bench(&format!("formline-loadtest bench {part}")).part);
         let typed: Vec<_> = typed.into_iter().flatten().collect();
         assert_eq!(format!("{typed:?}"), format!("{:?}", Part::all()));
     }

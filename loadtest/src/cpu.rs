@@ -13,6 +13,14 @@ use crate::progress;
 /// CPU time by the names that processes have in the report.
 pub(crate) type Used = BTreeMap<&'static str, Duration>;
 
+/// What `/proc/PID/stat` says of a process.
+#[derive(Debug, Eq, PartialEq)]
+struct Stat {
+    parent: u32,
+    own: Duration,
+    with_ended_children: Duration,
+}
+
 /// USER_HZ, the unit of `/proc/PID/stat`: 100 a second on x86-64 and aarch64, whatever the kernel's own tick is.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -42,21 +50,54 @@ pub(crate) fn since(before: &Used, mut spent: Used) -> Used {
     spent
 }
 
-/// What a process has used since it started, all its threads together; children that have ended do not count.
-fn used(process: u32) -> Result<Duration> {
-    let path = format!("/proc/{process}/stat");
-    let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    parse(&stat).with_context(|| format!("{path} has no CPU times: {stat}"))
+/// What a process and its children have used since they started, also children that have ended: PostgreSQL has a process
+/// for each connection.
+pub(crate) fn with_children(process: u32) -> Result<Duration> {
+    let mut sum = read(process)?.with_ended_children;
+    for entry in std::fs::read_dir("/proc")? {
+        let Ok(id) = entry?.file_name().to_string_lossy().parse() else {
+            continue;
+        };
+        // One that has just ended is no child any more.
+        if let Ok(stat) = read(id)
+            && stat.parent == process
+        {
+            sum += stat.with_ended_children;
+        }
+    }
+    Ok(sum)
 }
 
-/// Fields 14 (utime) and 15 (stime). The second is the program's name in parentheses and may itself hold spaces and
-/// parentheses, so the count begins behind the last one.
-fn parse(stat: &str) -> Option<Duration> {
-    let (_, behind_name) = stat.rsplit_once(')')?;
-    let mut fields = behind_name.split_ascii_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<u32>().ok();
-    let (user, system) = (ticks()?, ticks()?);
-    Some(TICK * user.checked_add(system)?)
+/// What a process has used since it started, all its threads together; children that have ended do not count.
+fn used(process: u32) -> Result<Duration> {
+    Ok(read(process)?.own)
+}
+
+fn read(process: u32) -> Result<Stat> {
+    let path = format!("/proc/{process}/stat");
+    let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    Stat::parse(&stat).with_context(|| format!("{path} has no CPU times: {stat}"))
+}
+
+// === impl Stat ===
+
+impl Stat {
+    /// Fields 4 (ppid) and 14 to 17 (utime, stime, cutime, cstime). The second is the program's name in parentheses and
+    /// may itself hold spaces and parentheses, so the count begins behind the last one.
+    fn parse(stat: &str) -> Option<Self> {
+        let (_, behind_name) = stat.rsplit_once(')')?;
+        let mut fields = behind_name.split_ascii_whitespace();
+        let parent = fields.nth(1)?.parse().ok()?;
+        let mut fields = fields.skip(9);
+        let mut ticks = || fields.next()?.parse::<u32>().ok();
+        let own = ticks()?.checked_add(ticks()?)?;
+        let all = own.checked_add(ticks()?)?.checked_add(ticks()?)?;
+        Some(Self {
+            parent,
+            own: TICK * own,
+            with_ended_children: TICK * all,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -67,7 +108,12 @@ mod tests {
     fn user_and_system_time_add_up_behind_any_name() {
         let stat =
             "42 (a) b (c) S 1 42 42 0 -1 4194560 900 0 3 0 1234 66 7 8 20 0 9 0 100 1000 200";
-        assert_eq!(parse(stat), Some(Duration::from_secs(13)));
+        let parsed = Stat {
+            parent: 1,
+            own: Duration::from_secs(13),
+            with_ended_children: Duration::from_millis(13_150),
+        };
+        assert_eq!(Stat::parse(stat), Some(parsed));
     }
 
     #[test]
@@ -78,8 +124,21 @@ mod tests {
             "42 (a) S 1 42 42 0 -1 0 0 0 0 0 soon 66",
             "42 a S",
         ] {
-            assert_eq!(parse(stat), None, "{stat}");
+            assert_eq!(Stat::parse(stat), None, "{stat}");
         }
+    }
+
+    #[test]
+    fn children_count_while_they_run_and_afterwards() {
+        let busy = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+        let status = std::process::Command::new("sh").args(["-c", busy]).status();
+        assert!(status.is_ok_and(|status| status.success()));
+        let this = std::process::id();
+        let (own, all) = (
+            used(this).expect("ours"),
+            with_children(this).expect("ours"),
+        );
+        assert!(all > own, "{all:?}, {own:?}");
     }
 
     #[test]

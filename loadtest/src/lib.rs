@@ -1,7 +1,7 @@
 //! Measures Formline beside the least that could do the same work, on the same machine and the same Kafka.
 //!
 //! It imports core, and processors for what the call of a plug-in costs. What it compares with (`bare`) stands on
-//! rdkafka and axum alone, on purpose.
+//! rdkafka, axum and sqlx alone, on purpose.
 
 mod arguments;
 pub mod bare;
@@ -15,6 +15,7 @@ mod kafka;
 mod label;
 mod latency;
 mod machine;
+mod postgres;
 mod progress;
 mod table;
 

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use formline_core::telemetry::{self, LogFormat};
 use formline_loadtest::{
     Arguments, Command,
-    bare::{copy_loop, handler},
+    bare::{copy_loop, handler, store_loop},
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -52,6 +52,16 @@ async fn work(command: Command) -> Result<()> {
             topics,
             batch,
         } => copy_loop::run_chain(&bootstrap, &topics, batch).await,
+        Command::BareStore {
+            bootstrap,
+            topic,
+            batch,
+        } => {
+            // Not an argument: those of all processes can be read by everybody.
+            let url = std::env::var("FORMLINE_POSTGRES_URL");
+            let url = url.context("FORMLINE_POSTGRES_URL must name the database")?;
+            store_loop::run(&bootstrap, &topic, batch, &url).await
+        }
     }
 }
 

@@ -158,6 +158,18 @@ async fn wrong_use_is_said_and_fails() {
             &["bench", "--formline", "/nowhere"],
             "run this at the repository's root",
         ),
+        (
+            &[
+                "bare-store",
+                "--bootstrap",
+                "127.0.0.1:1",
+                "--topic",
+                "a",
+                "--batch",
+                "1",
+            ],
+            "FORMLINE_POSTGRES_URL must name the database",
+        ),
         (&["bench", "--rounds", "0"], "0 is not in 1..=100"),
     ] {
         let mut process = Process::spawn(loadtest().args(typed));
@@ -167,5 +179,7 @@ async fn wrong_use_is_said_and_fails() {
 }
 
 fn loadtest() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_formline-loadtest"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_formline-loadtest"));
+    command.env_remove("FORMLINE_POSTGRES_URL");
+    command
 }

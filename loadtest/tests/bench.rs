@@ -49,19 +49,47 @@ async fn the_host_is_measured_in_batches_of_each_size() {
 /// It takes the `formline` beside the bench, which every build of the workspace's tests makes.
 #[tokio::test]
 async fn a_saturated_step_and_its_bare_loop_pass_everything_on_exactly_once() {
+    let report = report_in_kafka(&["saturated", "--events", "40000"]).await;
+    expect_turns(&report["saturated"]["rows"], 40_000.0, &["steps"]);
+}
+
+#[tokio::test]
+async fn the_postgres_sink_and_its_bare_loop_store_everything_exactly_once() {
+    let report = report_in_kafka(&["postgres", "--rows", "20000"]).await;
+    expect_turns(&report["postgres"]["rows"], 20_000.0, &["sink", "postgres"]);
+    assert_eq!(report["aims"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_sheets_sink_writes_every_row_once_and_in_order() {
+    let report = report_in_kafka(&["sheets", "--rows", "5000"]).await;
+    let sheets = &report["sheets"];
+    for wrong in ["lost", "doubled", "disordered"] {
+        assert_eq!(sheets[wrong], 0, "{sheets}");
+    }
+    assert!(figure(sheets, "rows_per_minute") > 1.0, "{sheets}");
+    assert!(figure(&sheets["cpu_us"], "sink") > 0.0, "{sheets}");
+}
+
+async fn report_in_kafka(part: &[&str]) -> Value {
     let plugins = plugins_dir().to_str().unwrap();
     let bootstrap = kafka().await.bootstrap();
-    let events = ["--events", "40000"];
     let place = ["--bootstrap", bootstrap, "--plugins", plugins];
-    let report = report(&[&["saturated"], &events[..], &place[..]].concat()).await;
-    let rows = report["saturated"]["rows"].as_array().unwrap();
+    report(&[part, &place].concat()).await
+}
+
+/// One round in which both sides have passed everything on.
+fn expect_turns(rows: &Value, most: f64, processes: &[&str]) {
+    let rows = rows.as_array().unwrap();
     let sides: Vec<_> = rows.iter().map(|row| &row["side"]).collect();
     assert_eq!(sides, ["formline", "bare"]);
     for row in rows {
         assert_eq!((&row["lost"], &row["doubled"]), (&0.into(), &0.into()));
         let events = figure(row, "events");
-        assert!((1.0..=40_000.0).contains(&events), "{row}");
-        assert!(figure(row, "events_per_second") > 100.0, "{row}");
-        assert!(figure(&row["cpu_us"], "steps") > 0.0, "{row}");
+        assert!((1.0..=most).contains(&events), "{row}");
+        assert!(figure(row, "events_per_second") > 0.0, "{row}");
+        for process in processes {
+            assert!(figure(&row["cpu_us"], process) > 0.0, "{row}");
+        }
     }
 }

@@ -171,7 +171,10 @@ pub(crate) fn group(from: &str, to: &str) -> String {
 }
 
 /// Notes that the batch ends behind this record of its partition.
-fn put_offset(next: &mut TopicPartitionList, message: &BorrowedMessage<'_>) -> Result<()> {
+pub(super) fn put_offset(
+    next: &mut TopicPartitionList,
+    message: &BorrowedMessage<'_>,
+) -> Result<()> {
     let (topic, partition, offset) = (
         message.topic(),
         message.partition(),
@@ -205,7 +208,7 @@ fn common(bootstrap: &str) -> ClientConfig {
     config
 }
 
-fn consumer(bootstrap: &str, group: &str) -> ClientConfig {
+pub(super) fn consumer(bootstrap: &str, group: &str) -> ClientConfig {
     let mut config = common(bootstrap);
     config
         .set("group.id", group)

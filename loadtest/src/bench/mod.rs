@@ -1,12 +1,16 @@
 //! `bench`: measures Formline and its bare counterparts in turn, and reports.
 
 mod chain;
+mod follow;
 mod guest;
 mod host;
 mod ingest;
+mod postgres;
+mod ready;
 mod report;
 mod saturated;
 mod setting;
+mod sheets;
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::task::spawn_blocking;
@@ -31,17 +35,28 @@ use crate::{
 pub async fn run(bench: &Bench) -> Result<()> {
     let parts = bench.part.map_or_else(Part::all, |part| vec![part]);
     let seed = bench.seed.unwrap_or_else(seed_of_now);
-    let guest = Guest::build().await?;
     // Before anything is measured, so that what is missing is said at once.
+    let guest = if parts.iter().any(|part| part.needs_guest()) {
+        Some(Guest::build().await?)
+    } else {
+        None
+    };
     let setting = if parts.iter().all(|part| part.is_offline()) {
         None
     } else {
-        Some(Setting::prepare(bench, seed).await?)
+        Some(Setting::prepare(bench, &parts, seed).await?)
     };
     let mut report = Report::new(seed);
     report.kafka = setting.as_ref().map(|it| it.kafka.description.clone());
     for part in parts {
-        let measured = measure(part, bench.rounds, &guest, setting.as_ref(), &mut report).await;
+        let measured = measure(
+            part,
+            bench.rounds,
+            guest.as_ref(),
+            setting.as_ref(),
+            &mut report,
+        )
+        .await;
         if let (Err(_), Some(setting)) = (&measured, &setting) {
             progress::say(&format!("the logs end with\n{}", setting.last_words()));
         }
@@ -66,14 +81,15 @@ pub async fn run(bench: &Bench) -> Result<()> {
 async fn measure(
     part: Part,
     rounds: u32,
-    guest: &Guest,
+    guest: Option<&Guest>,
     setting: Option<&Setting>,
     report: &mut Report,
 ) -> Result<()> {
+    let guest = || guest.context("the part needs the plug-in to measure with");
     let setting = || setting.context("the part needs a Kafka");
     match part {
         Part::Host(options) => {
-            let (plugin, seed) = (guest.file(), report.seed);
+            let (plugin, seed) = (guest()?.file(), report.seed);
             let measure = move || host::measure(&plugin, seed, options, rounds);
             report.host = Some(spawn_blocking(measure).await??);
         }
@@ -81,7 +97,14 @@ async fn measure(
             report.chain = Some(chain::measure(setting()?, options, rounds).await?);
         }
         Part::Saturated(options) => {
-            report.saturated = Some(saturated::measure(setting()?, guest, options, rounds).await?);
+            report.saturated =
+                Some(saturated::measure(setting()?, guest()?, options, rounds).await?);
+        }
+        Part::Postgres(options) => {
+            report.postgres = Some(postgres::measure(setting()?, options, rounds).await?);
+        }
+        Part::Sheets(options) => {
+            report.sheets = Some(sheets::measure(setting()?, options).await?);
         }
         Part::Ingest(options) => {
             report.ingest = Some(ingest::measure(setting()?, options, rounds).await?);

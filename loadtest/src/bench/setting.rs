@@ -12,17 +12,20 @@ use formline_core::Client;
 use tempfile::TempDir;
 
 use crate::{
-    arguments::Bench,
+    arguments::{Bench, Part},
     child::{self, Child, free_addresses},
     kafka::Kafka,
+    postgres::Postgres,
     progress,
 };
 
 /// What all measurements of one run share.
 #[derive(Debug)]
 pub(super) struct Setting {
-    // Before the folder that it writes to, since fields are dropped in this order.
+    // Before the folder that they write to, since fields are dropped in this order.
     pub(super) kafka: Kafka,
+    /// None if no part needs one.
+    pub(super) postgres: Option<Postgres>,
     pub(super) client: Client,
     pub(super) seed: u32,
     formline: PathBuf,
@@ -33,13 +36,15 @@ pub(super) struct Setting {
 
 /// Relative to the repository's root.
 const APP: &str = "apps/student-data";
+/// In the folder of that app.
+pub(super) const SCHEMA: &str = "student-data.schema.json";
 const PLUGINS_SCRIPT: &str = "deploy/setup/plugins";
 
 // === impl Setting ===
 
 impl Setting {
     /// Finds or builds everything, and starts Kafka unless one was named.
-    pub(super) async fn prepare(bench: &Bench, seed: u32) -> Result<Self> {
+    pub(super) async fn prepare(bench: &Bench, parts: &[Part], seed: u32) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("formline-loadtest-")
             .tempdir()?;
@@ -61,9 +66,15 @@ impl Setting {
             None => Kafka::start(folder.path()).await?,
         };
         progress::say(&format!("kafka {}", kafka.description));
+        let postgres = if parts.iter().any(|part| matches!(part, Part::Postgres(_))) {
+            Some(Postgres::start(folder.path()).await?)
+        } else {
+            None
+        };
         let client = Client::new(&kafka.bootstrap, [].into());
         Ok(Self {
             kafka,
+            postgres,
             client,
             seed,
             formline,
@@ -106,10 +117,11 @@ impl Setting {
         Ok((child, admin))
     }
 
-    /// An app that is there for the bench alone.
+    /// An app that is there for the bench alone; the schema of student-data lies beside it.
     pub(super) fn app(&self, name: &str, settings: &str) -> Result<PathBuf> {
         let folder = self.folder.path().join("apps").join(name);
         std::fs::create_dir_all(&folder)?;
+        std::fs::copy(self.app.join(SCHEMA), folder.join(SCHEMA))?;
         std::fs::write(folder.join("app.toml"), settings)?;
         Ok(folder)
     }
@@ -136,6 +148,46 @@ impl Setting {
         Child::start("steps", &mut command, self.folder.path())
     }
 
+    /// `formline sink` with an app; `configure` says where its destination is.
+    pub(super) fn sink(&self, app: &Path, configure: impl FnOnce(&mut Command)) -> Result<Child> {
+        let [admin] = free_addresses()?;
+        let mut command = self.formline("sink", admin, app, &self.plugins);
+        configure(&mut command);
+        Child::start("sink", &mut command, self.folder.path())
+    }
+
+    /// The bare counterpart of a PostgreSQL sink; `configure` says where its database is.
+    pub(super) fn bare_store(
+        &self,
+        topic: &str,
+        batch: usize,
+        configure: impl FnOnce(&mut Command),
+    ) -> Result<Child> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bare-store", "--bootstrap", &self.kafka.bootstrap]);
+        command.args(["--topic", topic, "--batch", &batch.to_string()]);
+        configure(&mut command);
+        // The name in the report is that of what it stands for.
+        Child::start("sink", &mut command, self.folder.path())
+    }
+
+    /// `formline sheets-emulator` with Google's default quota, ready, and where it listens.
+    pub(super) async fn sheets_emulator(&self) -> Result<(Child, SocketAddr)> {
+        let [address] = free_addresses()?;
+        let mut command = Command::new(&self.formline);
+        command.args([
+            "sheets-emulator",
+            "--quota",
+            "--sheets",
+            &address.to_string(),
+        ]);
+        command.arg("--data").arg(self.folder.path().join("data"));
+        let mut child = Child::start("emulator", &mut command, self.folder.path())?;
+        let listens = async || tokio::net::TcpStream::connect(address).await.is_ok();
+        child.until(listens).await?;
+        Ok((child, address))
+    }
+
     /// What is measured beside these processes: the generator, which is this process, and Kafka if it is ours.
     pub(super) fn watched<'a>(
         &'a self,
@@ -148,10 +200,12 @@ impl Setting {
             .collect()
     }
 
-    /// How the logs of ingest and the steps end: the folder that they lie in goes when the bench ends.
+    /// How the logs end: the folder that they lie in goes when the bench ends.
     pub(super) fn last_words(&self) -> String {
         let words = |name| child::last_words(&self.folder.path().join(name));
-        ["ingest.log", "steps.log"].map(words).join("\n")
+        ["ingest.log", "steps.log", "sink.log"]
+            .map(words)
+            .join("\n")
     }
 
     fn formline(&self, command: &str, admin: SocketAddr, app: &Path, plugins: &Path) -> Command {

@@ -4,7 +4,10 @@ mod aim;
 mod chain;
 mod host;
 mod ingest;
+mod postgres;
 mod saturated;
+mod sheets;
+mod turn;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -18,7 +21,10 @@ pub(super) use self::{
     chain::{ChainReport, ChainRow},
     host::{HostReport, HostRow},
     ingest::{IngestReport, IngestRow},
-    saturated::{SaturatedReport, SaturatedRow},
+    postgres::PostgresReport,
+    saturated::SaturatedReport,
+    sheets::SheetsReport,
+    turn::Turn,
 };
 
 /// A whole run.
@@ -33,6 +39,8 @@ pub(super) struct Report {
     pub(super) host: Option<HostReport>,
     pub(super) chain: Option<ChainReport>,
     pub(super) saturated: Option<SaturatedReport>,
+    pub(super) postgres: Option<PostgresReport>,
+    pub(super) sheets: Option<SheetsReport>,
     pub(super) ingest: Option<IngestReport>,
     pub(super) aims: Vec<Aim>,
 }
@@ -102,6 +110,8 @@ impl Report {
             host: None,
             chain: None,
             saturated: None,
+            postgres: None,
+            sheets: None,
             ingest: None,
             aims: Vec::new(),
         }
@@ -112,7 +122,10 @@ impl Report {
         let host = self.host.iter().flat_map(HostReport::aims);
         let chain = self.chain.iter().flat_map(ChainReport::aims);
         let saturated = self.saturated.iter().flat_map(SaturatedReport::aims);
-        host.chain(chain).chain(saturated).collect()
+        let postgres = self.postgres.iter().flat_map(PostgresReport::aims);
+        let sheets = self.sheets.iter().filter_map(SheetsReport::aims);
+        let sinks = postgres.chain(sheets);
+        host.chain(chain).chain(saturated).chain(sinks).collect()
     }
 
     /// What was lost or doubled, in words; empty if every accepted submission arrived exactly once.
@@ -120,7 +133,10 @@ impl Report {
         let chain = self.chain.iter().flat_map(ChainReport::broken);
         let ingest = self.ingest.iter().flat_map(IngestReport::broken);
         let saturated = self.saturated.iter().flat_map(SaturatedReport::broken);
-        chain.chain(saturated).chain(ingest).collect()
+        let postgres = self.postgres.iter().flat_map(PostgresReport::broken);
+        let sheets = self.sheets.iter().filter_map(SheetsReport::broken);
+        let sinks = postgres.chain(sheets);
+        chain.chain(saturated).chain(sinks).chain(ingest).collect()
     }
 }
 
@@ -149,6 +165,12 @@ impl fmt::Display for Report {
         }
         if let Some(saturated) = &self.saturated {
             write!(f, "\n{saturated}")?;
+        }
+        if let Some(postgres) = &self.postgres {
+            write!(f, "\n{postgres}")?;
+        }
+        if let Some(sheets) = &self.sheets {
+            write!(f, "\n{sheets}")?;
         }
         if let Some(ingest) = &self.ingest {
             write!(f, "\n{ingest}")?;
@@ -231,6 +253,8 @@ mod tests {
             host: Some(host::tests::report(0.9, 0.7)),
             chain: Some(chain::tests::report(1, 0)),
             saturated: Some(saturated::tests::report(0, 1)),
+            postgres: Some(postgres::tests::report(1, 0)),
+            sheets: Some(sheets::tests::report(60.0, 1)),
             ingest: Some(ingest::tests::report(10, Some(9), 0)),
             ..Report::new(7)
         };
@@ -244,13 +268,15 @@ mod tests {
             "\nhost: ",
             "\nchain: ",
             "\nsaturated: ",
+            "\npostgres: ",
+            "\nsheets: ",
             "\ningest: ",
             "\naims\n",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
-        assert_eq!(report.broken().len(), 3);
-        assert_eq!(report.aims.len(), 5);
+        assert_eq!(report.broken().len(), 5);
+        assert_eq!(report.aims.len(), 7);
         let json = serde_json::to_value(&report).expect("plain data");
         assert_eq!(json["chain"]["rows"][0]["latency"]["p99_ms"], 4.0);
         assert_eq!(json["ingest"]["rows"][1]["cpu_us"]["ingest"], 8.0);
