@@ -28,8 +28,6 @@ pub(crate) struct Child {
 const START: Duration = Duration::from_secs(60);
 /// Longer than the grace period of `formline`.
 const STOP: Duration = Duration::from_secs(30);
-/// How long a program may take that ends by a signal of its own.
-const END: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// What of a log is shown when a child fails.
 const LOG_LINES: usize = 15;
@@ -117,17 +115,6 @@ impl Child {
             self.name,
             self.last_words()
         )
-    }
-
-    /// Ends it with this signal, whatever becomes of it, and waits a moment for that. For a program that must not be
-    /// killed. Blocks the thread.
-    pub(crate) fn end(&mut self, signal: Signal) {
-        // It fails only when it has ended already.
-        let _ = kill(Pid::from_raw(self.id().cast_signed()), signal);
-        let end = Instant::now() + END;
-        while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < end {
-            std::thread::sleep(PAUSE);
-        }
     }
 
     fn last_words(&self) -> String {
@@ -230,13 +217,6 @@ mod tests {
         let id = Pid::from_raw(child.id().cast_signed());
         drop(child);
         assert!(kill(id, None).is_err());
-    }
-
-    #[test]
-    fn ended_by_its_own_signal_it_is_waited_for() {
-        let (mut child, _folder) = shell("sleep 60");
-        child.end(Signal::SIGQUIT);
-        assert_eq!(child.process.wait().expect("ours").signal(), Some(3));
     }
 
     #[test]

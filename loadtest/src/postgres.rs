@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use formline_core::{EventId, settings::Secret};
-use nix::{sys::signal::Signal, unistd::geteuid};
+use nix::unistd::geteuid;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::child::{Child, free_addresses};
@@ -22,6 +22,8 @@ pub(crate) struct Postgres {
     /// What is known of it, for the report.
     pub(crate) description: String,
     server: Child,
+    programs: PathBuf,
+    data: PathBuf,
 }
 
 /// Relative to the repository's root.
@@ -57,6 +59,8 @@ impl Postgres {
             url: Secret::new(&url),
             description: format!("{version}, started for this run"),
             server,
+            programs,
+            data,
         })
     }
 
@@ -72,9 +76,12 @@ impl Postgres {
 }
 
 impl Drop for Postgres {
-    /// Its immediate shutdown. Killed, it would leave shared memory behind.
+    /// Its immediate shutdown. Killed, as the child would be, it would leave shared memory behind.
     fn drop(&mut self) {
-        self.server.end(Signal::SIGQUIT);
+        let mut stop = as_server(&self.programs.join("pg_ctl"));
+        stop.args(["stop", "--silent", "--mode=immediate", "--timeout=5", "-D"]);
+        // If that fails, killing it is what is left.
+        let _ = stop.arg(&self.data).stderr(Stdio::null()).status();
     }
 }
 
