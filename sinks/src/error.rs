@@ -73,6 +73,18 @@ pub enum Error {
         /// The one that it was copied from.
         original: String,
     },
+    /// A full spreadsheet names the one in which the sink went on, and the app does not. Stop.
+    #[error(
+        "the tab `{tab}` of spreadsheet {spreadsheet} was full and goes on in {next}; name that one in the app too, behind {spreadsheet}"
+    )]
+    SpreadsheetNotListed {
+        /// Title of the tab.
+        tab: String,
+        /// The full one.
+        spreadsheet: String,
+        /// Where it goes on.
+        next: String,
+    },
     /// The marks of a spreadsheet know 128 tabs. Stop.
     #[error(
         "spreadsheet {spreadsheet} holds the tabs of 128 sinks; name another spreadsheet in the app"

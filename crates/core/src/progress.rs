@@ -4,11 +4,13 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext},
     error::KafkaError,
+    topic_partition_list::TopicPartitionListElem,
 };
 
 use crate::{
     client::{self, Client},
     reader::partition_numbers,
+    record::Partition,
 };
 
 /// One stage of a chain: a consumer group and the topics that it reads.
@@ -83,14 +85,8 @@ impl Progress {
         if ends.is_empty() {
             return Ok(true);
         }
-        let (_, consumer) = &self.stages[index];
-        let mut asked = TopicPartitionList::with_capacity(ends.len());
-        for (topic, partition, _) in ends {
-            asked.add_partition(topic, *partition);
-        }
-        let committed = consumer
-            .committed_offsets(asked, client::QUERY_TIMEOUT)
-            .map_err(|error| self.client.unreachable(error))?;
+        let asked = ends.iter().map(|(topic, number, _)| (&**topic, *number));
+        let committed = self.ask_committed(index, asked)?;
         let passed = ends.iter().all(|(topic, partition, end)| {
             let found = committed.find_partition(topic, *partition);
             // A group that has committed nothing has passed a partition that never held anything.
@@ -98,6 +94,38 @@ impl Progress {
                 || matches!(found.map(|found| found.offset()), Some(Offset::Offset(next)) if next >= *end)
         });
         Ok(passed)
+    }
+
+    /// What the group of stage `index` has committed on these partitions; those that it has not come to are left out.
+    /// Blocks the thread.
+    pub fn committed(
+        &self,
+        index: usize,
+        partitions: &[Partition],
+    ) -> Result<Offsets, client::Error> {
+        let asked = partitions
+            .iter()
+            .map(|partition| (&*partition.topic, partition.number));
+        let committed = self.ask_committed(index, asked)?;
+        let next = |found: TopicPartitionListElem<'_>| match found.offset() {
+            Offset::Offset(next) => Some((found.topic().to_owned(), found.partition(), next)),
+            _ => None,
+        };
+        Ok(committed.elements().into_iter().filter_map(next).collect())
+    }
+
+    fn ask_committed<'a>(
+        &self,
+        index: usize,
+        partitions: impl Iterator<Item = (&'a str, i32)>,
+    ) -> Result<TopicPartitionList, client::Error> {
+        let mut asked = TopicPartitionList::new();
+        for (topic, number) in partitions {
+            asked.add_partition(topic, number);
+        }
+        let (_, consumer) = &self.stages[index];
+        let committed = consumer.committed_offsets(asked, client::QUERY_TIMEOUT);
+        committed.map_err(|error| self.client.unreachable(error))
     }
 
     /// Topic, partition, low watermark and end.

@@ -40,8 +40,8 @@ pub(crate) struct Chased {
 /// What Kafka knows of the sink's group and topics.
 #[derive(Clone, Debug)]
 pub(crate) struct Committed {
-    /// Whether the group has committed anything on the assigned partitions.
-    pub(crate) any: bool,
+    /// What the group has committed on the assigned partitions.
+    group: Offsets,
     ends: Offsets,
 }
 
@@ -96,12 +96,8 @@ impl Upstream {
     ) -> Result<Committed, client::Error> {
         let own = self.own;
         self.ask(move |progress| {
-            let mut any = false;
-            for Partition { topic, number } in partitions {
-                any |= progress.has_passed(own, &vec![(topic.to_string(), number, 1)])?;
-            }
             Ok(Committed {
-                any,
+                group: progress.committed(own, &partitions)?,
                 ends: progress.ends(own)?,
             })
         })
@@ -123,6 +119,18 @@ impl Upstream {
 // === impl Committed ===
 
 impl Committed {
+    /// Whether the group was further than `mark`: then rows were written that it does not know of.
+    pub(crate) fn is_beyond(&self, mark: &Mark) -> bool {
+        self.group.iter().any(|(topic, number, next)| {
+            let same = |low: &(&str, i32, i64)| low.0 == topic && low.1 == *number;
+            mark.positions
+                .lows()
+                .find(same)
+                .map_or(0, |(_, _, low)| low)
+                < *next
+        })
+    }
+
     /// Refuses a mark that is ahead of Kafka: it was written for another topic of the same name.
     pub(crate) fn check(&self, mark: &Mark) -> Result<(), Error> {
         let ahead = mark.positions.lows().find(|(topic, number, low)| {

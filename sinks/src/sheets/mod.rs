@@ -59,9 +59,14 @@ pub(crate) async fn open(
     let mut works = Vec::with_capacity(sinks.len());
     for (common, settings) in sinks {
         check_spreadsheet(&settings.spreadsheet)?;
+        settings
+            .further
+            .iter()
+            .try_for_each(|id| check_spreadsheet(id))?;
         let tab = Tab {
             sink: common.sink.group(),
             spreadsheet: settings.spreadsheet.clone(),
+            further: settings.further.clone(),
             title: settings.tab.clone(),
             api: api.clone(),
             quotas: Arc::clone(&quotas),

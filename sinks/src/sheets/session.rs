@@ -33,6 +33,8 @@ pub(crate) struct Session {
     /// Waiting times while Google refuses whatever it is given.
     refusals: Backoff,
     letters: Vec<Letter>,
+    /// The operator knows that the spreadsheet is nearly full.
+    told_of_cells: bool,
 }
 
 /// What the session waited for.
@@ -48,6 +50,8 @@ pub(crate) enum Settled {
     Nothing,
     /// The mark has moved, and offsets can be committed.
     Written,
+    /// The tab is closed: commit, and look for the one that goes on.
+    Closed,
     /// Somebody else has written, or the tab is gone: look again.
     Lost,
 }
@@ -62,8 +66,9 @@ impl Session {
             hold_back_ms,
         };
         Self {
-            plan: Plan::new(known, limits),
+            plan: Plan::new(known, limits).going_on_in(tab.further.first().cloned()),
             tab,
+            told_of_cells: false,
             upstream,
             settings: settings.clone(),
             delivery: None,
@@ -169,9 +174,11 @@ impl Session {
             Verdict::Written => {
                 let lines = self.plan.written(batch, known_ms);
                 self.refusals.reset();
-                self.tab
-                    .metrics
-                    .written(&lines, self.plan.known().mark.columns.len());
+                self.tab.metrics.written(&lines, self.plan.known().cells);
+                if self.plan.is_closed() {
+                    return Settled::Closed;
+                }
+                self.tell_of_cells();
                 Settled::Written
             }
             Verdict::Refused(why) => {
@@ -192,6 +199,20 @@ impl Session {
                 tracing::warn!(sink = self.tab.sink, ?verdict, "looking at the tab again");
                 Settled::Lost
             }
+        }
+    }
+
+    /// Says once, while there is still time, that the spreadsheet is nearly full and no other one is named.
+    fn tell_of_cells(&mut self) {
+        let last = self.tab.further.is_empty();
+        if last && !self.told_of_cells && self.plan.is_nearly_full() {
+            self.told_of_cells = true;
+            tracing::error!(
+                sink = self.tab.sink,
+                spreadsheet = self.tab.spreadsheet,
+                cells = self.plan.known().cells,
+                "the spreadsheet is nearly full; add another one to `spreadsheet` in the app, or rows will wait in kafka"
+            );
         }
     }
 

@@ -162,7 +162,7 @@ impl<'a> Membership<'a> {
     async fn leave(mut self) {
         if let Phase::Writing(session) = &mut self.phase {
             let finished = tokio::time::timeout(GRACE, session.finish()).await;
-            if finished == Ok(Settled::Written) {
+            if matches!(finished, Ok(Settled::Written | Settled::Closed)) {
                 self.commit();
             }
         }
@@ -236,6 +236,10 @@ impl<'a> Membership<'a> {
                 match session.settle(happened) {
                     Settled::Nothing => {}
                     Settled::Written => self.commit(),
+                    Settled::Closed => {
+                        self.commit();
+                        self.look()?;
+                    }
                     Settled::Lost => self.look()?,
                 }
             }
@@ -260,8 +264,16 @@ impl<'a> Membership<'a> {
             }
         }
         let rows = known.mark.rows;
-        tracing::info!(sink = tab.sink, tab = tab.title, rows, "writing to the tab");
-        let session = Session::new(known, tab.clone(), upstream.clone(), settings);
+        let tab = tab.moved_to(&known.mark.spreadsheet)?;
+        let (sink, spreadsheet) = (&tab.sink, &tab.spreadsheet);
+        tracing::info!(
+            sink,
+            spreadsheet,
+            tab = tab.title,
+            rows,
+            "writing to the tab"
+        );
+        let session = Session::new(known, tab, upstream.clone(), settings);
         self.phase = Phase::Writing(Box::new(session));
         self.worker.common.part.ready();
         self.pause(false)

@@ -12,7 +12,7 @@ use formline_core::{
     record::{Headers, Outgoing},
     topic::{self, Topic},
 };
-use formline_sinks::{Options, sheets::Google};
+use formline_sinks::{Options, emulator::Quota, sheets::Google};
 use formline_testing::{Kafka, eventually, kafka, unique};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
@@ -41,6 +41,16 @@ impl Line {
         Self::on(kafka().await, "1048576").await
     }
 
+    /// A line to a Google that counts calls.
+    pub(crate) async fn with_quota(quota: Quota) -> Self {
+        let mut line = Self::new().await;
+        line.emulated = Emulated::new(Some(quota)).await;
+        line.google = Google::Emulator {
+            base_url: line.emulated.base.clone(),
+        };
+        line
+    }
+
     /// A line whose dead-letter topic takes messages of so many bytes.
     pub(crate) async fn on(kafka: &Kafka, dead_letter_bytes: &str) -> Self {
         let client = Client::new(kafka.bootstrap(), BTreeMap::new());
@@ -57,7 +67,7 @@ impl Line {
             topic(&dead_letters, 1, dead_letter_bytes),
         ];
         topic::apply(&client, &topics).await.unwrap();
-        let emulated = Emulated::new().await;
+        let emulated = Emulated::new(None).await;
         Self {
             producer: producer(&client),
             client,
@@ -65,6 +75,7 @@ impl Line {
             rows,
             settings: Sheets {
                 spreadsheet: unique("sheet"),
+                further: Vec::new(),
                 tab: TAB.to_owned(),
                 grace: Duration::from_millis(200),
                 hold_back: Duration::from_secs(60),

@@ -5,11 +5,14 @@
 mod account;
 mod cells;
 mod faults;
+mod further;
 mod line;
+mod live;
 mod metrics;
 mod order;
 mod owners;
 mod people;
+mod quota;
 mod replay;
 mod running;
 mod spreadsheet;

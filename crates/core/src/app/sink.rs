@@ -37,6 +37,8 @@ pub enum SinkKind {
 pub struct Sheets {
     /// Id of the spreadsheet, as in its address.
     pub spreadsheet: String,
+    /// Those in which the sink goes on, one after another, when it is full.
+    pub further: Vec<String>,
     /// Title of the tab; it is created if it is missing.
     pub tab: String,
     /// How long accepting a submission may take until it is in Kafka without losing its place in the order.
@@ -79,7 +81,7 @@ impl Sink {
         let kind = Self::read_kind(section);
         let part = Part {
             kind: Kind::Sink {
-                target: kind.as_ref().and_then(SinkKind::target),
+                targets: kind.as_ref().map(SinkKind::targets).unwrap_or_default(),
                 drops_repetitions: kind.as_ref().is_some_and(SinkKind::drops_repetitions),
             },
             name: name.clone(),
@@ -145,14 +147,10 @@ impl Sink {
 
 impl SinkKind {
     /// What no other sink may write to, in words. Sinks that share a PostgreSQL schema do not disturb each other.
-    fn target(&self) -> Option<String> {
+    fn targets(&self) -> Vec<String> {
         match self {
-            Self::Sheets(Sheets {
-                spreadsheet, tab, ..
-            }) if !spreadsheet.is_empty() && !tab.is_empty() => Some(format!(
-                "a sink for tab `{tab}` of spreadsheet `{spreadsheet}`"
-            )),
-            Self::Sheets(_) | Self::Postgres(_) => None,
+            Self::Sheets(sheets) => sheets.targets(),
+            Self::Postgres(_) => Vec::new(),
         }
     }
 
@@ -168,8 +166,10 @@ impl SinkKind {
 impl Sheets {
     fn read(section: &mut Section<'_>) -> SinkKind {
         let milliseconds = |count: u32| Duration::from_millis(count.into());
+        let (spreadsheet, further) = Self::read_spreadsheets(section);
         SinkKind::Sheets(Self {
-            spreadsheet: Self::read_spreadsheet(section),
+            spreadsheet,
+            further,
             tab: Self::read_tab(section),
             grace: milliseconds(section.count("grace_ms", 750, 0..=60_000)),
             hold_back: milliseconds(section.count("hold_back_ms", 60_000, 1_000..=86_400_000)),
@@ -182,16 +182,43 @@ impl Sheets {
             batch_rows: section.size("batch_rows", 1_000, 1..=10_000),
         })
     }
-    fn read_spreadsheet(section: &mut Section<'_>) -> String {
-        let id = section.required_text("spreadsheet");
-        if !id.is_empty() && !is_spreadsheet_id(&id) {
-            section.mistake(
-                "spreadsheet",
-                &format!("`{id}` is not the id of a spreadsheet"),
-                "copy it from the spreadsheet's address, between /d/ and /edit",
-            );
+
+    /// The first, and those behind it. One may be written without brackets.
+    fn read_spreadsheets(section: &mut Section<'_>) -> (String, Vec<String>) {
+        let mut ids = section.required_texts("spreadsheet");
+        for (index, id) in ids.iter().enumerate().filter(|(_, id)| !id.is_empty()) {
+            if !is_spreadsheet_id(id) {
+                section.mistake(
+                    "spreadsheet",
+                    &format!("`{id}` is not the id of a spreadsheet"),
+                    "copy it from the spreadsheet's address, between /d/ and /edit",
+                );
+            } else if ids[..index].contains(id) {
+                section.mistake(
+                    "spreadsheet",
+                    &format!("`{id}` stands in the list twice"),
+                    "name each spreadsheet once, in the order in which they are to be filled",
+                );
+            }
         }
-        id
+        let first = if ids.is_empty() {
+            String::new()
+        } else {
+            ids.remove(0)
+        };
+        (first, ids)
+    }
+
+    /// Every tab that it may write to.
+    fn targets(&self) -> Vec<String> {
+        let named = |text: &&String| !text.is_empty();
+        let spreadsheets = std::iter::once(&self.spreadsheet).chain(&self.further);
+        let tab = Some(&self.tab).filter(named);
+        let target = |tab: &String| {
+            let of = |id: &String| format!("a sink for tab `{tab}` of spreadsheet `{id}`");
+            spreadsheets.filter(named).map(of).collect()
+        };
+        tab.map(target).unwrap_or_default()
     }
 
     fn read_tab(section: &mut Section<'_>) -> String {
