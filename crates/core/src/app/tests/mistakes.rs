@@ -274,9 +274,9 @@ fn an_id_and_a_title_are_what_google_takes() {
 #[test]
 fn a_sink_may_name_the_spreadsheets_to_go_on_in() {
     let list = GOOD.replace("\"${SHEET}\"", "[\"a\", \"b\", \"c\"]");
-    let app = load_text(&list).expect("it is right");
+    let apps = load_text(&list).expect("it is right");
     let is_meant = |kind: &SinkKind| matches!(kind, SinkKind::Sheets(sheets) if sheets.spreadsheet == "a" && sheets.further == ["b", "c"]);
-    assert!(app.sinks.iter().any(|sink| is_meant(&sink.kind)));
+    assert!(apps[0].sinks.iter().any(|sink| is_meant(&sink.kind)));
     // Nobody else may write to any of them.
     let second = "[[sink]]\nname = \"second\"\nkind = \"sheets\"\ninput = [\"copies\"]\nspreadsheet = \"c\"\ntab = \"Counts\"\n";
     assert_mistake(
