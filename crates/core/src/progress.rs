@@ -4,6 +4,7 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext},
     error::KafkaError,
+    topic_partition_list::TopicPartitionListElem,
 };
 
 use crate::{
@@ -98,6 +99,27 @@ impl Progress {
                 || matches!(found.map(|found| found.offset()), Some(Offset::Offset(next)) if next >= *end)
         });
         Ok(passed)
+    }
+
+    /// What the group of stage `index` has committed, without partitions of which it has committed nothing. Blocks the
+    /// thread.
+    pub fn committed(&self, index: usize) -> Result<Offsets, client::Error> {
+        let (stage, consumer) = &self.stages[index];
+        let ask = || -> Result<_, KafkaError> {
+            let mut asked = TopicPartitionList::new();
+            for topic in &stage.topics {
+                for partition in partition_numbers(consumer, topic)? {
+                    asked.add_partition(topic, partition);
+                }
+            }
+            consumer.committed_offsets(asked, client::QUERY_TIMEOUT)
+        };
+        let committed = ask().map_err(|error| self.client.unreachable(error))?;
+        let next = |found: &TopicPartitionListElem<'_>| match found.offset() {
+            Offset::Offset(next) => Some((found.topic().to_owned(), found.partition(), next)),
+            _ => None,
+        };
+        Ok(committed.elements().iter().filter_map(next).collect())
     }
 
     /// Topic, partition, low watermark and end.
