@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use formline_core::{app::{Postgres, is_postgres_schema}, settings::Secret};
+use formline_core::{
+    app::{Postgres, is_postgres_schema},
+    settings::Secret,
+};
 use futures::TryStreamExt as _;
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 use tokio::time::timeout;

@@ -174,7 +174,9 @@ impl Api {
     ) -> Outcome<Vec<Vec<Vec<String>>>> {
         let mut watch = Watch::default();
         let call = self.hub.spreadsheets().values_batch_get(spreadsheet);
-        let call = ranges.iter().fold(call, |call, range| call.add_ranges(range));
+        let call = ranges
+            .iter()
+            .fold(call, |call, range| call.add_ranges(range));
         let call = call
             .major_dimension("COLUMNS")
             .add_scope(Scope::Spreadsheet)

@@ -79,7 +79,10 @@ impl Look<'_> {
             let rows = first..=tab.rows.min(first + PART - 1);
             let ranges = [ids, notes].map(|column| range(&title, column, &rows));
             let read = self.ask(|| self.api.columns(self.spreadsheet, &ranges));
-            let mut read = read.await?.into_iter().map(|range| range.into_iter().next());
+            let mut read = read
+                .await?
+                .into_iter()
+                .map(|range| range.into_iter().next());
             let mut column = || read.next().flatten().unwrap_or_default();
             let (ids, notes) = (column(), column());
             for (number, id) in rows.clone().zip(&ids) {
