@@ -119,6 +119,24 @@ pub enum Error {
         /// What Kafka says.
         source: producer::Error,
     },
+    /// What a sink has written cannot be looked at. Retry.
+    #[error("what the sink {sink} has written cannot be read: {why}")]
+    Unread {
+        /// Consumer group of the sink.
+        sink: String,
+        /// What the other side says, or that it says nothing.
+        why: String,
+    },
+    /// A person has renamed, moved or removed a heading. Stop.
+    #[error(
+        "the first row of the tab `{tab}` does not name the column `{column}`; write it back above its column"
+    )]
+    NoColumn {
+        /// Title of the tab.
+        tab: String,
+        /// The heading that is missing.
+        column: &'static str,
+    },
     /// Kafka cannot be used.
     #[error(transparent)]
     Client(#[from] client::Error),

@@ -3,6 +3,7 @@
 pub mod emulator;
 mod error;
 mod metrics;
+pub mod outcomes;
 mod parking;
 pub mod postgres;
 mod run;

@@ -10,7 +10,6 @@ use rdkafka::{
 use crate::{
     client::{self, Client},
     reader::partition_numbers,
-    record::Partition,
 };
 
 /// One stage of a chain: a consumer group and the topics that it reads.
@@ -96,17 +95,17 @@ impl Progress {
         Ok(passed)
     }
 
-    /// What the group of stage `index` has committed on these partitions; those that it has not come to are left out.
-    /// Blocks the thread.
-    pub fn committed(
-        &self,
-        index: usize,
-        partitions: &[Partition],
-    ) -> Result<Offsets, client::Error> {
-        let asked = partitions
-            .iter()
-            .map(|partition| (&*partition.topic, partition.number));
-        let committed = self.ask_committed(index, asked)?;
+    /// What the group of stage `index` has committed, without partitions of which it has committed nothing. Blocks the
+    /// thread.
+    pub fn committed(&self, index: usize) -> Result<Offsets, client::Error> {
+        let (stage, consumer) = &self.stages[index];
+        let mut all = Vec::new();
+        for topic in &stage.topics {
+            let numbers = partition_numbers(consumer, topic);
+            let numbers = numbers.map_err(|error| self.client.unreachable(error))?;
+            all.extend(numbers.into_iter().map(|number| (topic.as_str(), number)));
+        }
+        let committed = self.ask_committed(index, all.into_iter())?;
         let next = |found: TopicPartitionListElem<'_>| match found.offset() {
             Offset::Offset(next) => Some((found.topic().to_owned(), found.partition(), next)),
             _ => None,

@@ -7,7 +7,7 @@ use google_sheets4::{
     Delegate, Error as CallError, FieldMask, Sheets as Hub,
     api::{
         BatchUpdateSpreadsheetRequest, DataFilter, DeveloperMetadataLookup, Scope,
-        SearchDeveloperMetadataRequest, Spreadsheet,
+        SearchDeveloperMetadataRequest, Spreadsheet, ValueRange,
     },
     common::{NoToken, Response, Retry},
 };
@@ -62,7 +62,10 @@ pub(crate) enum Outcome<T> {
 /// A tab as the spreadsheet lists it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Tab {
+    pub(crate) id: i32,
     pub(crate) title: String,
+    /// Rows of its grid, empty ones included.
+    pub(crate) rows: u64,
     /// Cells of its grid, empty ones included, since they count towards Google's limit.
     pub(crate) cells: u64,
 }
@@ -163,6 +166,29 @@ impl Api {
         })
     }
 
+    /// The texts of several ranges, each a list of columns. Empty cells at the end of a column are left out.
+    pub(crate) async fn columns(
+        &self,
+        spreadsheet: &str,
+        ranges: &[String],
+    ) -> Outcome<Vec<Vec<Vec<String>>>> {
+        let mut watch = Watch::default();
+        let call = self.hub.spreadsheets().values_batch_get(spreadsheet);
+        let call = ranges
+            .iter()
+            .fold(call, |call, range| call.add_ranges(range));
+        let call = call
+            .major_dimension("COLUMNS")
+            .add_scope(Scope::Spreadsheet)
+            .delegate(&mut watch)
+            .doit();
+        let answer = tokio::time::timeout(self.timeout, call).await;
+        watch.judge(answer).map(|found| {
+            let ranges = found.value_ranges.unwrap_or_default().into_iter();
+            ranges.map(read_columns).collect()
+        })
+    }
+
     /// Applies a batch, all of it or nothing.
     pub(crate) async fn write(
         &self,
@@ -206,13 +232,27 @@ fn read_tabs(spreadsheet: &Spreadsheet) -> Vec<Tab> {
     let size = |count: Option<i32>| u64::from(count.unwrap_or_default().unsigned_abs());
     let tab = |sheet: &google_sheets4::api::SheetProperties| {
         let grid = sheet.grid_properties.clone().unwrap_or_default();
-        let cells = size(grid.row_count) * size(grid.column_count);
+        let rows = size(grid.row_count);
         Tab {
+            // Zero values are left out of Google's JSON.
+            id: sheet.sheet_id.unwrap_or_default(),
             title: sheet.title.clone().unwrap_or_default(),
-            cells,
+            rows,
+            cells: rows * size(grid.column_count),
         }
     };
     sheets.map(tab).collect()
+}
+
+fn read_columns(range: ValueRange) -> Vec<Vec<String>> {
+    let text = |cell: serde_json::Value| match cell {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let columns = range.values.unwrap_or_default().into_iter();
+    columns
+        .map(|cells| cells.into_iter().map(text).collect())
+        .collect()
 }
 
 fn read_entry(found: google_sheets4::api::DeveloperMetadata) -> Option<Entry> {

@@ -96,8 +96,13 @@ impl Upstream {
     ) -> Result<Committed, client::Error> {
         let own = self.own;
         self.ask(move |progress| {
+            let mut group = progress.committed(own)?;
+            group.retain(|(topic, number, _)| {
+                let is_it = |one: &Partition| *one.topic == **topic && one.number == *number;
+                partitions.iter().any(is_it)
+            });
             Ok(Committed {
-                group: progress.committed(own, &partitions)?,
+                group,
                 ends: progress.ends(own)?,
             })
         })

@@ -15,6 +15,7 @@ mod kafka;
 mod mark;
 mod metrics;
 mod offsets;
+mod outcomes;
 mod plan;
 mod quota;
 mod request;
@@ -32,6 +33,7 @@ use formline_core::{
 };
 
 pub use self::google::Google;
+pub(crate) use self::outcomes::outcomes;
 use self::{
     delivery::{Quotas, Tab},
     google::Api,

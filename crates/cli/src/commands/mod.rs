@@ -13,6 +13,7 @@ mod top;
 mod topics;
 mod trace;
 mod up;
+mod verify;
 
 use std::{
     fmt, io,
@@ -58,6 +59,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Top(arguments) => top::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Dlq(command) => dlq::run(&command),
+        Command::Verify(arguments) => verify::run(&arguments),
     }
 }
 
@@ -120,9 +122,15 @@ pub(crate) fn load_settings(kafka: &Kafka) -> Result<Settings, Mistakes> {
 
 /// Client and apps for a command that asks nothing of plug-ins: it works while one is missing or broken.
 fn load_without_plugins(folders: &Folders, kafka: &Kafka) -> Result<(Client, Vec<Arc<App>>)> {
+    let (settings, apps) = load_settings_and_apps(folders, kafka)?;
+    Ok((settings.client(), apps))
+}
+
+/// The same for one that asks others than Kafka as well.
+fn load_settings_and_apps(folders: &Folders, kafka: &Kafka) -> Result<(Settings, Vec<Arc<App>>)> {
     let (settings, apps) = (load_settings(kafka), load_apps(folders, &UnknownPlugins));
     match (settings, apps) {
-        (Ok(settings), Ok(apps)) => Ok((settings.client(), apps)),
+        (Ok(settings), Ok(apps)) => Ok((settings, apps)),
         (settings, apps) => {
             let found = [settings.err(), apps.err()].into_iter().flatten();
             Err(Mistakes(found.flat_map(|Mistakes(found)| found).collect()).into())
