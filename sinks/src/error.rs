@@ -107,6 +107,14 @@ pub enum Error {
         /// What Kafka says.
         source: producer::Error,
     },
+    /// What is done with a record cannot be noted. Stop, or nobody would know it after a crash.
+    #[error("the journal {topic} does not take an entry: {source}; raise its max.message.bytes")]
+    Journal {
+        /// The topic.
+        topic: String,
+        /// What Kafka says.
+        source: producer::Error,
+    },
     /// Kafka cannot be used.
     #[error(transparent)]
     Client(#[from] client::Error),

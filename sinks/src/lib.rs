@@ -2,6 +2,7 @@
 
 pub mod emulator;
 mod error;
+mod journal;
 mod metrics;
 mod parking;
 pub mod postgres;

@@ -6,7 +6,10 @@ use super::{
     Location, Section,
     outline::{Kind, Part, check_topics},
 };
-use crate::{mistake::nearest, topic};
+use crate::{
+    mistake::nearest,
+    topic::{self, DEFAULT_PARTITIONS, Topic},
+};
 
 /// One way out.
 #[derive(Debug)]
@@ -139,6 +142,27 @@ impl Sink {
     pub fn dead_letter_topic(&self) -> String {
         topic::dead_letter(&self.app, &self.name)
     }
+
+    /// The topic where it notes what it has done with each record.
+    pub fn journal_topic(&self) -> String {
+        topic::journal(&self.app, &self.name)
+    }
+
+    /// Its journal, if its kind keeps one: as many partitions as its inputs at most have, since an entry lies in the
+    /// partition of the same number as its record.
+    pub(super) fn journal(&self, known: &[Topic]) -> Option<Topic> {
+        if !self.kind.keeps_journal() {
+            return None;
+        }
+        let inputs = known
+            .iter()
+            .filter(|topic| self.input.contains(&topic.name));
+        Some(Topic {
+            name: self.journal_topic(),
+            partitions: (inputs.map(|topic| topic.partitions).max()).unwrap_or(DEFAULT_PARTITIONS),
+            config: [("cleanup.policy".to_owned(), "delete".to_owned())].into(),
+        })
+    }
 }
 
 // === impl SinkKind ===
@@ -153,6 +177,13 @@ impl SinkKind {
                 "a sink for tab `{tab}` of spreadsheet `{spreadsheet}`"
             )),
             Self::Sheets(_) | Self::Postgres(_) => None,
+        }
+    }
+
+    /// Whether it notes what it does, because nobody can look at its effect afterwards.
+    fn keeps_journal(&self) -> bool {
+        match self {
+            Self::Sheets(_) | Self::Postgres(_) => false,
         }
     }
 
