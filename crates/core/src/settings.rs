@@ -352,6 +352,24 @@ mod tests {
     }
 
     #[test]
+    fn the_password_of_the_mail_server_stands_in_the_variable_alone() {
+        let variables = [("FORMLINE_SMTP_URL", "smtps://a:s3cret@mail.example.org")];
+        let text = "[smtp]\nurl = \"smtps://mail.example.org\"\ntimeout_ms = 1000";
+        let smtp = (load(text, &variables).expect("correct").smtp).expect("it is set");
+        assert_eq!(smtp.url.expose(), "smtps://a:s3cret@mail.example.org");
+        assert_eq!(smtp.timeout, Duration::from_secs(1));
+        assert_eq!(load("", &[]).expect("correct").smtp, None);
+        for (url, problem) in [
+            ("smtps://a:s3cret@mail", "a password stands in"),
+            ("http://mail", "no address of an smtp server"),
+        ] {
+            let text = format!("[smtp]\nurl = \"{url}\"");
+            let mistakes = load(&text, &[]).expect_err("a mistake");
+            assert!(mistakes[0].problem.contains(problem), "{mistakes:?}");
+        }
+    }
+
+    #[test]
     fn all_mistakes_are_found_at_once() {
         let text = "bootstarp = \"a:1\"\n[ingest]\nin_flight = 0\ndelivery_timeout_ms = 10000\n[kafka]\nacks = \"1\"";
         let mistakes = load(text, &[("FORMLINE_GRACE_MS", "soon")]).expect_err("five mistakes");

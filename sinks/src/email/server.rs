@@ -202,3 +202,51 @@ impl Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use formline_core::settings::Secret;
+
+    use super::*;
+
+    fn open(url: &str) -> Result<Server, Error> {
+        Server::open(&Smtp {
+            url: Secret::new(url),
+            timeout: COMMAND,
+        })
+    }
+
+    #[test]
+    fn only_loopback_and_an_explicit_wish_do_without_tls() {
+        for (url, tls, port) in [
+            ("smtps://u:p%40@mail.example.org", Tls::Whole, 465),
+            ("smtp://mail.example.org", Tls::Start, 587),
+            (
+                "smtp://mail.example.org:2525?tls=required",
+                Tls::Start,
+                2525,
+            ),
+            ("smtp://mail.example.org?tls=none", Tls::None, 25),
+            ("smtp://localhost:1025", Tls::None, 1025),
+            ("smtp://127.0.0.1:1025", Tls::None, 1025),
+            ("smtp://[::1]:1025", Tls::None, 1025),
+            ("smtp://127.0.0.1?tls=required", Tls::Start, 587),
+        ] {
+            let server = open(url).expect("an address");
+            assert_eq!((server.tls, server.port), (tls, port), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_address_is_refused_without_being_shown() {
+        for url in [
+            "s3cret",
+            "smtp:",
+            "http://a:s3cret@b",
+            "smtps://a:s3cret@b?tls=none",
+        ] {
+            let refused = open(url).expect_err("no address").to_string();
+            assert!(!refused.contains("s3cret"), "{refused}");
+        }
+    }
+}
