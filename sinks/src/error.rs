@@ -23,6 +23,17 @@ pub enum Error {
         "the address of PostgreSQL cannot be used: {0}; write postgres://USER:PASSWORD@HOST:PORT/DATABASE"
     )]
     PostgresUrl(#[source] sqlx::Error),
+    /// Nobody has said which server takes the mails of a sink. Stop.
+    #[error("sink {0} sends e-mails; set FORMLINE_SMTP_URL to smtps://USER:PASSWORD@HOST:PORT")]
+    NoSmtp(String),
+    /// The address of the server cannot be read. Stop.
+    #[error(
+        "the address of the smtp server cannot be used: {0}; write smtps://USER:PASSWORD@HOST:PORT, or smtp://… for STARTTLS"
+    )]
+    SmtpUrl(String),
+    /// An address or a template of an email sink cannot be used. Stop.
+    #[error("{0}")]
+    Email(Box<formline_core::Mistake>),
     /// It would end up in statements. Stop.
     #[error("`{0}` cannot be the name of a schema; use a-z, 0-9 and `_`, not beginning with pg_")]
     Schema(String),
@@ -136,6 +147,14 @@ pub enum Error {
         tab: String,
         /// The heading that is missing.
         column: &'static str,
+    },
+    /// What is done with a record cannot be noted. Stop, or nobody would know it after a crash.
+    #[error("the journal {topic} does not take an entry: {source}; raise its max.message.bytes")]
+    Journal {
+        /// The topic.
+        topic: String,
+        /// What Kafka says.
+        source: producer::Error,
     },
     /// Kafka cannot be used.
     #[error(transparent)]

@@ -1,7 +1,9 @@
 //! Stage 3: topics to the outside world. Each sink is a consumer group of its own, and acknowledges after its effect.
 
+pub mod email;
 pub mod emulator;
 mod error;
+mod journal;
 mod metrics;
 pub mod outcomes;
 mod parking;

@@ -1,20 +1,22 @@
-//! What sinks have done, as an outsider sees it: rows in sheets and tables, not our own counters and offsets. Who is to
-//! hold it against what was accepted is `formline verify`.
+//! What sinks have done, as an outsider sees it: rows in sheets and tables, not our own counters and offsets; and of
+//! mails, which nobody can look at afterwards, what the journal says. Who is to hold it against what was accepted is `formline verify`.
 
 use std::{fmt, sync::Arc};
 
 use formline_core::{
-    EventId,
+    Client, EventId,
     app::{Sink, SinkKind},
     settings::Secret,
 };
 use jiff::Timestamp;
 
-use crate::{Error, postgres, sheets};
+use crate::{Error, journal, postgres, sheets};
 
 /// Where the things lie that sinks write to.
 #[derive(Clone, Debug)]
 pub struct Outside {
+    /// The Kafka that has the journals of those whose effect cannot be looked at.
+    pub client: Client,
     /// Which Google has the sheets.
     pub google: Option<sheets::Google>,
     /// Address of the PostgreSQL.
@@ -84,6 +86,7 @@ impl Outside {
                 let unknown = || Error::NoPostgres(format!("{}/{}", sink.app, sink.name));
                 postgres::outcomes(url.ok_or_else(unknown)?, settings, question, visit).await
             }
+            SinkKind::Email(_) => journal::outcomes(&self.client, question, visit).await,
         }
     }
 }
@@ -95,7 +98,7 @@ impl Naming {
     pub fn of(kind: &SinkKind) -> Self {
         match kind {
             SinkKind::Sheets(_) => Self::Submission,
-            SinkKind::Postgres(_) => Self::Record,
+            SinkKind::Postgres(_) | SinkKind::Email(_) => Self::Record,
         }
     }
 }

@@ -6,12 +6,12 @@ use formline_core::{
     App, Client, Producer, Shutdown, Telemetry,
     app::{Sink, SinkKind},
     producer,
-    settings::Secret,
+    settings::{Secret, Smtp},
     telemetry::Part,
 };
 use futures::future::BoxFuture;
 
-use crate::{Error, metrics, parking::Parking, postgres, sheets};
+use crate::{Error, email, metrics, parking::Parking, postgres, sheets};
 
 /// What all sinks of a process share.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Options {
     pub google: Option<sheets::Google>,
     /// Address of the PostgreSQL that postgres sinks write to.
     pub postgres_url: Option<Secret>,
+    /// The server that takes the mails of email sinks.
+    pub smtp: Option<Smtp>,
     /// Where metrics and health go.
     pub telemetry: Telemetry,
 }
@@ -78,11 +80,12 @@ pub async fn run(options: Options, sinks: Vec<Placed>, shutdown: Shutdown) -> Re
         part: (options.telemetry).part(format!("sink {}/{}", sink.app, sink.name)),
         sink,
     };
-    let (mut to_sheets, mut to_postgres) = (Vec::new(), Vec::new());
+    let (mut to_sheets, mut to_postgres, mut by_email) = (Vec::new(), Vec::new(), Vec::new());
     for common in sinks.into_iter().map(common) {
         match common.sink.kind.clone() {
             SinkKind::Sheets(settings) => to_sheets.push((common, settings)),
             SinkKind::Postgres(settings) => to_postgres.push((common, settings)),
+            SinkKind::Email(settings) => by_email.push((common, settings)),
         }
     }
     let mut works = Vec::new();
@@ -91,6 +94,9 @@ pub async fn run(options: Options, sinks: Vec<Placed>, shutdown: Shutdown) -> Re
     }
     if let Some(url) = options.postgres_url.filter(|_| !to_postgres.is_empty()) {
         works.extend(postgres::open(&url, &options.telemetry, to_postgres)?);
+    }
+    if let Some(smtp) = options.smtp.filter(|_| !by_email.is_empty()) {
+        works.extend(email::open(&smtp, &options.telemetry, by_email)?);
     }
     let tasks: Vec<_> = works
         .into_iter()
@@ -130,7 +136,10 @@ impl Options {
                 SinkKind::Postgres(_) if self.postgres_url.is_none() => {
                     return Err(Error::NoPostgres(format!("{}/{}", sink.app, sink.name)));
                 }
-                SinkKind::Sheets(_) | SinkKind::Postgres(_) => {}
+                SinkKind::Email(_) if self.smtp.is_none() => {
+                    return Err(Error::NoSmtp(format!("{}/{}", sink.app, sink.name)));
+                }
+                SinkKind::Sheets(_) | SinkKind::Postgres(_) | SinkKind::Email(_) => {}
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ mod names;
 mod plugins;
 mod postgres;
 mod process;
+mod smtp;
 mod watchdog;
 
 pub use eventually::{Condition, eventually};
@@ -19,6 +20,7 @@ pub use names::{free_port, unique};
 pub use plugins::plugins_dir;
 pub use postgres::Postgres;
 pub use process::Process;
+pub use smtp::Smtp;
 
 use std::path::Path;
 

@@ -109,6 +109,7 @@ impl Line {
             instance: instance.to_owned(),
             google: None,
             postgres_url: Some(Secret::new(&self.url)),
+            smtp: None,
             telemetry: Telemetry::new(),
         }
     }

@@ -39,6 +39,7 @@ async fn start_error(line: &Line) -> Error {
         instance: "one".to_owned(),
         google: Some(line.google.clone()),
         postgres_url: None,
+        smtp: None,
         telemetry: formline_core::Telemetry::new(),
     };
     formline_sinks::run(options, vec![(app, sink)], formline_core::Shutdown::new())

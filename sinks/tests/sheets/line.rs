@@ -128,6 +128,7 @@ impl Line {
             instance: instance.to_owned(),
             google: Some(self.google.clone()),
             postgres_url: None,
+            smtp: None,
             telemetry: telemetry.clone(),
         };
         let app = Arc::new(app);

@@ -80,6 +80,13 @@ impl Installation {
         };
         let apps = load_apps(&arguments.folders, known);
         let apps = apps.map_err(|Mistakes(found)| mistakes.extend(found));
+        let apps = apps.and_then(|apps| {
+            let found = apps
+                .iter()
+                .flat_map(|app| formline_sinks::email::check(app));
+            mistakes.extend(found);
+            mistakes.is_empty().then_some(apps).ok_or(())
+        });
         // Mistakes of all of them come out together.
         let (Ok(settings), Ok(_), Ok(apps)) = (settings, catalog, apps) else {
             return Err(Mistakes(mistakes).into());

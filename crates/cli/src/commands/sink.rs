@@ -75,6 +75,7 @@ pub(super) fn options(line: &Line, installation: &Installation, google: Option<G
         instance: installation.settings.instance.clone(),
         google,
         postgres_url: installation.settings.postgres_url.clone(),
+        smtp: installation.settings.smtp.clone(),
         telemetry: line.telemetry.clone(),
     }
 }

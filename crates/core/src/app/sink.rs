@@ -6,7 +6,10 @@ use super::{
     Location, Section,
     outline::{Kind, Part, check_topics},
 };
-use crate::{mistake::nearest, topic};
+use crate::{
+    mistake::nearest,
+    topic::{self, DEFAULT_PARTITIONS, Topic},
+};
 
 /// One way out.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub enum SinkKind {
     Sheets(Sheets),
     /// Tables in PostgreSQL.
     Postgres(Postgres),
+    /// An e-mail to the address that the form names.
+    Email(Email),
 }
 
 /// Settings of a sheets sink.
@@ -61,11 +66,35 @@ pub struct Postgres {
     pub batch_rows: usize,
 }
 
+/// Settings of an e-mail sink. Where the server is belongs to the installation (`Settings::smtp`); whether addresses and
+/// templates are right is the sink's business.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Email {
+    /// The field that holds the address of the recipient, or a JSON pointer to it.
+    pub to: String,
+    /// The sender, `Name <address>` or an address alone.
+    pub from: String,
+    /// Where answers go, if not to the sender.
+    pub reply_to: Option<String>,
+    /// Template of the subject.
+    pub subject: String,
+    /// Name of the template: `NAME.txt`, `NAME.html` or both, in the app's folder.
+    pub template: String,
+    /// Most mails to one address in an hour.
+    pub per_address: usize,
+    /// Most mails for one form in an hour.
+    pub per_form: usize,
+}
+
 /// Reads the settings of one kind.
 type Read = fn(&mut Section<'_>) -> SinkKind;
 
 /// Every kind by its name in an app's file.
-const KINDS: &[(&str, Read)] = &[("sheets", Sheets::read), ("postgres", Postgres::read)];
+const KINDS: &[(&str, Read)] = &[
+    ("sheets", Sheets::read),
+    ("postgres", Postgres::read),
+    ("email", Email::read),
+];
 
 /// Google refuses a longer title.
 const MAX_TAB_CHARACTERS: usize = 100;
@@ -141,6 +170,27 @@ impl Sink {
     pub fn dead_letter_topic(&self) -> String {
         topic::dead_letter(&self.app, &self.name)
     }
+
+    /// The topic where it notes what it has done with each record.
+    pub fn journal_topic(&self) -> String {
+        topic::journal(&self.app, &self.name)
+    }
+
+    /// Its journal, if its kind keeps one: as many partitions as its inputs at most have, since an entry lies in the
+    /// partition of the same number as its record.
+    pub(super) fn journal(&self, known: &[Topic]) -> Option<Topic> {
+        if !self.kind.keeps_journal() {
+            return None;
+        }
+        let inputs = known
+            .iter()
+            .filter(|topic| self.input.contains(&topic.name));
+        Some(Topic {
+            name: self.journal_topic(),
+            partitions: (inputs.map(|topic| topic.partitions).max()).unwrap_or(DEFAULT_PARTITIONS),
+            config: [("cleanup.policy".to_owned(), "delete".to_owned())].into(),
+        })
+    }
 }
 
 // === impl SinkKind ===
@@ -150,7 +200,15 @@ impl SinkKind {
     fn targets(&self) -> Vec<String> {
         match self {
             Self::Sheets(sheets) => sheets.targets(),
-            Self::Postgres(_) => Vec::new(),
+            Self::Postgres(_) | Self::Email(_) => Vec::new(),
+        }
+    }
+
+    /// Whether it notes what it does, because nobody can look at its effect afterwards.
+    fn keeps_journal(&self) -> bool {
+        match self {
+            Self::Email(_) => true,
+            Self::Sheets(_) | Self::Postgres(_) => false,
         }
     }
 
@@ -251,6 +309,23 @@ impl Postgres {
         SinkKind::Postgres(Self {
             schema,
             batch_rows: section.size("batch_rows", 1_000, 1..=10_000),
+        })
+    }
+}
+
+// === impl Email ===
+
+impl Email {
+    fn read(section: &mut Section<'_>) -> SinkKind {
+        SinkKind::Email(Self {
+            to: section.required_text("to"),
+            from: section.required_text("from"),
+            reply_to: section.text("reply_to"),
+            subject: section.required_text("subject"),
+            // A name and no path: it must not lead out of the app's folder.
+            template: section.required_name("template"),
+            per_address: section.size("per_address", 3, 1..=1_000),
+            per_form: section.size("per_form", 1_000, 1..=100_000),
         })
     }
 }

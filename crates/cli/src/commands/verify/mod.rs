@@ -43,6 +43,7 @@ pub(super) fn run(arguments: &Verify) -> Result<()> {
     let client = settings.client();
     let look = Look {
         outside: Outside {
+            client: client.clone(),
             google: sink::google(&arguments.sheets, &settings),
             postgres_url: settings.postgres_url,
         },

@@ -163,7 +163,7 @@ fn each_kind_of_mistake_is_named() {
         (
             "kind = \"sheets\"",
             "kind = \"carrier-pigeon\"",
-            "the kinds are: sheets, postgres",
+            "the kinds are: sheets, postgres, email",
         ),
         (
             "input = [\"counts\"]",
