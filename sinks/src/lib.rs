@@ -5,6 +5,7 @@ mod error;
 mod metrics;
 mod parking;
 pub mod postgres;
+mod redis;
 mod run;
 pub mod sheets;
 

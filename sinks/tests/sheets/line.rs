@@ -116,7 +116,9 @@ impl Line {
             client: self.client.clone(),
             instance: instance.to_owned(),
             google: Some(self.google.clone()),
+            google_calls_per_minute: 60,
             postgres_url: None,
+            redis: None,
             telemetry: telemetry.clone(),
         };
         let app = Arc::new(app);

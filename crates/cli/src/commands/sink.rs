@@ -72,7 +72,9 @@ pub(super) fn options(line: &Line, installation: &Installation, google: Option<G
         client: installation.client.clone(),
         instance: installation.settings.instance.clone(),
         google,
+        google_calls_per_minute: installation.settings.google_calls_per_minute,
         postgres_url: installation.settings.postgres_url.clone(),
+        redis: installation.settings.redis.clone(),
         telemetry: line.telemetry.clone(),
     }
 }
