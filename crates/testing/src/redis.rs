@@ -49,16 +49,17 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// SIGKILL. What it has acknowledged is there after [`Self::restart`].
+    /// SIGKILL. What it acknowledged in the last two seconds may be lost, as `appendfsync everysec` has it.
     pub fn kill(&mut self) {
         self.process.kill9();
     }
 
-    /// Starts it again with the same port and data, killing it first if it runs.
+    /// Starts it again with the same port and data. If it runs, it is asked to end first, and loses nothing.
     ///
     /// # Panics
-    /// When it does not start within a minute.
+    /// When it does not end or start within a minute.
     pub async fn restart(&mut self) {
+        self.process.terminate().await;
         self.start_again(None).await;
     }
 

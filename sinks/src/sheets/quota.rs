@@ -142,7 +142,11 @@ impl Quota {
             }
             Err(failure) => {
                 let generation = shared.redis.generation();
-                tracing::debug!(?failure, generation, "calling google with a share of the budget");
+                tracing::debug!(
+                    ?failure,
+                    generation,
+                    "calling google with a share of the budget"
+                );
                 own.take(Instant::now())
             }
         }
