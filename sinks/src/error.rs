@@ -34,6 +34,14 @@ pub enum Error {
     /// An address or a template of an email sink cannot be used. Stop.
     #[error("{0}")]
     Email(Box<formline_core::Mistake>),
+    /// Nobody has said where the Redis of a sink is. Stop.
+    #[error(
+        "sink {0} buffers in Redis; set FORMLINE_REDIS_URL to redis://HOST:PORT, or FORMLINE_REDIS_SENTINELS and FORMLINE_REDIS_MASTER"
+    )]
+    NoRedis(String),
+    /// The address of Redis cannot be read. Stop.
+    #[error("the address of Redis cannot be used: {0}; write redis://USER:PASSWORD@HOST:PORT/DATABASE")]
+    RedisAddress(#[source] redis::RedisError),
     /// It would end up in statements. Stop.
     #[error("`{0}` cannot be the name of a schema; use a-z, 0-9 and `_`, not beginning with pg_")]
     Schema(String),

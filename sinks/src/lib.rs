@@ -8,6 +8,7 @@ mod metrics;
 pub mod outcomes;
 mod parking;
 pub mod postgres;
+mod redis;
 mod run;
 pub mod sheets;
 

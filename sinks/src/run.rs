@@ -6,12 +6,12 @@ use formline_core::{
     App, Client, Producer, Shutdown, Telemetry,
     app::{Sink, SinkKind},
     producer,
-    settings::{Secret, Smtp},
+    settings::{self, Secret, Smtp},
     telemetry::Part,
 };
 use futures::future::BoxFuture;
 
-use crate::{Error, email, metrics, parking::Parking, postgres, sheets};
+use crate::{Error, email, metrics, parking::Parking, postgres, redis::Redis, sheets};
 
 /// What all sinks of a process share.
 #[derive(Debug)]
@@ -22,10 +22,14 @@ pub struct Options {
     pub instance: String,
     /// Which Google sheets sinks write to.
     pub google: Option<sheets::Google>,
+    /// How often they may read, and write, in any one minute: all processes together if there is a Redis.
+    pub google_calls_per_minute: u32,
     /// Address of the PostgreSQL that postgres sinks write to.
     pub postgres_url: Option<Secret>,
     /// The server that takes the mails of email sinks.
     pub smtp: Option<Smtp>,
+    /// The Redis that sheets sinks buffer in, and that processes share Google's budget by.
+    pub redis: Option<settings::Redis>,
     /// Where metrics and health go.
     pub telemetry: Telemetry,
 }
@@ -42,6 +46,7 @@ pub(crate) struct Common {
     /// Name of this process in the group.
     pub(crate) member: String,
     pub(crate) parking: Parking,
+    pub(crate) redis: Option<Redis>,
     pub(crate) shutdown: Shutdown,
     pub(crate) part: Part,
 }
@@ -66,6 +71,9 @@ pub async fn run(options: Options, sinks: Vec<Placed>, shutdown: Shutdown) -> Re
     options.check(&sinks)?;
     let metrics = metrics::All::register(&options.telemetry);
     let producer = Arc::new(Producer::open(&options.client, PRODUCER)?);
+    let redis = (options.redis.as_ref())
+        .map(|place| Redis::open(place, &shutdown, &options.telemetry))
+        .transpose()?;
     let common = |(app, sink): Placed| Common {
         app,
         client: options.client.clone(),
@@ -76,6 +84,7 @@ pub async fn run(options: Options, sinks: Vec<Placed>, shutdown: Shutdown) -> Re
             metrics: metrics.of(&sink),
             shutdown: shutdown.clone(),
         },
+        redis: redis.clone(),
         shutdown: shutdown.clone(),
         part: (options.telemetry).part(format!("sink {}/{}", sink.app, sink.name)),
         sink,
@@ -90,7 +99,8 @@ pub async fn run(options: Options, sinks: Vec<Placed>, shutdown: Shutdown) -> Re
     }
     let mut works = Vec::new();
     if let Some(google) = options.google.filter(|_| !to_sheets.is_empty()) {
-        works.extend(sheets::open(&google, &options.telemetry, to_sheets).await?);
+        let calls = options.google_calls_per_minute;
+        works.extend(sheets::open(&google, calls, &options.telemetry, to_sheets).await?);
     }
     if let Some(url) = options.postgres_url.filter(|_| !to_postgres.is_empty()) {
         works.extend(postgres::open(&url, &options.telemetry, to_postgres)?);

@@ -1,5 +1,5 @@
-//! The vocabulary of the integration tests: a real Apache Kafka, a real PostgreSQL, real processes, and waiting for
-//! what must become true. Everything has a deadline, and panics with what it saw when that passes.
+//! The vocabulary of the integration tests: a real Apache Kafka, a real PostgreSQL, real Redis, real processes, and
+//! waiting for what must become true. Everything has a deadline, and panics with what it saw when that passes.
 //! Knows nothing of Formline's crates, so that each of them can use it.
 
 // A panic is how a test fails.
@@ -12,6 +12,7 @@ mod plugins;
 mod postgres;
 mod process;
 mod smtp;
+mod redis;
 mod watchdog;
 
 pub use eventually::{Condition, eventually};
@@ -21,6 +22,7 @@ pub use plugins::plugins_dir;
 pub use postgres::Postgres;
 pub use process::Process;
 pub use smtp::Smtp;
+pub use redis::{Redis, RedisSet};
 
 use std::path::Path;
 

@@ -43,6 +43,8 @@ pub enum Google {
 pub(crate) struct Api {
     hub: Hub<HttpsConnector<HttpConnector>>,
     timeout: Duration,
+    /// Whose calls Google counts.
+    account: String,
 }
 
 /// What the answer to a call means.
@@ -84,9 +86,10 @@ impl Api {
     /// Reads the key, if there is one. Connects only when it is first used.
     pub(crate) async fn open(google: &Google) -> Result<Self, Error> {
         let client = Client::builder(TokioExecutor::new()).build(connector());
-        let (mut hub, base_url, timeout) = match google {
+        let (mut hub, base_url, timeout, account) = match google {
             Google::Emulator { base_url } => {
-                (Hub::new(client, NoToken), Some(base_url), EMULATOR_TIMEOUT)
+                let hub = Hub::new(client, NoToken);
+                (hub, Some(base_url), EMULATOR_TIMEOUT, base_url.clone())
             }
             Google::ServiceAccount { key_file, base_url } => {
                 let unusable = |source| Error::Key {
@@ -96,6 +99,7 @@ impl Api {
                 let key = yup_oauth2::read_service_account_key(key_file)
                     .await
                     .map_err(unusable)?;
+                let name = key.client_email.clone();
                 let tokens = Client::builder(TokioExecutor::new()).build(connector());
                 let tokens = CustomHyperClientBuilder::from(tokens);
                 let account = ServiceAccountAuthenticator::with_client(key, tokens);
@@ -104,14 +108,24 @@ impl Api {
                     .build()
                     .await
                     .map_err(unusable)?;
-                (Hub::new(client, account), base_url.as_ref(), TIMEOUT)
+                let hub = Hub::new(client, account);
+                (hub, base_url.as_ref(), TIMEOUT, name)
             }
         };
         if let Some(base_url) = base_url {
             hub.base_url(base_url.clone());
             hub.root_url(base_url.clone());
         }
-        Ok(Self { hub, timeout })
+        Ok(Self {
+            hub,
+            timeout,
+            account,
+        })
+    }
+
+    /// Whose calls Google counts: the service account.
+    pub(crate) fn account(&self) -> &str {
+        &self.account
     }
 
     /// All tabs of a spreadsheet.
@@ -210,6 +224,7 @@ impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Api")
             .field("timeout", &self.timeout)
+            .field("account", &self.account)
             .finish_non_exhaustive()
     }
 }

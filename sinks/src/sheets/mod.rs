@@ -49,13 +49,19 @@ use crate::{
 /// The work of each sheets sink.
 pub(crate) async fn open(
     google: &Google,
+    calls_per_minute: u32,
     telemetry: &Telemetry,
     sinks: Vec<(Common, Sheets)>,
 ) -> Result<Vec<(Common, Work)>, Error> {
     let api = Api::open(google).await?;
+    let redis = sinks.first().and_then(|(common, _)| common.redis.clone());
+    let quota = |kind| match redis.clone() {
+        Some(redis) => Quota::shared(calls_per_minute, redis, api.account(), kind),
+        None => Quota::own(calls_per_minute),
+    };
     let quotas = Arc::new(Quotas {
-        writes: Quota::new(),
-        reads: Quota::new(),
+        writes: quota("writes"),
+        reads: quota("reads"),
     });
     let metrics = metrics::All::register(telemetry);
     let mut works = Vec::with_capacity(sinks.len());

@@ -127,8 +127,10 @@ impl Line {
             client: self.client.clone(),
             instance: instance.to_owned(),
             google: Some(self.google.clone()),
+            google_calls_per_minute: 60,
             postgres_url: None,
             smtp: None,
+            redis: None,
             telemetry: telemetry.clone(),
         };
         let app = Arc::new(app);

@@ -74,8 +74,10 @@ pub(super) fn options(line: &Line, installation: &Installation, google: Option<G
         client: installation.client.clone(),
         instance: installation.settings.instance.clone(),
         google,
+        google_calls_per_minute: installation.settings.google_calls_per_minute,
         postgres_url: installation.settings.postgres_url.clone(),
         smtp: installation.settings.smtp.clone(),
+        redis: installation.settings.redis.clone(),
         telemetry: line.telemetry.clone(),
     }
 }

@@ -1,5 +1,7 @@
 //! What belongs to the installation and not to an app: `formline.toml`, and `FORMLINE_…` variables over it.
 
+mod redis;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -7,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+pub use self::redis::{Redis, Sentinels};
 use crate::{
     app::{Document, Environment, Section},
     client::{self, Client},
@@ -30,6 +33,12 @@ pub struct Settings {
     pub postgres_url: Option<Secret>,
     /// `[smtp]`: the server that takes e-mails.
     pub smtp: Option<Smtp>,
+    /// `google_calls_per_minute`, FORMLINE_GOOGLE_CALLS_PER_MINUTE: how often Google lets our account read, and write, in
+    /// any one minute. With Redis all processes share it; without, each process takes it for itself, so with several of
+    /// them it is to be divided by their number. Default: 60, which is what Google grants at first.
+    pub google_calls_per_minute: u32,
+    /// `[redis]`: a Redis that sinks may buffer in and share budgets by.
+    pub redis: Option<Redis>,
     /// `[ingest]`.
     pub ingest: Ingest,
     /// `grace_ms`, FORMLINE_GRACE_MS: how long a stopping process finishes what it has in hand.
@@ -121,6 +130,8 @@ impl Settings {
             google_credentials: google.filter(|path| !path.is_empty()).map(PathBuf::from),
             postgres_url: read_postgres_url(root, environment),
             smtp: Smtp::read(root, environment),
+            google_calls_per_minute: read_google_calls(root, environment),
+            redis: Redis::read(root, environment),
             kafka: read_properties(root),
             grace: milliseconds(number(
                 root,
@@ -207,6 +218,12 @@ impl Smtp {
             timeout: milliseconds(timeout_ms),
         })
     }
+}
+
+fn read_google_calls(root: &mut Section<'_>, environment: Environment<'_>) -> u32 {
+    let key = "google_calls_per_minute";
+    let calls = number(root, environment, "", key, 60, 2..=100_000);
+    u32::try_from(calls).unwrap_or_default()
 }
 
 fn holds_password(url: &str) -> bool {
@@ -296,7 +313,7 @@ fn size(count: i64) -> usize {
 mod tests {
     use super::*;
 
-    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Vec<Mistake>> {
+    pub(super) fn load(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Vec<Mistake>> {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("formline.toml");
         std::fs::write(&file, text).expect("a file");
