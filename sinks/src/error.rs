@@ -39,6 +39,14 @@ pub enum Error {
         "sink {0} buffers in Redis; set FORMLINE_REDIS_URL to redis://HOST:PORT, or FORMLINE_REDIS_SENTINELS and FORMLINE_REDIS_MASTER"
     )]
     NoRedis(String),
+    /// A flush sees only what waits in Redis. Stop.
+    #[error(
+        "sink {0} keeps no rows in Redis; write kind = \"sheets\" and buffer = \"redis\" in the app, or leave it to itself"
+    )]
+    NothingToFlush(String),
+    /// Google takes no row. What waits is still there.
+    #[error("google sheets takes no row: {0}")]
+    NoRowTaken(String),
     /// The address of Redis cannot be read. Stop.
     #[error("the address of Redis cannot be used: {0}; write redis://USER:PASSWORD@HOST:PORT/DATABASE")]
     RedisAddress(#[source] redis::RedisError),

@@ -14,5 +14,5 @@ pub mod sheets;
 
 pub use self::{
     error::Error,
-    run::{Options, Placed, run},
+    run::{Options, Placed, flush, run},
 };

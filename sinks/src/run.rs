@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use formline_core::{
     App, Client, Producer, Shutdown, Telemetry,
-    app::{Sink, SinkKind},
+    app::{Buffer, Sheets, Sink, SinkKind},
     producer,
     settings::{self, Secret, Smtp},
     telemetry::Part,
@@ -68,29 +68,8 @@ const PRODUCER: producer::Options = producer::Options {
 /// Only for what is wrong before anything starts: an address or key that is missing or damaged, the id of a
 /// spreadsheet, a property of Kafka's clients.
 pub async fn run(options: Options, sinks: Vec<Placed>, shutdown: Shutdown) -> Result<(), Error> {
-    options.check(&sinks)?;
-    let metrics = metrics::All::register(&options.telemetry);
-    let producer = Arc::new(Producer::open(&options.client, PRODUCER)?);
-    let redis = (options.redis.as_ref())
-        .map(|place| Redis::open(place, &shutdown, &options.telemetry))
-        .transpose()?;
-    let common = |(app, sink): Placed| Common {
-        app,
-        client: options.client.clone(),
-        member: options.instance.clone(),
-        parking: Parking {
-            sink: Arc::clone(&sink),
-            producer: Arc::clone(&producer),
-            metrics: metrics.of(&sink),
-            shutdown: shutdown.clone(),
-        },
-        redis: redis.clone(),
-        shutdown: shutdown.clone(),
-        part: (options.telemetry).part(format!("sink {}/{}", sink.app, sink.name)),
-        sink,
-    };
     let (mut to_sheets, mut to_postgres, mut by_email) = (Vec::new(), Vec::new(), Vec::new());
-    for common in sinks.into_iter().map(common) {
+    for common in commons(&options, sinks, &shutdown)? {
         match common.sink.kind.clone() {
             SinkKind::Sheets(settings) => to_sheets.push((common, settings)),
             SinkKind::Postgres(settings) => to_postgres.push((common, settings)),
@@ -118,6 +97,64 @@ pub async fn run(options: Options, sinks: Vec<Placed>, shutdown: Shutdown) -> Re
     Ok(())
 }
 
+/// What each of these sinks works with.
+fn commons(
+    options: &Options,
+    sinks: Vec<Placed>,
+    shutdown: &Shutdown,
+) -> Result<Vec<Common>, Error> {
+    options.check(&sinks)?;
+    let metrics = metrics::All::register(&options.telemetry);
+    let producer = Arc::new(Producer::open(&options.client, PRODUCER)?);
+    let redis = (options.redis.as_ref())
+        .map(|place| Redis::open(place, shutdown, &options.telemetry))
+        .transpose()?;
+    let common = |(app, sink): Placed| Common {
+        app,
+        client: options.client.clone(),
+        member: options.instance.clone(),
+        parking: Parking {
+            sink: Arc::clone(&sink),
+            producer: Arc::clone(&producer),
+            metrics: metrics.of(&sink),
+            shutdown: shutdown.clone(),
+        },
+        redis: redis.clone(),
+        shutdown: shutdown.clone(),
+        part: (options.telemetry).part(format!("sink {}/{}", sink.app, sink.name)),
+        sink,
+    };
+    Ok(sinks.into_iter().map(common).collect())
+}
+
+/// Writes the rows that wait in Redis and are due, sink after sink, and ends. Sinks may run meanwhile, and other flushes.
+/// Returns how many rows it has written for each.
+///
+/// # Errors
+/// As [`run`]; if a sink keeps its rows in memory; if Google takes no row, or a person must act.
+pub async fn flush(
+    options: Options,
+    sinks: Vec<Placed>,
+    shutdown: Shutdown,
+) -> Result<Vec<usize>, Error> {
+    let commons = commons(&options, sinks, &shutdown)?;
+    let google = options.google.ok_or(Error::NoGoogle)?;
+    let mut sinks = Vec::with_capacity(commons.len());
+    for common in commons {
+        match common.sink.kind.clone() {
+            SinkKind::Sheets(settings) if settings.buffer != Buffer::Memory => {
+                sinks.push((common, settings));
+            }
+            SinkKind::Sheets(_) | SinkKind::Postgres(_) | SinkKind::Email(_) => {
+                return Err(Error::NothingToFlush(common.sink.name.clone()));
+            }
+        }
+    }
+    let calls = options.google_calls_per_minute;
+    // Boxed: a future of futures of this depth is too much for the compiler.
+    Box::pin(sheets::flush(&google, calls, &options.telemetry, sinks)).await
+}
+
 fn start(common: &Common, work: Work) -> tokio::task::JoinHandle<()> {
     let part = common.part.clone();
     // Nobody is to wait for it: what it writes to may be away, and records wait in Kafka.
@@ -141,8 +178,14 @@ impl Options {
     /// If it is not.
     pub fn check(&self, sinks: &[Placed]) -> Result<(), Error> {
         for (_, sink) in sinks {
-            match sink.kind {
+            match &sink.kind {
                 SinkKind::Sheets(_) if self.google.is_none() => return Err(Error::NoGoogle),
+                SinkKind::Sheets(Sheets {
+                    buffer: Buffer::Redis { .. },
+                    ..
+                }) if self.redis.is_none() => {
+                    return Err(Error::NoRedis(format!("{}/{}", sink.app, sink.name)));
+                }
                 SinkKind::Postgres(_) if self.postgres_url.is_none() => {
                     return Err(Error::NoPostgres(format!("{}/{}", sink.app, sink.name)));
                 }

@@ -3,12 +3,14 @@
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// Why a script has no result.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Failure {
     /// Redis is away, is changing its master, cannot write or does not let us in. Retry after a pause. The script may
     /// have run.
+    #[error("redis is away: {0}")]
     Away(String),
     /// The script itself, or what it found, is wrong. Retrying does not help: stop.
+    #[error("redis refuses: {0}")]
     Refused(String),
 }
 

@@ -73,6 +73,20 @@ impl Tab {
         }
     }
 
+    /// Says, while there is still time, that the spreadsheet is nearly full, unless another one is named.
+    pub(crate) fn tell_of_cells(&self, cells: u64) -> bool {
+        let is_last = self.further.is_empty();
+        if is_last {
+            tracing::error!(
+                sink = self.sink,
+                spreadsheet = self.spreadsheet,
+                cells,
+                "the spreadsheet is nearly full; add another one to `spreadsheet` in the app, or rows will wait"
+            );
+        }
+        is_last
+    }
+
     /// Sends a batch until it is known what became of it. Waits while Google is away. May be dropped at any time: what
     /// is under way then cannot be applied twice.
     pub(crate) async fn deliver(self, mut batch: Batch) -> Delivered {

@@ -90,10 +90,24 @@ impl Upstream {
         Ok(Chased { time, ends })
     }
 
-    pub(crate) async fn committed(
+    /// What Kafka knows of the group on these partitions. Waits while Kafka is away.
+    pub(crate) async fn committed_when_kafka_answers(
         &self,
         partitions: Vec<Partition>,
-    ) -> Result<Committed, client::Error> {
+    ) -> Committed {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            match self.committed(partitions.clone()).await {
+                Ok(committed) => return committed,
+                Err(error) => {
+                    tracing::warn!(%error, "kafka does not say how far the sink is");
+                    tokio::time::sleep(backoff.delay()).await;
+                }
+            }
+        }
+    }
+
+    async fn committed(&self, partitions: Vec<Partition>) -> Result<Committed, client::Error> {
         let own = self.own;
         self.ask(move |progress| {
             let mut group = progress.committed(own)?;

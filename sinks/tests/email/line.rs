@@ -122,7 +122,9 @@ impl Line {
             client: self.client.clone(),
             instance: "one".to_owned(),
             google: None,
+            google_calls_per_minute: 60,
             postgres_url: None,
+            redis: None,
             smtp: Some(SmtpSettings {
                 url: Secret::new(&self.url),
                 timeout: self.patience,

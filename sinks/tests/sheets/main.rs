@@ -13,6 +13,7 @@ mod order;
 mod owners;
 mod people;
 mod quota;
+mod redis;
 mod replay;
 mod running;
 mod spreadsheet;

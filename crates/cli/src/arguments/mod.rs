@@ -53,6 +53,11 @@ pub(crate) enum Command {
     Process(Process),
     /// Run sinks: topics into the outside world
     Sink(Sink),
+    /// Write the rows of sheets sinks that wait in Redis, and end: what a scheduled job runs
+    ///
+    /// Sinks with buffer = "redis" may run meanwhile, and other flushes too: each row is written once. Rows that may still be
+    /// preceded by an earlier submission stay where they are.
+    Flush(Flush),
     /// Run the server that stands in for Google Sheets, without Kafka
     SheetsEmulator(SheetsEmulator),
     /// Check apps and settings, and say every mistake at once
@@ -259,6 +264,21 @@ pub(crate) struct Sink {
     pub(crate) only: Sinks,
     #[command(flatten)]
     pub(crate) sheets: Sheets,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Flush {
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+    #[command(flatten)]
+    pub(crate) kafka: Kafka,
+    /// This sink, as NAME or APP/NAME; repeatable
+    #[arg(long = "sink", value_name = "NAME", required = true)]
+    pub(crate) sinks: Vec<String>,
+    #[command(flatten)]
+    pub(crate) sheets: Sheets,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args, Debug)]

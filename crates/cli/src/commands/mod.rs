@@ -2,6 +2,7 @@
 
 mod check;
 mod dlq;
+mod flush;
 mod ingest;
 mod plugin;
 mod process;
@@ -51,6 +52,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Ingest(arguments) => ingest::run(&arguments),
         Command::Process(arguments) => process::run(&arguments),
         Command::Sink(arguments) => sink::run(&arguments),
+        Command::Flush(arguments) => flush::run(&arguments),
         Command::SheetsEmulator(arguments) => sheets_emulator::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Topics(Topics::Apply(arguments)) => topics::apply(&arguments),

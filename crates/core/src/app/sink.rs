@@ -55,6 +55,23 @@ pub struct Sheets {
     pub flush_interval: Duration,
     /// Most rows of one write.
     pub batch_rows: usize,
+    /// Where rows wait for their turn.
+    pub buffer: Buffer,
+}
+
+/// Where the rows of a sheets sink wait for their turn. It is rebuilt from Kafka whenever it is lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Buffer {
+    /// In the sink's own memory.
+    Memory,
+    /// In the Redis of the installation (`Settings::redis`), where every process can flush them.
+    Redis {
+        /// Whether the sink flushes them itself, every `flush_interval`. If not, `formline flush` does.
+        flushes: bool,
+        /// Most rows that wait. At the bound the sink stops reading, and rows are written although an earlier one may
+        /// still come.
+        rows: usize,
+    },
 }
 
 /// Settings of a PostgreSQL sink. Where the database is belongs to the installation (`Settings::postgres_url`).
@@ -238,6 +255,7 @@ impl Sheets {
                 100..=86_400_000,
             )),
             batch_rows: section.size("batch_rows", 1_000, 1..=10_000),
+            buffer: Buffer::read(section),
         })
     }
 
@@ -291,6 +309,38 @@ impl Sheets {
         }
         title
     }
+}
+
+// === impl Buffer ===
+
+impl Buffer {
+    fn read(section: &mut Section<'_>) -> Self {
+        let buffer = one_of(section, "buffer", &["memory", "redis"]);
+        let flush = one_of(section, "flush", &["interval", "job"]);
+        let rows = section.size("buffer_rows", 100_000, 1_000..=1_000_000);
+        if buffer == "redis" {
+            let flushes = flush == "interval";
+            return Self::Redis { flushes, rows };
+        }
+        if flush == "job" {
+            let remedy = "write buffer = \"redis\", where `formline flush` finds the rows";
+            section.mistake("flush", "a job cannot see the memory of a sink", remedy);
+        }
+        Self::Memory
+    }
+}
+
+/// One of these words; the first if none is written.
+fn one_of(section: &mut Section<'_>, key: &'static str, words: &[&'static str]) -> &'static str {
+    let Some(written) = section.text(key) else {
+        return words[0];
+    };
+    let found = words.iter().find(|word| **word == written);
+    found.copied().unwrap_or_else(|| {
+        let problem = format!("`{written}` is not known");
+        section.mistake(key, &problem, &format!("write {}", words.join(" or ")));
+        words[0]
+    })
 }
 
 // === impl Postgres ===

@@ -4,7 +4,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
 
 use formline_core::record::Partition;
 
@@ -158,6 +161,22 @@ impl Plan {
             .of(partition, offset)
             .add_rowless(offset, offset + 1);
         self.parked = true;
+    }
+
+    /// Notes what another process has read: of these offsets, those that do not wait are done with.
+    pub(crate) fn read_elsewhere(
+        &mut self,
+        partition: &Partition,
+        read: Range<i64>,
+        waiting: &BTreeSet<i64>,
+    ) {
+        let done = self.done.of(partition, read.start);
+        let mut from = read.start;
+        for &offset in waiting.range(read.clone()) {
+            done.add_rowless(from, offset);
+            from = offset + 1;
+        }
+        done.add_rowless(from, read.end);
     }
 
     /// Notes that every row that was submitted until `time` (microseconds since 1970) has been added.
