@@ -129,7 +129,7 @@ impl Composer {
         let no_text = || bad_address(format!("`{}` holds no text", self.to));
         let text = named.and_then(Value::as_str).ok_or_else(no_text)?.trim();
         let address: Option<Address> = text.parse().ok();
-        let address = address.filter(|address| is_deliverable(address));
+        let address = address.filter(is_deliverable);
         address.ok_or_else(|| bad_address(format!("`{}` holds no address", self.to)))
     }
 

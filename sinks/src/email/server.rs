@@ -126,12 +126,15 @@ impl Server {
         connection.command(from).await.map_err(not_sent)?;
         for to in mail.envelope.to() {
             let to = Rcpt::new(to.clone(), Vec::new());
-            connection.command(to).await.map_err(Verdict::before_text)?;
+            connection
+                .command(to)
+                .await
+                .map_err(|error| Verdict::before_text(&error))?;
         }
         connection
             .command(Data)
             .await
-            .map_err(Verdict::before_text)?;
+            .map_err(|error| Verdict::before_text(&error))?;
         Ok(connection)
     }
 
@@ -194,7 +197,7 @@ impl std::fmt::Debug for Server {
 // === impl Verdict ===
 
 impl Verdict {
-    fn before_text(error: SmtpError) -> Self {
+    fn before_text(error: &SmtpError) -> Self {
         if error.is_permanent() {
             Self::Refused(error.to_string())
         } else {

@@ -258,7 +258,10 @@ impl Line {
     pub(crate) async fn expect_dead_letters(&self, reasons: &[&str]) {
         eventually(DEADLINE, async || {
             let letters = self.dead_letters().await;
-            let found: Vec<String> = letters.iter().map(|letter| letter.reason().to_string()).collect();
+            let found: Vec<String> = letters
+                .iter()
+                .map(|letter| letter.reason().to_owned())
+                .collect();
             (found == reasons).then_some(()).ok_or(found)
         })
         .await;

@@ -12,7 +12,7 @@ async fn a_mail_with_text_and_html_comes_once() {
     let line = Line::new().await;
     let running = line.start();
     let id = line.submit("ada@example.com").await;
-    line.expect(&[id.clone()]).await;
+    line.expect(std::slice::from_ref(&id)).await;
     line.expect_journal(&id, &["attempting", "sent"]).await;
     let mail = &line.smtp.mails()[0];
     assert!(mail.starts_with("X-Rcpt: ada@example.com\r\n"), "{mail}");
@@ -39,7 +39,7 @@ async fn a_mail_that_is_put_off_comes_later_and_once() {
     line.smtp.script(&["451", "rcpt 450"]);
     let running = line.start();
     let id = line.submit("ada@example.com").await;
-    line.expect(&[id.clone()]).await;
+    line.expect(std::slice::from_ref(&id)).await;
     let journal = [
         "attempting",
         "failed",
@@ -88,7 +88,7 @@ async fn a_mail_is_sent_once_more_after_a_crash_in_its_middle_and_then_known() {
     eventually(DEADLINE, async || line.smtp.seen() == ["hang"]).await;
     running.kill();
     let running = line.start();
-    line.expect(&[id.clone()]).await;
+    line.expect(std::slice::from_ref(&id)).await;
     line.expect_journal(&id, &["attempting", "attempting", "sent"])
         .await;
     running.stop().await;

@@ -14,7 +14,7 @@ async fn a_refused_mail_becomes_a_dead_letter_and_can_be_replayed() {
     line.expect_journal(&refused, &["attempting", "failed"])
         .await;
     let neighbour = line.submit("bob@example.com").await;
-    line.expect(&[neighbour.clone()]).await;
+    line.expect(std::slice::from_ref(&neighbour)).await;
     line.replay().await;
     line.expect(&[refused, neighbour]).await;
     line.expect_dead_letters(&[]).await;
@@ -61,7 +61,7 @@ async fn nobody_is_buried_in_mail_also_not_across_a_restart() {
     line.settings.per_address = 2;
     let running = line.start();
     let first = line.submit("ada@example.com").await;
-    line.expect(&[first.clone()]).await;
+    line.expect(std::slice::from_ref(&first)).await;
     running.stop().await;
     let running = line.start();
     let second = line.submit("Ada@example.com").await;
