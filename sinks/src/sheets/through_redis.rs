@@ -75,6 +75,8 @@ struct Read {
     low: i64,
     rows: Vec<Row>,
     has_begun: bool,
+    /// A record was taken since the session began.
+    has_read: bool,
 }
 
 /// How a round of puts has ended: where a new owner would begin, and how many rows wait; none if Redis has lost
@@ -146,6 +148,7 @@ impl ThroughRedis {
             low: start,
             rows: Vec::new(),
             has_begun: false,
+            has_read: false,
         })
     }
 
@@ -176,7 +179,7 @@ impl ThroughRedis {
     }
 
     fn start_flush(&mut self) {
-        if self.count == 0 || Instant::now() < self.next_flush {
+        if Instant::now() < self.next_flush {
             return;
         }
         if let Some(mut flusher) = self.flusher.take() {
@@ -247,6 +250,7 @@ impl Session for ThroughRedis {
             return;
         }
         read.next = offset + 1;
+        read.has_read = true;
         if is_known || !is_for_us {
             return;
         }
@@ -279,12 +283,24 @@ impl Session for ThroughRedis {
     }
 
     fn advance(&mut self, assigned: &[Partition], read: &[(Partition, i64)]) -> Result<(), Error> {
-        for (partition, next) in read {
-            let read = self.read(partition, *next);
-            read.next = read.next.max(*next);
+        for partition in assigned {
+            if let Some(low) = self.known.get(partition).map(Offsets::low) {
+                self.read(partition, low);
+            }
         }
-        let reads = &self.reads;
-        let next = |partition: &Partition| reads.get(partition).map(|read| read.next);
+        let reads = &mut self.reads;
+        for (partition, next) in read {
+            // Before the first record after a seek, Kafka's client may still tell the position from before it, and what
+            // lies before `next` counts as done with.
+            if let Some(read) = reads.get_mut(partition).filter(|read| read.has_read) {
+                read.next = read.next.max(*next);
+            }
+        }
+        let next = |partition: &Partition| {
+            let position = read.iter().find(|(known, _)| known == partition);
+            let taken = reads.get(partition).map(|read| read.next);
+            position.map(|(_, next)| *next).max(taken)
+        };
         if let Some(time) = self.following.complete_until(assigned, next) {
             self.due = self.due.max(Some(time));
             self.undue = self.undue.split_off(&time.saturating_add(1));
