@@ -48,7 +48,9 @@ pub enum Error {
     #[error("google sheets takes no row: {0}")]
     NoRowTaken(String),
     /// The address of Redis cannot be read. Stop.
-    #[error("the address of Redis cannot be used: {0}; write redis://USER:PASSWORD@HOST:PORT/DATABASE")]
+    #[error(
+        "the address of Redis cannot be used: {0}; write redis://USER:PASSWORD@HOST:PORT/DATABASE"
+    )]
     RedisAddress(#[source] redis::RedisError),
     /// It would end up in statements. Stop.
     #[error("`{0}` cannot be the name of a schema; use a-z, 0-9 and `_`, not beginning with pg_")]

@@ -11,8 +11,8 @@ mod names;
 mod plugins;
 mod postgres;
 mod process;
-mod smtp;
 mod redis;
+mod smtp;
 mod watchdog;
 
 pub use eventually::{Condition, eventually};
@@ -21,8 +21,8 @@ pub use names::{free_port, unique};
 pub use plugins::plugins_dir;
 pub use postgres::Postgres;
 pub use process::Process;
-pub use smtp::Smtp;
 pub use redis::{Redis, RedisSet};
+pub use smtp::Smtp;
 
 use std::path::Path;
 

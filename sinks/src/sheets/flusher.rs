@@ -101,7 +101,10 @@ impl Flusher {
         loop {
             let held_before = now_ms() - self.limits.hold_back_ms;
             let Some(look) = self.waiting.look(held_before).await? else {
-                tracing::warn!(sink = self.tab.sink, "redis has lost rows; they are read again");
+                tracing::warn!(
+                    sink = self.tab.sink,
+                    "redis has lost rows; they are read again"
+                );
                 return Ok(Flush::Written(0));
             };
             if look.places.is_empty() {
@@ -268,7 +271,9 @@ fn plan(look: &Look, known: Known, limits: Limits) -> Plan {
 fn by_partition(look: &Look) -> BTreeMap<&Partition, BTreeSet<i64>> {
     let mut all: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for place in &look.places {
-        all.entry(&place.partition).or_default().insert(place.offset);
+        all.entry(&place.partition)
+            .or_default()
+            .insert(place.offset);
     }
     all
 }

@@ -209,7 +209,9 @@ impl ThroughRedis {
     fn flushed(&mut self, flushed: Flushed) -> Result<Settled, Error> {
         let Flushed { flusher, flush } = flushed;
         for (partition, read) in &mut self.reads {
-            read.low = flusher.low(partition).map_or(read.low, |low| low.max(read.low));
+            read.low = flusher
+                .low(partition)
+                .map_or(read.low, |low| low.max(read.low));
         }
         self.flusher = Some(flusher);
         let why = match flush? {

@@ -15,10 +15,10 @@ use tokio::time::Instant;
 
 use super::{
     delivery::Tab,
+    in_memory::InMemory,
     kafka::Upstream,
     mark::Known,
     offsets::Offsets,
-    in_memory::InMemory,
     session::{Happened, Session, Settled},
     through_redis::ThroughRedis,
     waiting::Waiting,

@@ -155,7 +155,10 @@ async fn a_full_redis_makes_the_sink_wait_and_nothing_is_lost() {
     let mut ids = Vec::new();
     submit(&line, &mut ids, 1_200).await;
     let full = format!("{{{}}}:state", line.group());
-    eventually(DEADLINE, async || redis.ask(&["hget", &full, "full"]) == "1").await;
+    eventually(DEADLINE, async || {
+        redis.ask(&["hget", &full, "full"]) == "1"
+    })
+    .await;
     flush_until_written(&line, ids.len()).await;
     expect_each_once(&line, &ids).await;
     running.stop().await;
