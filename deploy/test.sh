@@ -23,8 +23,10 @@ phase "tools"
 "$FORMLINE_KAFKA_SCRIPT" install
 FORMLINE_SCHEMATHESIS=$(deploy/setup/tool schemathesis)
 FORMLINE_TEST_POSTGRES=$(deploy/setup/postgres)
+FORMLINE_TEST_SMTP=$(deploy/setup/tool smtp)
+FORMLINE_TEST_REDIS=$(deploy/setup/redis)
 port=$(deploy/setup/free-ports 1)
-export FORMLINE_SCHEMATHESIS FORMLINE_TEST_POSTGRES FORMLINE_TEST_KAFKA=127.0.0.1:$port
+export FORMLINE_SCHEMATHESIS FORMLINE_TEST_POSTGRES FORMLINE_TEST_SMTP FORMLINE_TEST_REDIS FORMLINE_TEST_KAFKA=127.0.0.1:$port
 
 phase "plug-ins"
 export FORMLINE_TEST_PLUGINS=$scratch/plugins

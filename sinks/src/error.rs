@@ -23,6 +23,35 @@ pub enum Error {
         "the address of PostgreSQL cannot be used: {0}; write postgres://USER:PASSWORD@HOST:PORT/DATABASE"
     )]
     PostgresUrl(#[source] sqlx::Error),
+    /// Nobody has said which server takes the mails of a sink. Stop.
+    #[error("sink {0} sends e-mails; set FORMLINE_SMTP_URL to smtps://USER:PASSWORD@HOST:PORT")]
+    NoSmtp(String),
+    /// The address of the server cannot be read. Stop.
+    #[error(
+        "the address of the smtp server cannot be used: {0}; write smtps://USER:PASSWORD@HOST:PORT, or smtp://… for STARTTLS"
+    )]
+    SmtpUrl(String),
+    /// An address or a template of an email sink cannot be used. Stop.
+    #[error("{0}")]
+    Email(Box<formline_core::Mistake>),
+    /// Nobody has said where the Redis of a sink is. Stop.
+    #[error(
+        "sink {0} buffers in Redis; set FORMLINE_REDIS_URL to redis://HOST:PORT, or FORMLINE_REDIS_SENTINELS and FORMLINE_REDIS_MASTER"
+    )]
+    NoRedis(String),
+    /// A flush sees only what waits in Redis. Stop.
+    #[error(
+        "sink {0} keeps no rows in Redis; write kind = \"sheets\" and buffer = \"redis\" in the app, or leave it to itself"
+    )]
+    NothingToFlush(String),
+    /// Google takes no row. What waits is still there.
+    #[error("google sheets takes no row: {0}")]
+    NoRowTaken(String),
+    /// The address of Redis cannot be read. Stop.
+    #[error(
+        "the address of Redis cannot be used: {0}; write redis://USER:PASSWORD@HOST:PORT/DATABASE"
+    )]
+    RedisAddress(#[source] redis::RedisError),
     /// It would end up in statements. Stop.
     #[error("`{0}` cannot be the name of a schema; use a-z, 0-9 and `_`, not beginning with pg_")]
     Schema(String),
@@ -73,6 +102,18 @@ pub enum Error {
         /// The one that it was copied from.
         original: String,
     },
+    /// A full spreadsheet names the one in which the sink went on, and the app does not. Stop.
+    #[error(
+        "the tab `{tab}` of spreadsheet {spreadsheet} was full and goes on in {next}; name that one in the app too, behind {spreadsheet}"
+    )]
+    SpreadsheetNotListed {
+        /// Title of the tab.
+        tab: String,
+        /// The full one.
+        spreadsheet: String,
+        /// Where it goes on.
+        next: String,
+    },
     /// The marks of a spreadsheet know 128 tabs. Stop.
     #[error(
         "spreadsheet {spreadsheet} holds the tabs of 128 sinks; name another spreadsheet in the app"
@@ -102,6 +143,32 @@ pub enum Error {
         "the dead-letter topic {topic} does not take a record: {source}; raise its max.message.bytes"
     )]
     DeadLetter {
+        /// The topic.
+        topic: String,
+        /// What Kafka says.
+        source: producer::Error,
+    },
+    /// What a sink has written cannot be looked at. Retry.
+    #[error("what the sink {sink} has written cannot be read: {why}")]
+    Unread {
+        /// Consumer group of the sink.
+        sink: String,
+        /// What the other side says, or that it says nothing.
+        why: String,
+    },
+    /// A person has renamed, moved or removed a heading. Stop.
+    #[error(
+        "the first row of the tab `{tab}` does not name the column `{column}`; write it back above its column"
+    )]
+    NoColumn {
+        /// Title of the tab.
+        tab: String,
+        /// The heading that is missing.
+        column: &'static str,
+    },
+    /// What is done with a record cannot be noted. Stop, or nobody would know it after a crash.
+    #[error("the journal {topic} does not take an entry: {source}; raise its max.message.bytes")]
+    Journal {
         /// The topic.
         topic: String,
         /// What Kafka says.

@@ -1,14 +1,18 @@
 //! Stage 3: topics to the outside world. Each sink is a consumer group of its own, and acknowledges after its effect.
 
+pub mod email;
 pub mod emulator;
 mod error;
+mod journal;
 mod metrics;
+pub mod outcomes;
 mod parking;
 pub mod postgres;
+mod redis;
 mod run;
 pub mod sheets;
 
 pub use self::{
     error::Error,
-    run::{Options, Placed, run},
+    run::{Options, Placed, flush, run},
 };

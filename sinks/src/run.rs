@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use formline_core::{
     App, Client, Producer, Shutdown, Telemetry,
-    app::{Sink, SinkKind},
+    app::{Buffer, Sheets, Sink, SinkKind},
     producer,
-    settings::Secret,
+    settings::{self, Secret, Smtp},
     telemetry::Part,
 };
 use futures::future::BoxFuture;
 
-use crate::{Error, metrics, parking::Parking, postgres, sheets};
+use crate::{Error, email, metrics, parking::Parking, postgres, redis::Redis, sheets};
 
 /// What all sinks of a process share.
 #[derive(Debug)]
@@ -22,8 +22,14 @@ pub struct Options {
     pub instance: String,
     /// Which Google sheets sinks write to.
     pub google: Option<sheets::Google>,
+    /// How often they may read, and write, in any one minute: all processes together if there is a Redis.
+    pub google_calls_per_minute: u32,
     /// Address of the PostgreSQL that postgres sinks write to.
     pub postgres_url: Option<Secret>,
+    /// The server that takes the mails of email sinks.
+    pub smtp: Option<Smtp>,
+    /// The Redis that sheets sinks buffer in, and that processes share Google's budget by.
+    pub redis: Option<settings::Redis>,
     /// Where metrics and health go.
     pub telemetry: Telemetry,
 }
@@ -40,6 +46,7 @@ pub(crate) struct Common {
     /// Name of this process in the group.
     pub(crate) member: String,
     pub(crate) parking: Parking,
+    pub(crate) redis: Option<Redis>,
     pub(crate) shutdown: Shutdown,
     pub(crate) part: Part,
 }
@@ -61,9 +68,47 @@ const PRODUCER: producer::Options = producer::Options {
 /// Only for what is wrong before anything starts: an address or key that is missing or damaged, the id of a
 /// spreadsheet, a property of Kafka's clients.
 pub async fn run(options: Options, sinks: Vec<Placed>, shutdown: Shutdown) -> Result<(), Error> {
+    let (mut to_sheets, mut to_postgres, mut by_email) = (Vec::new(), Vec::new(), Vec::new());
+    for common in commons(&options, sinks, &shutdown)? {
+        match common.sink.kind.clone() {
+            SinkKind::Sheets(settings) => to_sheets.push((common, settings)),
+            SinkKind::Postgres(settings) => to_postgres.push((common, settings)),
+            SinkKind::Email(settings) => by_email.push((common, settings)),
+        }
+    }
+    let mut works = Vec::new();
+    if let Some(google) = options.google.filter(|_| !to_sheets.is_empty()) {
+        let calls = options.google_calls_per_minute;
+        works.extend(sheets::open(&google, calls, &options.telemetry, to_sheets).await?);
+    }
+    if let Some(url) = options.postgres_url.filter(|_| !to_postgres.is_empty()) {
+        works.extend(postgres::open(&url, &options.telemetry, to_postgres)?);
+    }
+    if let Some(smtp) = options.smtp.filter(|_| !by_email.is_empty()) {
+        works.extend(email::open(&smtp, &options.telemetry, by_email)?);
+    }
+    let tasks: Vec<_> = works
+        .into_iter()
+        .map(|(common, work)| start(&common, work))
+        .collect();
+    for task in tasks {
+        task.await.expect("a sink does not panic");
+    }
+    Ok(())
+}
+
+/// What each of these sinks works with.
+fn commons(
+    options: &Options,
+    sinks: Vec<Placed>,
+    shutdown: &Shutdown,
+) -> Result<Vec<Common>, Error> {
     options.check(&sinks)?;
     let metrics = metrics::All::register(&options.telemetry);
     let producer = Arc::new(Producer::open(&options.client, PRODUCER)?);
+    let redis = (options.redis.as_ref())
+        .map(|place| Redis::open(place, shutdown, &options.telemetry))
+        .transpose()?;
     let common = |(app, sink): Placed| Common {
         app,
         client: options.client.clone(),
@@ -74,32 +119,40 @@ pub async fn run(options: Options, sinks: Vec<Placed>, shutdown: Shutdown) -> Re
             metrics: metrics.of(&sink),
             shutdown: shutdown.clone(),
         },
+        redis: redis.clone(),
         shutdown: shutdown.clone(),
         part: (options.telemetry).part(format!("sink {}/{}", sink.app, sink.name)),
         sink,
     };
-    let (mut to_sheets, mut to_postgres) = (Vec::new(), Vec::new());
-    for common in sinks.into_iter().map(common) {
+    Ok(sinks.into_iter().map(common).collect())
+}
+
+/// Writes the rows that wait in Redis and are due, sink after sink, and ends. Sinks may run meanwhile, and other flushes.
+/// Returns how many rows it has written for each.
+///
+/// # Errors
+/// As [`run`]; if a sink keeps its rows in memory; if Google takes no row, or a person must act.
+pub async fn flush(
+    options: Options,
+    sinks: Vec<Placed>,
+    shutdown: Shutdown,
+) -> Result<Vec<usize>, Error> {
+    let commons = commons(&options, sinks, &shutdown)?;
+    let google = options.google.ok_or(Error::NoGoogle)?;
+    let mut sinks = Vec::with_capacity(commons.len());
+    for common in commons {
         match common.sink.kind.clone() {
-            SinkKind::Sheets(settings) => to_sheets.push((common, settings)),
-            SinkKind::Postgres(settings) => to_postgres.push((common, settings)),
+            SinkKind::Sheets(settings) if settings.buffer != Buffer::Memory => {
+                sinks.push((common, settings));
+            }
+            SinkKind::Sheets(_) | SinkKind::Postgres(_) | SinkKind::Email(_) => {
+                return Err(Error::NothingToFlush(common.sink.name.clone()));
+            }
         }
     }
-    let mut works = Vec::new();
-    if let Some(google) = options.google.filter(|_| !to_sheets.is_empty()) {
-        works.extend(sheets::open(&google, &options.telemetry, to_sheets).await?);
-    }
-    if let Some(url) = options.postgres_url.filter(|_| !to_postgres.is_empty()) {
-        works.extend(postgres::open(&url, &options.telemetry, to_postgres)?);
-    }
-    let tasks: Vec<_> = works
-        .into_iter()
-        .map(|(common, work)| start(&common, work))
-        .collect();
-    for task in tasks {
-        task.await.expect("a sink does not panic");
-    }
-    Ok(())
+    let calls = options.google_calls_per_minute;
+    // Boxed: a future of futures of this depth is too much for the compiler.
+    Box::pin(sheets::flush(&google, calls, &options.telemetry, sinks)).await
 }
 
 fn start(common: &Common, work: Work) -> tokio::task::JoinHandle<()> {
@@ -125,12 +178,21 @@ impl Options {
     /// If it is not.
     pub fn check(&self, sinks: &[Placed]) -> Result<(), Error> {
         for (_, sink) in sinks {
-            match sink.kind {
+            match &sink.kind {
                 SinkKind::Sheets(_) if self.google.is_none() => return Err(Error::NoGoogle),
+                SinkKind::Sheets(Sheets {
+                    buffer: Buffer::Redis { .. },
+                    ..
+                }) if self.redis.is_none() => {
+                    return Err(Error::NoRedis(format!("{}/{}", sink.app, sink.name)));
+                }
                 SinkKind::Postgres(_) if self.postgres_url.is_none() => {
                     return Err(Error::NoPostgres(format!("{}/{}", sink.app, sink.name)));
                 }
-                SinkKind::Sheets(_) | SinkKind::Postgres(_) => {}
+                SinkKind::Email(_) if self.smtp.is_none() => {
+                    return Err(Error::NoSmtp(format!("{}/{}", sink.app, sink.name)));
+                }
+                SinkKind::Sheets(_) | SinkKind::Postgres(_) | SinkKind::Email(_) => {}
             }
         }
         Ok(())

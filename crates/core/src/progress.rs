@@ -4,6 +4,7 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext},
     error::KafkaError,
+    topic_partition_list::TopicPartitionListElem,
 };
 
 use crate::{
@@ -83,14 +84,8 @@ impl Progress {
         if ends.is_empty() {
             return Ok(true);
         }
-        let (_, consumer) = &self.stages[index];
-        let mut asked = TopicPartitionList::with_capacity(ends.len());
-        for (topic, partition, _) in ends {
-            asked.add_partition(topic, *partition);
-        }
-        let committed = consumer
-            .committed_offsets(asked, client::QUERY_TIMEOUT)
-            .map_err(|error| self.client.unreachable(error))?;
+        let asked = ends.iter().map(|(topic, number, _)| (&**topic, *number));
+        let committed = self.ask_committed(index, asked)?;
         let passed = ends.iter().all(|(topic, partition, end)| {
             let found = committed.find_partition(topic, *partition);
             // A group that has committed nothing has passed a partition that never held anything.
@@ -98,6 +93,38 @@ impl Progress {
                 || matches!(found.map(|found| found.offset()), Some(Offset::Offset(next)) if next >= *end)
         });
         Ok(passed)
+    }
+
+    /// What the group of stage `index` has committed, without partitions of which it has committed nothing. Blocks the
+    /// thread.
+    pub fn committed(&self, index: usize) -> Result<Offsets, client::Error> {
+        let (stage, consumer) = &self.stages[index];
+        let mut all = Vec::new();
+        for topic in &stage.topics {
+            let numbers = partition_numbers(consumer, topic);
+            let numbers = numbers.map_err(|error| self.client.unreachable(error))?;
+            all.extend(numbers.into_iter().map(|number| (topic.as_str(), number)));
+        }
+        let committed = self.ask_committed(index, all.into_iter())?;
+        let next = |found: TopicPartitionListElem<'_>| match found.offset() {
+            Offset::Offset(next) => Some((found.topic().to_owned(), found.partition(), next)),
+            _ => None,
+        };
+        Ok(committed.elements().into_iter().filter_map(next).collect())
+    }
+
+    fn ask_committed<'a>(
+        &self,
+        index: usize,
+        partitions: impl Iterator<Item = (&'a str, i32)>,
+    ) -> Result<TopicPartitionList, client::Error> {
+        let mut asked = TopicPartitionList::new();
+        for (topic, number) in partitions {
+            asked.add_partition(topic, number);
+        }
+        let (_, consumer) = &self.stages[index];
+        let committed = consumer.committed_offsets(asked, client::QUERY_TIMEOUT);
+        committed.map_err(|error| self.client.unreachable(error))
     }
 
     /// Topic, partition, low watermark and end.

@@ -81,6 +81,11 @@ pub fn dead_letter(app: &str, step: &str) -> String {
     format!("{app}.{step}.dead-letter")
 }
 
+/// Name of the topic where a sink notes what it has done with each record, if its effect cannot be looked at.
+pub fn journal(app: &str, sink: &str) -> String {
+    format!("{app}.{sink}.journal")
+}
+
 /// Name of the consumer group of a step or sink.
 pub fn group(app: &str, step: &str) -> String {
     format!("formline.{app}.{step}")

@@ -1,5 +1,5 @@
-//! The vocabulary of the integration tests: a real Apache Kafka, a real PostgreSQL, real processes, and waiting for
-//! what must become true. Everything has a deadline, and panics with what it saw when that passes.
+//! The vocabulary of the integration tests: a real Apache Kafka, a real PostgreSQL, real Redis, real processes, and
+//! waiting for what must become true. Everything has a deadline, and panics with what it saw when that passes.
 //! Knows nothing of Formline's crates, so that each of them can use it.
 
 // A panic is how a test fails.
@@ -11,6 +11,8 @@ mod names;
 mod plugins;
 mod postgres;
 mod process;
+mod redis;
+mod smtp;
 mod watchdog;
 
 pub use eventually::{Condition, eventually};
@@ -19,6 +21,8 @@ pub use names::{free_port, unique};
 pub use plugins::plugins_dir;
 pub use postgres::Postgres;
 pub use process::Process;
+pub use redis::{Redis, RedisSet};
+pub use smtp::Smtp;
 
 use std::path::Path;
 

@@ -73,6 +73,16 @@ impl Postgres {
         )
     }
 
+    /// Does something to a database, as a person at `psql` would.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn execute(database: &str, sql: &str) {
+        let mut psql = Command::new(program("psql"));
+        let psql = psql.args([database, "--quiet", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+        assert!(psql.status().is_ok_and(|code| code.success()), "{sql}");
+    }
+
     /// SIGKILL for the server; its sessions notice and end. What was committed is there after [`Self::restart`].
     pub fn kill(&mut self) {
         self.process.kill9();

@@ -54,6 +54,8 @@ enum Kind {
     /// Half of the answer, then a broken connection.
     ApplyThenCut,
     ApplyThenHang,
+    /// The network delivers the request twice, and what comes back is the answer to the second.
+    ApplyTwice,
     /// Nothing but the delay.
     Delay,
     /// Neither written nor answered.
@@ -125,10 +127,10 @@ impl Fault {
     }
 
     /// Runs a write with this fault. At `stop` whatever it is waiting for ends in a broken connection.
-    pub(super) async fn run(
+    pub(super) async fn run<W: Future<Output = Response>>(
         self,
         stop: CancellationToken,
-        write: impl Future<Output = Response>,
+        write: impl Fn() -> W,
     ) -> Response {
         if !wait(Duration::from_millis(self.delay_ms), &stop).await {
             return broken();
@@ -140,7 +142,7 @@ impl Fault {
             wait(HANG, &stop).await;
             return broken();
         }
-        let answer = write.await;
+        let answer = write().await;
         if !answer.status().is_success() {
             return answer;
         }
@@ -151,6 +153,7 @@ impl Fault {
                 wait(HANG, &stop).await;
                 broken()
             }
+            Kind::ApplyTwice => write().await,
             Kind::Refuse | Kind::Delay | Kind::Hang => answer,
         }
     }

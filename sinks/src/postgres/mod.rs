@@ -13,6 +13,7 @@ mod database;
 mod delivery;
 mod failure;
 mod metrics;
+mod outcomes;
 mod row;
 mod session;
 mod worker;
@@ -24,6 +25,7 @@ use formline_core::{
 };
 use sqlx::postgres::PgConnectOptions;
 
+pub(crate) use self::outcomes::outcomes;
 use self::{database::Target, worker::Worker};
 use crate::{
     Error,

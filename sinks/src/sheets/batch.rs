@@ -2,6 +2,7 @@
 
 use super::{
     mark::{self, Entry, Found, KEEP_MS, Known, Mark},
+    request::FIXED,
     row::Row,
 };
 
@@ -100,6 +101,7 @@ impl Batch {
     pub(crate) fn into_known(self, read_ms: i64) -> (Known, Vec<Line>) {
         let before = self.mark.at - KEEP_MS;
         let mut older: Vec<_> = self.older().to_vec();
+        let cells = self.cells();
         older.retain(|(_, at)| *at >= before);
         if let Follows::Mark(known) = &self.follows {
             older.push((known.id, self.mark.at));
@@ -110,9 +112,21 @@ impl Batch {
                 mark: self.mark,
                 read_ms,
                 older,
+                cells,
             },
             self.rows,
         )
+    }
+
+    /// Cells of the spreadsheet behind it: a row has all columns, and a column all rows.
+    fn cells(&self) -> u64 {
+        let before = match &self.follows {
+            Follows::Mark(known) => known.cells,
+            Follows::Nothing { .. } => 0,
+        };
+        let rows = self.rows.len() * (FIXED.len() + self.mark.columns.len());
+        let columns = (self.mark.rows + 1) * self.headings.len() as u64;
+        before + rows as u64 + columns
     }
 
     fn older(&self) -> &[(i32, i64)] {

@@ -18,12 +18,14 @@ use super::{
 };
 use crate::Error;
 
-/// The way to one tab of one spreadsheet.
+/// The way to the tab of a sink.
 #[derive(Clone, Debug)]
 pub(crate) struct Tab {
     /// Consumer group of the sink.
     pub(crate) sink: String,
     pub(crate) spreadsheet: String,
+    /// Where the sink goes on, one after another, when a spreadsheet is full.
+    pub(crate) further: Vec<String>,
     pub(crate) title: String,
     pub(crate) api: Api,
     pub(crate) quotas: Arc<Quotas>,
@@ -69,6 +71,20 @@ impl Tab {
                 Err(Hindrance::Passing(why)) => trouble.wait(&why).await,
             }
         }
+    }
+
+    /// Says, while there is still time, that the spreadsheet is nearly full, unless another one is named.
+    pub(crate) fn tell_of_cells(&self, cells: u64) -> bool {
+        let is_last = self.further.is_empty();
+        if is_last {
+            tracing::error!(
+                sink = self.sink,
+                spreadsheet = self.spreadsheet,
+                cells,
+                "the spreadsheet is nearly full; add another one to `spreadsheet` in the app, or rows will wait"
+            );
+        }
+        is_last
     }
 
     /// Sends a batch until it is known what became of it. Waits while Google is away. May be dropped at any time: what
@@ -121,9 +137,48 @@ impl Tab {
         }
     }
 
+    /// The tab in another spreadsheet, and those behind it in the list.
+    pub(crate) fn moved_to(&self, spreadsheet: &str) -> Result<Self, Error> {
+        let mut all = std::iter::once(&self.spreadsheet).chain(&self.further);
+        if !all.any(|listed| listed == spreadsheet) {
+            return Err(Error::SpreadsheetNotListed {
+                tab: self.title.clone(),
+                spreadsheet: self.spreadsheet.clone(),
+                next: spreadsheet.to_owned(),
+            });
+        }
+        Ok(Self {
+            spreadsheet: spreadsheet.to_owned(),
+            further: all.cloned().collect(),
+            ..self.clone()
+        })
+    }
+
+    /// Follows the closed marks to the tab that is written now.
     async fn try_find(&self, committed: &Committed) -> Result<Known, Hindrance> {
+        let mut tab = self.clone();
+        let mut before = Mark {
+            sink: self.sink.clone(),
+            ..Mark::default()
+        };
+        loop {
+            let known = tab.try_find_here(&before, committed).await?;
+            let Some(next) = &known.mark.next else {
+                return Ok(known);
+            };
+            tab = tab.moved_to(next).map_err(Hindrance::Lasting)?;
+            before = known.mark;
+        }
+    }
+
+    /// The newest mark of this spreadsheet. If there is none, the tab that goes on behind `before` is created.
+    async fn try_find_here(
+        &self,
+        before: &Mark,
+        committed: &Committed,
+    ) -> Result<Known, Hindrance> {
         // Tabs before marks: a tab that another process creates in between is then seen by its mark.
-        let taken = self.look_at_tabs().await.map_err(Hindrance::Passing)?;
+        let (taken, cells) = self.look_at_tabs().await.map_err(Hindrance::Passing)?;
         let (entries, read_ms) = self.entries().await.map_err(Hindrance::Passing)?;
         let (spreadsheet, tab) = (self.spreadsheet.clone(), self.title.clone());
         let error = match Found::among(&entries, &self.sink, &spreadsheet, read_ms) {
@@ -131,31 +186,28 @@ impl Tab {
                 return committed
                     .check(&known.mark)
                     .map_err(Hindrance::Lasting)
-                    .map(|()| known);
+                    .map(|()| Known { cells, ..known });
             }
             Found::CopyOf(original) => Error::Copy {
                 spreadsheet,
                 original,
             },
-            Found::Nothing if committed.any => Error::TabGone {
+            Found::Nothing if committed.is_beyond(before) => Error::TabGone {
                 tab,
                 spreadsheet,
                 group: self.sink.clone(),
             },
             Found::Nothing if taken => Error::TabTaken { tab, spreadsheet },
-            Found::Nothing => return self.create(&entries).await,
+            Found::Nothing => {
+                let known = self.create(before, &entries).await?;
+                return Ok(Known { cells, ..known });
+            }
         };
         Err(Hindrance::Lasting(error))
     }
 
-    async fn create(&self, entries: &[Entry]) -> Result<Known, Hindrance> {
-        let mark = Mark {
-            sink: self.sink.clone(),
-            spreadsheet: self.spreadsheet.clone(),
-            sheet: self.sheet_id(),
-            at: now_ms(),
-            ..Mark::default()
-        };
+    async fn create(&self, before: &Mark, entries: &[Entry]) -> Result<Known, Hindrance> {
+        let mark = before.opening(&self.spreadsheet, self.sheet_id(), now_ms());
         let full = || Error::TooManyTabs {
             spreadsheet: self.spreadsheet.clone(),
         };
@@ -178,13 +230,14 @@ impl Tab {
         i32::from_be_bytes(bytes) & i32::MAX
     }
 
-    /// Whether the spreadsheet has a tab of our title.
-    async fn look_at_tabs(&self) -> Result<bool, String> {
+    /// Whether the spreadsheet has a tab of our title, and its cells.
+    async fn look_at_tabs(&self) -> Result<(bool, u64), String> {
         self.quotas.reads.take().await;
         let tabs = self.api.tabs(&self.spreadsheet).await;
         let tabs = self.value(tabs).await?;
-        self.metrics.cells(tabs.iter().map(|tab| tab.cells).sum());
-        Ok(tabs.iter().any(|tab| tab.title == self.title))
+        let cells = tabs.iter().map(|tab| tab.cells).sum();
+        self.metrics.cells(cells);
+        Ok((tabs.iter().any(|tab| tab.title == self.title), cells))
     }
 
     /// All marks of the spreadsheet, and a moment since which nothing older can be in the answer.

@@ -7,7 +7,7 @@ use google_sheets4::{
     Delegate, Error as CallError, FieldMask, Sheets as Hub,
     api::{
         BatchUpdateSpreadsheetRequest, DataFilter, DeveloperMetadataLookup, Scope,
-        SearchDeveloperMetadataRequest, Spreadsheet,
+        SearchDeveloperMetadataRequest, Spreadsheet, ValueRange,
     },
     common::{NoToken, Response, Retry},
 };
@@ -43,6 +43,8 @@ pub enum Google {
 pub(crate) struct Api {
     hub: Hub<HttpsConnector<HttpConnector>>,
     timeout: Duration,
+    /// Whose calls Google counts.
+    account: String,
 }
 
 /// What the answer to a call means.
@@ -62,7 +64,10 @@ pub(crate) enum Outcome<T> {
 /// A tab as the spreadsheet lists it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Tab {
+    pub(crate) id: i32,
     pub(crate) title: String,
+    /// Rows of its grid, empty ones included.
+    pub(crate) rows: u64,
     /// Cells of its grid, empty ones included, since they count towards Google's limit.
     pub(crate) cells: u64,
 }
@@ -81,9 +86,10 @@ impl Api {
     /// Reads the key, if there is one. Connects only when it is first used.
     pub(crate) async fn open(google: &Google) -> Result<Self, Error> {
         let client = Client::builder(TokioExecutor::new()).build(connector());
-        let (mut hub, base_url, timeout) = match google {
+        let (mut hub, base_url, timeout, account) = match google {
             Google::Emulator { base_url } => {
-                (Hub::new(client, NoToken), Some(base_url), EMULATOR_TIMEOUT)
+                let hub = Hub::new(client, NoToken);
+                (hub, Some(base_url), EMULATOR_TIMEOUT, base_url.clone())
             }
             Google::ServiceAccount { key_file, base_url } => {
                 let unusable = |source| Error::Key {
@@ -93,6 +99,7 @@ impl Api {
                 let key = yup_oauth2::read_service_account_key(key_file)
                     .await
                     .map_err(unusable)?;
+                let name = key.client_email.clone();
                 let tokens = Client::builder(TokioExecutor::new()).build(connector());
                 let tokens = CustomHyperClientBuilder::from(tokens);
                 let account = ServiceAccountAuthenticator::with_client(key, tokens);
@@ -101,14 +108,24 @@ impl Api {
                     .build()
                     .await
                     .map_err(unusable)?;
-                (Hub::new(client, account), base_url.as_ref(), TIMEOUT)
+                let hub = Hub::new(client, account);
+                (hub, base_url.as_ref(), TIMEOUT, name)
             }
         };
         if let Some(base_url) = base_url {
             hub.base_url(base_url.clone());
             hub.root_url(base_url.clone());
         }
-        Ok(Self { hub, timeout })
+        Ok(Self {
+            hub,
+            timeout,
+            account,
+        })
+    }
+
+    /// Whose calls Google counts: the service account.
+    pub(crate) fn account(&self) -> &str {
+        &self.account
     }
 
     /// All tabs of a spreadsheet.
@@ -163,6 +180,29 @@ impl Api {
         })
     }
 
+    /// The texts of several ranges, each a list of columns. Empty cells at the end of a column are left out.
+    pub(crate) async fn columns(
+        &self,
+        spreadsheet: &str,
+        ranges: &[String],
+    ) -> Outcome<Vec<Vec<Vec<String>>>> {
+        let mut watch = Watch::default();
+        let call = self.hub.spreadsheets().values_batch_get(spreadsheet);
+        let call = ranges
+            .iter()
+            .fold(call, |call, range| call.add_ranges(range));
+        let call = call
+            .major_dimension("COLUMNS")
+            .add_scope(Scope::Spreadsheet)
+            .delegate(&mut watch)
+            .doit();
+        let answer = tokio::time::timeout(self.timeout, call).await;
+        watch.judge(answer).map(|found| {
+            let ranges = found.value_ranges.unwrap_or_default().into_iter();
+            ranges.map(read_columns).collect()
+        })
+    }
+
     /// Applies a batch, all of it or nothing.
     pub(crate) async fn write(
         &self,
@@ -184,6 +224,7 @@ impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Api")
             .field("timeout", &self.timeout)
+            .field("account", &self.account)
             .finish_non_exhaustive()
     }
 }
@@ -206,13 +247,27 @@ fn read_tabs(spreadsheet: &Spreadsheet) -> Vec<Tab> {
     let size = |count: Option<i32>| u64::from(count.unwrap_or_default().unsigned_abs());
     let tab = |sheet: &google_sheets4::api::SheetProperties| {
         let grid = sheet.grid_properties.clone().unwrap_or_default();
-        let cells = size(grid.row_count) * size(grid.column_count);
+        let rows = size(grid.row_count);
         Tab {
+            // Zero values are left out of Google's JSON.
+            id: sheet.sheet_id.unwrap_or_default(),
             title: sheet.title.clone().unwrap_or_default(),
-            cells,
+            rows,
+            cells: rows * size(grid.column_count),
         }
     };
     sheets.map(tab).collect()
+}
+
+fn read_columns(range: ValueRange) -> Vec<Vec<String>> {
+    let text = |cell: serde_json::Value| match cell {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let columns = range.values.unwrap_or_default().into_iter();
+    columns
+        .map(|cells| cells.into_iter().map(text).collect())
+        .collect()
 }
 
 fn read_entry(found: google_sheets4::api::DeveloperMetadata) -> Option<Entry> {

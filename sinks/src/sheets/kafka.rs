@@ -40,8 +40,8 @@ pub(crate) struct Chased {
 /// What Kafka knows of the sink's group and topics.
 #[derive(Clone, Debug)]
 pub(crate) struct Committed {
-    /// Whether the group has committed anything on the assigned partitions.
-    pub(crate) any: bool,
+    /// What the group has committed on the assigned partitions.
+    group: Offsets,
     ends: Offsets,
 }
 
@@ -90,18 +90,33 @@ impl Upstream {
         Ok(Chased { time, ends })
     }
 
-    pub(crate) async fn committed(
+    /// What Kafka knows of the group on these partitions. Waits while Kafka is away.
+    pub(crate) async fn committed_when_kafka_answers(
         &self,
         partitions: Vec<Partition>,
-    ) -> Result<Committed, client::Error> {
+    ) -> Committed {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            match self.committed(partitions.clone()).await {
+                Ok(committed) => return committed,
+                Err(error) => {
+                    tracing::warn!(%error, "kafka does not say how far the sink is");
+                    tokio::time::sleep(backoff.delay()).await;
+                }
+            }
+        }
+    }
+
+    async fn committed(&self, partitions: Vec<Partition>) -> Result<Committed, client::Error> {
         let own = self.own;
         self.ask(move |progress| {
-            let mut any = false;
-            for Partition { topic, number } in partitions {
-                any |= progress.has_passed(own, &vec![(topic.to_string(), number, 1)])?;
-            }
+            let mut group = progress.committed(own)?;
+            group.retain(|(topic, number, _)| {
+                let is_it = |one: &Partition| *one.topic == **topic && one.number == *number;
+                partitions.iter().any(is_it)
+            });
             Ok(Committed {
-                any,
+                group,
                 ends: progress.ends(own)?,
             })
         })
@@ -123,6 +138,18 @@ impl Upstream {
 // === impl Committed ===
 
 impl Committed {
+    /// Whether the group was further than `mark`: then rows were written that it does not know of.
+    pub(crate) fn is_beyond(&self, mark: &Mark) -> bool {
+        self.group.iter().any(|(topic, number, next)| {
+            let same = |low: &(&str, i32, i64)| low.0 == topic && low.1 == *number;
+            mark.positions
+                .lows()
+                .find(same)
+                .map_or(0, |(_, _, low)| low)
+                < *next
+        })
+    }
+
     /// Refuses a mark that is ahead of Kafka: it was written for another topic of the same name.
     pub(crate) fn check(&self, mark: &Mark) -> Result<(), Error> {
         let ahead = mark.positions.lows().find(|(topic, number, low)| {

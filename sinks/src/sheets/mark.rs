@@ -5,6 +5,9 @@
 //! exists; so of all batches that continue version n - copies in the network, resends, batches of an owner that lost
 //! the tab - one is applied. Older marks are stripped to the time at which they were replaced, and stay until no
 //! request with their id can be under way any more.
+//!
+//! The last mark of a tab in a full spreadsheet closes it: it names the spreadsheet in which the sink goes on. Nothing
+//! can be written behind it, since every batch that continues the mark before it has its id.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +28,13 @@ pub(crate) const FRESH_MS: i64 = 200_000;
 
 /// Google keeps 30,000 characters of metadata for a tab. The quota allows 600 old marks, of 18 characters each.
 pub(crate) const MAX_BYTES: usize = 16_000;
+
+/// Google's limit of cells in a spreadsheet, all its tabs and the empty cells included.
+pub(crate) const MAX_CELLS: u64 = 10_000_000;
+
+/// With so many cells the sink goes on in the next spreadsheet. What is left is for people, and for batches whose cells
+/// are not counted yet.
+pub(crate) const ENOUGH_CELLS: u64 = MAX_CELLS / 10 * 9;
 
 /// The part of that for the names of columns.
 pub(crate) const MAX_COLUMN_BYTES: usize = 8_000;
@@ -50,6 +60,9 @@ pub(crate) struct Mark {
     pub(crate) columns: Vec<String>,
     /// What need not be read again.
     pub(crate) positions: Positions,
+    /// The spreadsheet in which the sink goes on: this tab is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
 }
 
 /// Offsets that are done with, by partition.
@@ -73,6 +86,8 @@ pub(crate) struct Known {
     pub(crate) read_ms: i64,
     /// Ids of the marks before it, and when each was replaced.
     pub(crate) older: Vec<(i32, i64)>,
+    /// Cells of the spreadsheet when it was found, and what was added since.
+    pub(crate) cells: u64,
 }
 
 /// What the marks of a spreadsheet say about one sink.
@@ -91,6 +106,19 @@ pub(crate) enum Found {
 impl Mark {
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("its keys are texts and numbers")
+    }
+
+    /// The first mark of the tab that goes on where this one was closed. Columns are added anew, with their headings.
+    pub(crate) fn opening(&self, spreadsheet: &str, sheet: i32, at: i64) -> Self {
+        Self {
+            sink: self.sink.clone(),
+            spreadsheet: spreadsheet.to_owned(),
+            sheet,
+            at,
+            last: self.last.clone(),
+            positions: self.positions.clone(),
+            ..Self::default()
+        }
     }
 }
 
@@ -152,6 +180,7 @@ impl Found {
                     mark,
                     read_ms,
                     older,
+                    cells: 0,
                 })
             }
         }
@@ -245,6 +274,7 @@ mod tests {
             mark: Mark::default(),
             read_ms: 0,
             older: vec![],
+            cells: 0,
         };
         assert_eq!(known(1).next_id(), Some(2));
         assert_eq!(known((1 << 24) - 1).next_id(), None);

@@ -3,7 +3,7 @@
 use formline_core::{Telemetry, telemetry::counters};
 use prometheus::{GaugeVec, IntCounterVec, Opts};
 
-use super::{batch::Line, request::FIXED};
+use super::{batch::Line, mark::MAX_CELLS};
 use crate::metrics;
 
 /// The metrics of one sink. Cheap to clone.
@@ -19,9 +19,6 @@ pub(crate) struct All {
     requests: IntCounterVec,
     cells_used: GaugeVec,
 }
-
-/// Google's limit of cells in a spreadsheet, empty ones included.
-const MAX_CELLS: f64 = 10_000_000.0;
 
 // === impl All ===
 
@@ -58,16 +55,15 @@ impl All {
 // === impl Metrics ===
 
 impl Metrics {
-    /// The sheet holds these rows.
-    pub(crate) fn written(&self, lines: &[Line], columns: usize) {
+    /// The sheet holds these rows, and the spreadsheet so many cells.
+    pub(crate) fn written(&self, lines: &[Line], cells: u64) {
         for line in lines {
             let outcome = if line.late { "late" } else { "written" };
             self.common.records(outcome, 1);
         }
         self.common
             .written(lines.iter().map(|line| line.row.key.time));
-        let cells = lines.len() * (FIXED.len() + columns);
-        self.cells_used().add(cells as f64 / MAX_CELLS);
+        self.cells(cells);
     }
 
     /// The outcome of one call.
@@ -77,10 +73,7 @@ impl Metrics {
 
     /// The cells of the whole spreadsheet.
     pub(crate) fn cells(&self, count: u64) {
-        self.cells_used().set(count as f64 / MAX_CELLS);
-    }
-
-    fn cells_used(&self) -> prometheus::Gauge {
-        self.all.cells_used.with_label_values(&[self.common.sink()])
+        let used = self.all.cells_used.with_label_values(&[self.common.sink()]);
+        used.set(count as f64 / MAX_CELLS as f64);
     }
 }

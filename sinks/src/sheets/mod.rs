@@ -10,11 +10,16 @@
 mod batch;
 mod buffer;
 mod delivery;
+mod flusher;
+mod following;
 mod google;
+mod in_memory;
 mod kafka;
 mod mark;
 mod metrics;
 mod offsets;
+mod outcomes;
+mod payload;
 mod plan;
 mod quota;
 mod request;
@@ -22,21 +27,27 @@ mod row;
 mod session;
 #[cfg(test)]
 mod simulation;
+mod through_redis;
+mod waiting;
 mod worker;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use formline_core::{
     Telemetry,
-    app::{Sheets, is_spreadsheet_id},
+    app::{Buffer, Sheets, is_spreadsheet_id},
+    retry::Backoff,
 };
 
 pub use self::google::Google;
+pub(crate) use self::outcomes::outcomes;
 use self::{
     delivery::{Quotas, Tab},
+    flusher::{Flush, Flusher},
     google::Api,
     kafka::Upstream,
     quota::Quota,
+    waiting::Waiting,
     worker::Worker,
 };
 use crate::{
@@ -47,28 +58,17 @@ use crate::{
 /// The work of each sheets sink.
 pub(crate) async fn open(
     google: &Google,
+    calls_per_minute: u32,
     telemetry: &Telemetry,
     sinks: Vec<(Common, Sheets)>,
 ) -> Result<Vec<(Common, Work)>, Error> {
-    let api = Api::open(google).await?;
-    let quotas = Arc::new(Quotas {
-        writes: Quota::new(),
-        reads: Quota::new(),
-    });
-    let metrics = metrics::All::register(telemetry);
     let mut works = Vec::with_capacity(sinks.len());
-    for (common, settings) in sinks {
-        check_spreadsheet(&settings.spreadsheet)?;
-        let tab = Tab {
-            sink: common.sink.group(),
-            spreadsheet: settings.spreadsheet.clone(),
-            title: settings.tab.clone(),
-            api: api.clone(),
-            quotas: Arc::clone(&quotas),
-            metrics: metrics.of(common.parking.metrics.clone()),
-        };
+    for (common, settings, tab, waiting) in
+        prepare(google, calls_per_minute, telemetry, sinks).await?
+    {
         let worker = Worker {
             upstream: Upstream::open(&common.client, &common.app, &common.sink)?,
+            waiting,
             settings,
             tab,
             common: common.clone(),
@@ -77,6 +77,91 @@ pub(crate) async fn open(
         works.push((common, work));
     }
     Ok(works)
+}
+
+/// Writes what waits in Redis and is due, and says how many rows of each sink that were.
+pub(crate) async fn flush(
+    google: &Google,
+    calls_per_minute: u32,
+    telemetry: &Telemetry,
+    sinks: Vec<(Common, Sheets)>,
+) -> Result<Vec<usize>, Error> {
+    let mut written = Vec::with_capacity(sinks.len());
+    for (common, settings, tab, waiting) in
+        prepare(google, calls_per_minute, telemetry, sinks).await?
+    {
+        let waiting = waiting.ok_or_else(|| Error::NothingToFlush(common.sink.name.clone()))?;
+        let upstream = Upstream::open(&common.client, &common.app, &common.sink)?;
+        let flusher = Flusher::new(tab, upstream, waiting, common.parking.clone(), &settings);
+        written.push(flush_all(flusher, &common).await?);
+    }
+    Ok(written)
+}
+
+async fn flush_all(mut flusher: Flusher, common: &Common) -> Result<usize, Error> {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    let mut written = 0;
+    while !common.shutdown.has_begun() {
+        match flusher.flush().await? {
+            Flush::Written(0) | Flush::Shutdown => break,
+            Flush::Written(rows) => written += rows,
+            Flush::Refused(why) => return Err(Error::NoRowTaken(why)),
+            Flush::Away(error) => {
+                tracing::warn!(%error, sink = common.sink.group(), "waiting for redis");
+                tokio::time::sleep(backoff.delay()).await;
+            }
+        }
+    }
+    Ok(written)
+}
+
+type Prepared = (Common, Sheets, Tab, Option<Waiting>);
+
+async fn prepare(
+    google: &Google,
+    calls_per_minute: u32,
+    telemetry: &Telemetry,
+    sinks: Vec<(Common, Sheets)>,
+) -> Result<Vec<Prepared>, Error> {
+    let api = Api::open(google).await?;
+    let redis = sinks.first().and_then(|(common, _)| common.redis.clone());
+    let quota = |kind| match redis.clone() {
+        Some(redis) => Quota::shared(calls_per_minute, redis, api.account(), kind),
+        None => Quota::own(calls_per_minute),
+    };
+    let quotas = Arc::new(Quotas {
+        writes: quota("writes"),
+        reads: quota("reads"),
+    });
+    let metrics = metrics::All::register(telemetry);
+    let mut prepared = Vec::with_capacity(sinks.len());
+    for (common, settings) in sinks {
+        check_spreadsheet(&settings.spreadsheet)?;
+        settings
+            .further
+            .iter()
+            .try_for_each(|id| check_spreadsheet(id))?;
+        let tab = Tab {
+            sink: common.sink.group(),
+            spreadsheet: settings.spreadsheet.clone(),
+            further: settings.further.clone(),
+            title: settings.tab.clone(),
+            api: api.clone(),
+            quotas: Arc::clone(&quotas),
+            metrics: metrics.of(common.parking.metrics.clone()),
+        };
+        let waiting = waiting(&common, &settings);
+        prepared.push((common, settings, tab, waiting));
+    }
+    Ok(prepared)
+}
+
+fn waiting(common: &Common, settings: &Sheets) -> Option<Waiting> {
+    let Buffer::Redis { rows, .. } = settings.buffer else {
+        return None;
+    };
+    let redis = common.redis.clone();
+    redis.map(|redis| Waiting::new(redis, &common.sink.group(), rows))
 }
 
 /// The crate google-sheets4 puts the id into the address as it is, and not every app comes from a checked file.

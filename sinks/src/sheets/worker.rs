@@ -15,10 +15,13 @@ use tokio::time::Instant;
 
 use super::{
     delivery::Tab,
+    in_memory::InMemory,
     kafka::Upstream,
     mark::Known,
     offsets::Offsets,
     session::{Happened, Session, Settled},
+    through_redis::ThroughRedis,
+    waiting::Waiting,
 };
 use crate::{Error, run::Common};
 
@@ -28,6 +31,8 @@ pub(crate) struct Worker {
     pub(crate) settings: Sheets,
     pub(crate) tab: Tab,
     pub(crate) upstream: Upstream,
+    /// Where rows wait, if that is Redis.
+    pub(crate) waiting: Option<Waiting>,
 }
 
 /// One membership in the consumer group.
@@ -46,7 +51,7 @@ enum Phase {
     Idle,
     /// Partitions are ours; where to begin is to be read from the sheet.
     Finding(BoxFuture<'static, Result<Known, Error>>),
-    Writing(Box<Session>),
+    Writing(Box<dyn Session>),
 }
 
 enum Event {
@@ -99,16 +104,7 @@ impl Worker {
     fn find(&self, partitions: Vec<Partition>) -> BoxFuture<'static, Result<Known, Error>> {
         let (upstream, tab) = (self.upstream.clone(), self.tab.clone());
         Box::pin(async move {
-            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-            let committed = loop {
-                match upstream.committed(partitions.clone()).await {
-                    Ok(committed) => break committed,
-                    Err(error) => {
-                        tracing::warn!(%error, sink = tab.sink, "kafka does not say how far the sink is");
-                        tokio::time::sleep(backoff.delay()).await;
-                    }
-                }
-            };
+            let committed = upstream.committed_when_kafka_answers(partitions).await;
             tab.find(committed).await
         })
     }
@@ -162,7 +158,7 @@ impl<'a> Membership<'a> {
     async fn leave(mut self) {
         if let Phase::Writing(session) = &mut self.phase {
             let finished = tokio::time::timeout(GRACE, session.finish()).await;
-            if finished == Ok(Settled::Written) {
+            if matches!(finished, Ok(Settled::Written | Settled::Closed)) {
                 self.commit();
             }
         }
@@ -233,9 +229,13 @@ impl<'a> Membership<'a> {
                 let Phase::Writing(session) = &mut self.phase else {
                     return Ok(());
                 };
-                match session.settle(happened) {
+                match session.settle(happened)? {
                     Settled::Nothing => {}
                     Settled::Written => self.commit(),
+                    Settled::Closed => {
+                        self.commit();
+                        self.look()?;
+                    }
                     Settled::Lost => self.look()?,
                 }
             }
@@ -260,9 +260,26 @@ impl<'a> Membership<'a> {
             }
         }
         let rows = known.mark.rows;
-        tracing::info!(sink = tab.sink, tab = tab.title, rows, "writing to the tab");
-        let session = Session::new(known, tab.clone(), upstream.clone(), settings);
-        self.phase = Phase::Writing(Box::new(session));
+        let tab = tab.moved_to(&known.mark.spreadsheet)?;
+        let (sink, spreadsheet) = (&tab.sink, &tab.spreadsheet);
+        tracing::info!(
+            sink,
+            spreadsheet,
+            tab = tab.title,
+            rows,
+            "writing to the tab"
+        );
+        let upstream = upstream.clone();
+        self.phase = Phase::Writing(match self.worker.waiting.clone() {
+            None => Box::new(InMemory::new(known, tab, upstream, settings)),
+            Some(waiting) => {
+                let parking = self.worker.common.parking.clone();
+                // The flusher finds the newest tab by itself.
+                let tab = self.worker.tab.clone();
+                let session = ThroughRedis::new(&known, tab, upstream, waiting, parking, settings);
+                Box::new(session)
+            }
+        });
         self.worker.common.part.ready();
         self.pause(false)
     }
@@ -305,9 +322,7 @@ impl<'a> Membership<'a> {
         let Phase::Writing(session) = &self.phase else {
             return;
         };
-        let positions = session.positions();
-        let low =
-            |partition: &Partition| Some((partition.clone(), positions.get(partition)?.low()));
+        let low = |partition: &Partition| Some((partition.clone(), session.low(partition)?));
         let next: Vec<_> = self.partitions.iter().filter_map(low).collect();
         if let Err(error) = self.consumer.commit(&next) {
             tracing::warn!(%error, sink = self.worker.tab.sink, "offsets were not committed");

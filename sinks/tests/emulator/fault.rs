@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use formline_testing::eventually;
 use serde_json::{Value, json};
 
-use crate::vocabulary::{ID, SOON, Server, append};
+use crate::vocabulary::{ID, SOON, Server, append, mark};
 
 const FAULTS: &str = "/admin/faults";
 
@@ -103,6 +103,20 @@ async fn a_hanging_write_is_never_answered() {
     assert_eq!(rows(&server).await, 0);
     assert_eq!(write(&server, Duration::from_secs(2)).await, None);
     assert_eq!(rows(&server).await, 1);
+}
+
+#[tokio::test]
+async fn a_write_that_is_delivered_twice_is_applied_twice_unless_its_mark_refuses_it() {
+    let (server, _folder) = Server::start().await;
+    let twice = json!([{ "kind": "apply_twice" }]);
+    server.plan_faults(twice.clone()).await;
+    assert_eq!(write(&server, SOON).await, Some(200));
+    assert_eq!(rows(&server).await, 2);
+    server.plan_faults(twice).await;
+    let marked = json!([mark(1, 0, "a"), append(0, &[&["x"]])]);
+    let message = server.batch(marked).await.invalid();
+    assert!(message.contains("already exists"), "{message}");
+    assert_eq!(rows(&server).await, 3);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod fault;
 mod limits;
 mod metadata;
 mod page;
+mod people;
 mod server;
 mod values;
 mod vocabulary;

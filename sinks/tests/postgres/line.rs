@@ -108,7 +108,10 @@ impl Line {
             client: self.client.clone(),
             instance: instance.to_owned(),
             google: None,
+            google_calls_per_minute: 60,
             postgres_url: Some(Secret::new(&self.url)),
+            smtp: None,
+            redis: None,
             telemetry: Telemetry::new(),
         }
     }

@@ -38,7 +38,10 @@ async fn start_error(line: &Line) -> Error {
         client: line.client.clone(),
         instance: "one".to_owned(),
         google: Some(line.google.clone()),
+        google_calls_per_minute: 60,
         postgres_url: None,
+        smtp: None,
+        redis: None,
         telemetry: formline_core::Telemetry::new(),
     };
     formline_sinks::run(options, vec![(app, sink)], formline_core::Shutdown::new())

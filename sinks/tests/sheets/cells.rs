@@ -103,6 +103,47 @@ async fn a_text_that_is_too_long_for_a_cell_is_cut() {
 }
 
 #[tokio::test]
+async fn hostile_content_stands_as_literal_text_and_harms_no_neighbour() {
+    let line = Line::new().await;
+    let running = line.start();
+    let before = line.submit(earlier(3), any()).await;
+    let texts = [
+        r#"=IMPORTXML("http://127.0.0.1/", "//a")"#,
+        "=HYPERLINK(\"http://127.0.0.1/\";\"x\")",
+        "+1+1",
+        "-1",
+        "@x",
+        "\t=1+1",
+        "'=1+1",
+        "TRUE",
+        "1e5",
+        "2026-01-02",
+        "👩‍👩‍👧‍👦🏳️‍🌈",
+        "\u{202e}مرحبا abc\u{202c}",
+        "<script>alert(1)</script>",
+        "a\nb\r\nc",
+        "\0before and after\0",
+    ];
+    let cells = texts
+        .iter()
+        .enumerate()
+        .map(|(n, text)| cell(&format!("c{n}"), *text))
+        .collect();
+    let hostile = line.submit(earlier(2), cells).await;
+    let after = line.submit(earlier(1), any()).await;
+    line.expect(&[before, hostile.clone(), after]).await;
+    let grid = line.sheet().await;
+    // The column `roll` of the row before it comes first.
+    let written: Vec<_> = grid[1][4..].to_vec();
+    let literal = texts.map(|text| json!(text.replace('\0', "\u{fffd}")));
+    assert_eq!(written, literal);
+    assert_eq!(grid[0][3], "99999");
+    assert_eq!(grid[2][3], "99999");
+    assert_eq!(line.dead_letters().await, []);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_no_row_is_parked_once_and_its_neighbours_are_written() {
     let line = Line::new().await;
     let before = line.submit(earlier(3), any()).await;

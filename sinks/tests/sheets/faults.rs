@@ -46,6 +46,7 @@ async fn writes_whose_answer_is_lost_are_not_repeated() {
         json!({ "kind": "apply_then_status", "status": 429 }),
         json!({ "kind": "apply_then_status", "status": 400 }),
         json!({ "kind": "apply_then_cut" }),
+        json!({ "kind": "apply_twice" }),
     ])
     .await;
 }

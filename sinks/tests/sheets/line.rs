@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use formline_core::{
     App, Client, EventId, Producer, Shutdown, Telemetry,
-    app::{Location, Sheets, Sink, SinkKind},
+    app::{Buffer, Location, Sheets, Sink, SinkKind},
     event::{self, header},
     producer,
     progress::{Progress, Stage},
     reader::{From, Reader},
     record::{Headers, Outgoing},
+    settings,
     topic::{self, Topic},
 };
-use formline_sinks::{Options, sheets::Google};
+use formline_sinks::{Options, emulator::Quota, sheets::Google};
 use formline_testing::{Kafka, eventually, kafka, unique};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
@@ -34,11 +35,22 @@ pub(crate) struct Line {
     pub(crate) producer: Producer,
     pub(crate) google: Google,
     pub(crate) emulated: Emulated,
+    redis: Option<settings::Redis>,
 }
 
 impl Line {
     pub(crate) async fn new() -> Self {
         Self::on(kafka().await, "1048576").await
+    }
+
+    /// A line to a Google that counts calls.
+    pub(crate) async fn with_quota(quota: Quota) -> Self {
+        let mut line = Self::new().await;
+        line.emulated = Emulated::new(Some(quota)).await;
+        line.google = Google::Emulator {
+            base_url: line.emulated.base.clone(),
+        };
+        line
     }
 
     /// A line whose dead-letter topic takes messages of so many bytes.
@@ -57,7 +69,7 @@ impl Line {
             topic(&dead_letters, 1, dead_letter_bytes),
         ];
         topic::apply(&client, &topics).await.unwrap();
-        let emulated = Emulated::new().await;
+        let emulated = Emulated::new(None).await;
         Self {
             producer: producer(&client),
             client,
@@ -65,16 +77,19 @@ impl Line {
             rows,
             settings: Sheets {
                 spreadsheet: unique("sheet"),
+                further: Vec::new(),
                 tab: TAB.to_owned(),
                 grace: Duration::from_millis(200),
                 hold_back: Duration::from_secs(60),
                 flush_interval: Duration::from_millis(100),
                 batch_rows: 50,
+                buffer: Buffer::Memory,
             },
             google: Google::Emulator {
                 base_url: emulated.base.clone(),
             },
             emulated,
+            redis: None,
         }
     }
 
@@ -100,6 +115,40 @@ impl Line {
         }
     }
 
+    /// Keeps rows in this Redis from the next start on, flushed by the sink itself or by [`Self::flush`].
+    pub(crate) fn keep_in_redis(&mut self, redis: settings::Redis, flushes: bool) {
+        self.redis = Some(redis);
+        let rows = 1_000;
+        self.settings.buffer = Buffer::Redis { flushes, rows };
+    }
+
+    /// Nobody has said where it is.
+    pub(crate) fn forget_redis(&mut self) {
+        self.redis = None;
+    }
+
+    /// What a scheduled job does. Returns how many rows it has written.
+    pub(crate) async fn flush(&self) -> Result<usize, formline_sinks::Error> {
+        let app = Arc::new(self.definition());
+        let sinks = vec![(Arc::clone(&app), Arc::clone(&app.sinks[0]))];
+        let options = self.options("job", Telemetry::new());
+        let written = formline_sinks::flush(options, sinks, Shutdown::new()).await?;
+        Ok(written[0])
+    }
+
+    fn options(&self, instance: &str, telemetry: Telemetry) -> Options {
+        Options {
+            client: self.client.clone(),
+            instance: instance.to_owned(),
+            google: Some(self.google.clone()),
+            google_calls_per_minute: 60,
+            postgres_url: None,
+            smtp: None,
+            redis: self.redis.clone(),
+            telemetry,
+        }
+    }
+
     pub(crate) fn group(&self) -> String {
         topic::group(&self.app, "sheet")
     }
@@ -112,13 +161,7 @@ impl Line {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
         let (telemetry, shutdown) = (Telemetry::new(), Shutdown::new());
-        let options = Options {
-            client: self.client.clone(),
-            instance: instance.to_owned(),
-            google: Some(self.google.clone()),
-            postgres_url: None,
-            telemetry: telemetry.clone(),
-        };
+        let options = self.options(instance, telemetry.clone());
         let app = Arc::new(app);
         let sinks = app
             .sinks

@@ -5,11 +5,15 @@
 mod account;
 mod cells;
 mod faults;
+mod further;
 mod line;
+mod live;
 mod metrics;
 mod order;
 mod owners;
 mod people;
+mod quota;
+mod redis;
 mod replay;
 mod running;
 mod spreadsheet;

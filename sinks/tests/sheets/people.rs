@@ -1,7 +1,7 @@
 //! What people do to a spreadsheet.
 
 use formline_testing::eventually;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::line::{DEADLINE, Line, TAB, any, now};
 
@@ -23,6 +23,66 @@ async fn a_deleted_tab_stops_the_sink_and_is_not_written_anew() {
     let running = line.start();
     running.expect_stopped("is gone").await;
     assert!(line.tab().await.is_null(), "nor by a new start");
+    running.stop().await;
+}
+
+/// What a person does to the rows below the heading.
+fn sort(sheet: &Value) -> Value {
+    let range = json!({ "sheetId": sheet, "startRowIndex": 1 });
+    let by_id = json!([{ "dimensionIndex": 0, "sortOrder": "DESCENDING" }]);
+    json!({ "sortRange": { "range": range, "sortSpecs": by_id } })
+}
+
+fn rows(sheet: &Value, start: u64, end: u64) -> Value {
+    json!({ "sheetId": sheet, "dimension": "ROWS", "startIndex": start, "endIndex": end })
+}
+
+fn edit(sheet: &Value, row: u64, text: &str) -> Value {
+    let start = json!({ "sheetId": sheet, "rowIndex": row, "columnIndex": 3 });
+    let cell = json!({ "userEnteredValue": { "stringValue": text } });
+    let rows = json!([{ "values": [cell] }]);
+    json!({ "updateCells": { "start": start, "rows": rows, "fields": "userEnteredValue" } })
+}
+
+#[tokio::test]
+async fn people_sort_insert_edit_and_delete_while_rows_come() {
+    let line = Line::new().await;
+    let running = line.start();
+    let mut ids = vec![line.submit(now(), any()).await];
+    line.expect(&ids).await;
+    let sheet = line.tab().await["sheetId"].clone();
+    let deleted = ids[0].clone();
+    line.change(json!([{ "deleteDimension": { "range": rows(&sheet, 1, 2) } }]))
+        .await;
+    for round in 0..10 {
+        for _ in 0..5 {
+            ids.push(line.submit(now(), any()).await);
+        }
+        // Some of these rows are there by now, others come in between.
+        let written = async || line.filled_ids().await.len() > 5 * round;
+        eventually(DEADLINE, written).await;
+        line.change(json!([
+            sort(&sheet),
+            { "insertDimension": { "range": rows(&sheet, 1, 3) } },
+            edit(&sheet, 3, "mended by hand"),
+        ]))
+        .await;
+    }
+    let all = async || line.filled_ids().await.len() == ids.len() - 1;
+    eventually(DEADLINE, all).await;
+    let mut found = line.filled_ids().await;
+    assert!(!found.contains(&deleted), "what was deleted stays deleted");
+    found.push(deleted);
+    found.sort();
+    ids.sort();
+    assert_eq!(found, ids);
+    let edited = line.sheet().await.into_iter();
+    assert!(
+        edited
+            .filter(|row| row.get(3) == Some(&json!("mended by hand")))
+            .count()
+            > 0
+    );
     running.stop().await;
 }
 
@@ -133,7 +193,7 @@ async fn a_topic_that_was_made_again_stops_the_sink() {
 }
 
 /// Metadata that stands in the spreadsheet before the sink comes.
-fn metadata(id: i64, sheet: &serde_json::Value, value: &str) -> serde_json::Value {
+fn metadata(id: i64, sheet: &Value, value: &str) -> Value {
     json!({ "createDeveloperMetadata": { "developerMetadata": {
         "metadataId": id, "metadataKey": "formline", "metadataValue": value,
         "visibility": "DOCUMENT", "location": { "sheetId": sheet },
@@ -160,7 +220,7 @@ async fn a_tab_whose_mark_cannot_move_on_stops_the_sink() {
 #[tokio::test]
 async fn a_spreadsheet_with_too_many_tabs_stops_the_sink() {
     let line = Line::new().await;
-    let marks: serde_json::Value = (0..128)
+    let marks: Value = (0..128)
         .map(|tab| metadata((tab << 24) + 1, &json!(0), "1"))
         .collect();
     line.change(marks).await;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use formline_sinks::emulator::{self, Emulator};
+use formline_sinks::emulator::{self, Emulator, Quota};
 use formline_testing::eventually;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -17,12 +17,13 @@ pub(crate) struct Emulated {
     address: SocketAddr,
     folder: tempfile::TempDir,
     http: reqwest::Client,
+    quota: Option<Quota>,
     stop: CancellationToken,
     server: JoinHandle<()>,
 }
 
 impl Emulated {
-    pub(crate) async fn new() -> Self {
+    pub(crate) async fn new(quota: Option<Quota>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -30,8 +31,9 @@ impl Emulated {
         Self {
             base: format!("http://{address}/"),
             address,
-            server: serve(listener, &folder, &stop),
+            server: serve(listener, &folder, quota, &stop),
             folder,
+            quota,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             stop,
         }
@@ -47,7 +49,7 @@ impl Emulated {
     pub(crate) async fn restart(&mut self) {
         self.stop = CancellationToken::new();
         let listener = TcpListener::bind(self.address).await.unwrap();
-        self.server = serve(listener, &self.folder, &self.stop);
+        self.server = serve(listener, &self.folder, self.quota, &self.stop);
     }
 }
 
@@ -60,11 +62,12 @@ impl Drop for Emulated {
 fn serve(
     listener: TcpListener,
     folder: &tempfile::TempDir,
+    quota: Option<Quota>,
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
     let options = emulator::Options {
         data: folder.path().into(),
-        quota: None,
+        quota,
     };
     let emulator = Emulator::open(options).unwrap();
     let stop = stop.clone();
@@ -97,6 +100,13 @@ impl Line {
         ids.collect()
     }
 
+    /// The same without the empty rows that people insert.
+    pub(crate) async fn filled_ids(&self) -> Vec<String> {
+        let rows = self.sheet().await.into_iter();
+        let id = |row: Vec<Value>| Some(row.first()?.as_str()?.to_owned());
+        rows.filter_map(id).filter(|id| !id.is_empty()).collect()
+    }
+
     /// Waits until the sheet holds these submissions, each once and in this order.
     pub(crate) async fn expect(&self, ids: &[String]) {
         eventually(DEADLINE, async || {
@@ -111,11 +121,22 @@ impl Line {
         assert_eq!(self.ids().await, ids);
     }
 
+    /// The submissions in the tab of a spreadsheet.
+    pub(crate) async fn ids_in(&self, spreadsheet: &str) -> Vec<String> {
+        let answer = self
+            .get_in(spreadsheet, &format!("/values/{TAB}!A2:A9999"))
+            .await;
+        let rows: Vec<[String; 1]> =
+            serde_json::from_value(answer["values"].clone()).unwrap_or_default();
+        rows.into_iter().flatten().collect()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let url = format!(
-            "{}v4/spreadsheets/{}{path}",
-            self.emulated.base, self.settings.spreadsheet
-        );
+        self.get_in(&self.settings.spreadsheet, path).await
+    }
+
+    async fn get_in(&self, spreadsheet: &str, path: &str) -> Value {
+        let url = format!("{}v4/spreadsheets/{spreadsheet}{path}", self.emulated.base);
         self.emulated
             .http
             .get(url)
@@ -130,7 +151,7 @@ impl Line {
     /// What a person does to the spreadsheet.
     pub(crate) async fn change(&self, requests: Value) {
         let url = format!(
-            "{}v4/spreadsheets/{}:batchUpdate",
+            "{}admin/spreadsheets/{}",
             self.emulated.base, self.settings.spreadsheet
         );
         let body = json!({ "requests": requests });

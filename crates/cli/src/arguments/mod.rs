@@ -2,6 +2,7 @@
 
 mod inside;
 mod plugin;
+mod verify;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -16,6 +17,7 @@ use crate::admin;
 pub(crate) use self::{
     inside::{Dlq, DlqList, DlqSettle, DlqShow, Filter, HeaderFilter, Tap, Top, Trace},
     plugin::{Plugin, PluginBuild, PluginInspect, PluginList, PluginNew, PluginTest},
+    verify::Verify,
 };
 
 /// A production line for form submissions: validated, kept in Kafka, worked on by WebAssembly plug-ins, delivered to a
@@ -51,6 +53,11 @@ pub(crate) enum Command {
     Process(Process),
     /// Run sinks: topics into the outside world
     Sink(Sink),
+    /// Write the rows of sheets sinks that wait in Redis, and end: what a scheduled job runs
+    ///
+    /// Sinks with buffer = "redis" may run meanwhile, and other flushes too: each row is written once. Rows that may still be
+    /// preceded by an earlier submission stay where they are.
+    Flush(Flush),
     /// Run the server that stands in for Google Sheets, without Kafka
     SheetsEmulator(SheetsEmulator),
     /// Check apps and settings, and say every mistake at once
@@ -81,6 +88,16 @@ pub(crate) enum Command {
     /// Work with dead letters: records that a step or sink gave up on
     #[command(subcommand)]
     Dlq(Dlq),
+    /// Account for every accepted submission at every sink, and end with 1 if one is missing or doubled
+    ///
+    /// It reads topics, sheets and tables as an outsider would. Delivered: each record that the sink has read of the
+    /// submission stands there once; late, if its row says that it stands below a later submission. Dead letters: a step on
+    /// the way or the sink has given it up. Under way: some consumer group has not passed it yet. Not passed on: a step has
+    /// made nothing of it, which plug-ins may. Missing: everybody has passed it, and it is not there. Doubled: it is there
+    /// more often than it was read. Disorder: a row stands below one that was submitted later, and does not say so; a person
+    /// may have sorted. Ends with 0 if all is well, also while some are under way, with 1 if something is missing, doubled or
+    /// out of order, or if something cannot be read. Memory: about 250 bytes for each submission of the time.
+    Verify(Verify),
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -189,10 +206,10 @@ pub(crate) struct Http {
     pub(crate) http: SocketAddr,
 }
 
-/// Where the sheets emulator is: some commands run it, `sink` writes to it.
+/// Where the sheets emulator is: some commands run it, `sink` writes to it, `verify` reads it.
 #[derive(Args, Debug)]
 pub(crate) struct Sheets {
-    /// Address of the sheets emulator [default: 127.0.0.1:8082; in `sink` none, which means Google]
+    /// Address of the sheets emulator [default: 127.0.0.1:8082; in `sink` and `verify` none, which means Google]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) sheets: Option<SocketAddr>,
 }
@@ -247,6 +264,21 @@ pub(crate) struct Sink {
     pub(crate) only: Sinks,
     #[command(flatten)]
     pub(crate) sheets: Sheets,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Flush {
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+    #[command(flatten)]
+    pub(crate) kafka: Kafka,
+    /// This sink, as NAME or APP/NAME; repeatable
+    #[arg(long = "sink", value_name = "NAME", required = true)]
+    pub(crate) sinks: Vec<String>,
+    #[command(flatten)]
+    pub(crate) sheets: Sheets,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args, Debug)]

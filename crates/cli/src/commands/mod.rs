@@ -2,6 +2,7 @@
 
 mod check;
 mod dlq;
+mod flush;
 mod ingest;
 mod plugin;
 mod process;
@@ -13,6 +14,7 @@ mod top;
 mod topics;
 mod trace;
 mod up;
+mod verify;
 
 use std::{
     fmt, io,
@@ -50,6 +52,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Ingest(arguments) => ingest::run(&arguments),
         Command::Process(arguments) => process::run(&arguments),
         Command::Sink(arguments) => sink::run(&arguments),
+        Command::Flush(arguments) => flush::run(&arguments),
         Command::SheetsEmulator(arguments) => sheets_emulator::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Topics(Topics::Apply(arguments)) => topics::apply(&arguments),
@@ -58,6 +61,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Top(arguments) => top::run(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
         Command::Dlq(command) => dlq::run(&command),
+        Command::Verify(arguments) => verify::run(&arguments),
     }
 }
 
@@ -78,6 +82,13 @@ impl Installation {
         };
         let apps = load_apps(&arguments.folders, known);
         let apps = apps.map_err(|Mistakes(found)| mistakes.extend(found));
+        let apps = apps.and_then(|apps| {
+            let found = apps
+                .iter()
+                .flat_map(|app| formline_sinks::email::check(app));
+            mistakes.extend(found);
+            mistakes.is_empty().then_some(apps).ok_or(())
+        });
         // Mistakes of all of them come out together.
         let (Ok(settings), Ok(_), Ok(apps)) = (settings, catalog, apps) else {
             return Err(Mistakes(mistakes).into());
@@ -120,9 +131,15 @@ pub(crate) fn load_settings(kafka: &Kafka) -> Result<Settings, Mistakes> {
 
 /// Client and apps for a command that asks nothing of plug-ins: it works while one is missing or broken.
 fn load_without_plugins(folders: &Folders, kafka: &Kafka) -> Result<(Client, Vec<Arc<App>>)> {
+    let (settings, apps) = load_settings_and_apps(folders, kafka)?;
+    Ok((settings.client(), apps))
+}
+
+/// The same for one that asks others than Kafka as well.
+fn load_settings_and_apps(folders: &Folders, kafka: &Kafka) -> Result<(Settings, Vec<Arc<App>>)> {
     let (settings, apps) = (load_settings(kafka), load_apps(folders, &UnknownPlugins));
     match (settings, apps) {
-        (Ok(settings), Ok(apps)) => Ok((settings.client(), apps)),
+        (Ok(settings), Ok(apps)) => Ok((settings, apps)),
         (settings, apps) => {
             let found = [settings.err(), apps.err()].into_iter().flatten();
             Err(Mistakes(found.flat_map(|Mistakes(found)| found).collect()).into())

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Result;
-use formline_core::App;
+use formline_core::{App, Settings};
 use formline_sinks::{Options, Placed, sheets::Google};
 
 use super::{Installation, select, topics};
@@ -20,14 +20,7 @@ pub(super) fn run(arguments: &arguments::Sink) -> Result<()> {
         "sink",
         |(app, sink)| (&app.name, &sink.name),
     )?;
-    let google = match (
-        arguments.sheets.sheets,
-        &installation.settings.google_credentials,
-    ) {
-        (Some(address), _) => Some(emulator(address)),
-        (None, Some(key_file)) => Some(service_account(key_file)),
-        (None, None) => None,
-    };
+    let google = google(&arguments.sheets, &installation.settings);
     line::block_on(async {
         let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
         let options = options(&line, &installation, google);
@@ -38,6 +31,15 @@ pub(super) fn run(arguments: &arguments::Sink) -> Result<()> {
         }
         line.run().await
     })
+}
+
+/// Which Google the sheets are at, if somebody has said so.
+pub(super) fn google(sheets: &arguments::Sheets, settings: &Settings) -> Option<Google> {
+    match (sheets.sheets, &settings.google_credentials) {
+        (Some(address), _) => Some(emulator(address)),
+        (None, Some(key_file)) => Some(service_account(key_file)),
+        (None, None) => None,
+    }
 }
 
 /// Our own server instead of Google.
@@ -72,7 +74,10 @@ pub(super) fn options(line: &Line, installation: &Installation, google: Option<G
         client: installation.client.clone(),
         instance: installation.settings.instance.clone(),
         google,
+        google_calls_per_minute: installation.settings.google_calls_per_minute,
         postgres_url: installation.settings.postgres_url.clone(),
+        smtp: installation.settings.smtp.clone(),
+        redis: installation.settings.redis.clone(),
         telemetry: line.telemetry.clone(),
     }
 }

@@ -97,12 +97,13 @@ impl Notes {
 
     /// Two sinks that write to one place would overwrite each other's position.
     fn unique_targets(&mut self, apps: &[&Outline]) {
-        let targets = (apps.iter().flat_map(|app| &app.parts)).map(|part| match &part.kind {
-            Kind::Sink {
-                target: Some(target),
-                ..
-            } => Some((target.clone(), &part.location)),
-            _ => None,
+        let targets = (apps.iter().flat_map(|app| &app.parts)).flat_map(|part| {
+            let targets = match &part.kind {
+                Kind::Sink { targets, .. } => targets.as_slice(),
+                _ => &[],
+            };
+            let place = |target: &String| Some((target.clone(), &part.location));
+            targets.iter().map(place)
         });
         self.unique(targets, "choose another spreadsheet or tab");
     }

@@ -22,7 +22,9 @@ pub use self::{
     form::{Form, Key, RateLimit, Sanitize},
     load::{Environment, load, process_environment},
     plugin::{PluginFacts, Plugins, UnknownPlugins},
-    sink::{Postgres, Sheets, Sink, SinkKind, is_postgres_schema, is_spreadsheet_id},
+    sink::{
+        Buffer, Email, Postgres, Sheets, Sink, SinkKind, is_postgres_schema, is_spreadsheet_id,
+    },
     step::{Limits, Step},
 };
 use crate::{

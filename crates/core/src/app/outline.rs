@@ -51,7 +51,7 @@ pub(super) enum Kind {
     },
     Sink {
         /// What nobody else may write to, if it is known.
-        target: Option<String>,
+        targets: Vec<String>,
         /// Whether it carries a submission out once although it stands twice in a topic.
         drops_repetitions: bool,
     },

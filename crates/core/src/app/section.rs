@@ -122,18 +122,43 @@ impl<'a> Section<'a> {
 
     /// A text that must be there. If it is not, that is noted and the text is empty.
     pub(crate) fn required_text(&mut self, key: &'static str) -> String {
-        let written = self.read(key, |section, value| {
-            let text = section.as_text(value)?;
-            if text.is_empty() {
-                let remedy = format!("write {key} = \"…\"");
-                (section.document).note(&value.span(), format_args!("`{key}` is empty"), remedy);
-            }
-            Some(text)
-        });
+        let written = self.read(key, |section, value| section.as_filled_text(key, value));
         if written.is_none() {
             self.require(key, format!("add {key} = \"…\""));
         }
         written.flatten().unwrap_or_default()
+    }
+
+    /// The same for one or more texts in a list; a single text counts as a list of one.
+    pub(crate) fn required_texts(&mut self, key: &'static str) -> Vec<String> {
+        let written = self.read(key, |section, value| {
+            let text = |item| section.as_filled_text(key, item).unwrap_or_default();
+            match value.get_ref().as_array() {
+                Some(items) if !items.is_empty() => items.iter().map(text).collect(),
+                Some(_) => {
+                    section.note_empty(key, value);
+                    Vec::new()
+                }
+                None => vec![text(value)],
+            }
+        });
+        if written.is_none() {
+            self.require(key, format!("add {key} = \"…\""));
+        }
+        written.unwrap_or_default()
+    }
+
+    fn as_filled_text(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {
+        let text = self.as_text(value)?;
+        if text.is_empty() {
+            self.note_empty(key, value);
+        }
+        Some(text)
+    }
+
+    fn note_empty(&self, key: &str, value: &Spanned<DeValue<'_>>) {
+        let remedy = format!("write {key} = \"…\"");
+        (self.document).note(&value.span(), format_args!("`{key}` is empty"), remedy);
     }
 
     /// Notes, unless it turns out to be misspelled, that a key is missing.

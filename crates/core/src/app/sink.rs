@@ -6,7 +6,10 @@ use super::{
     Location, Section,
     outline::{Kind, Part, check_topics},
 };
-use crate::{mistake::nearest, topic};
+use crate::{
+    mistake::nearest,
+    topic::{self, DEFAULT_PARTITIONS, Topic},
+};
 
 /// One way out.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub enum SinkKind {
     Sheets(Sheets),
     /// Tables in PostgreSQL.
     Postgres(Postgres),
+    /// An e-mail to the address that the form names.
+    Email(Email),
 }
 
 /// Settings of a sheets sink.
@@ -37,6 +42,8 @@ pub enum SinkKind {
 pub struct Sheets {
     /// Id of the spreadsheet, as in its address.
     pub spreadsheet: String,
+    /// Those in which the sink goes on, one after another, when it is full.
+    pub further: Vec<String>,
     /// Title of the tab; it is created if it is missing.
     pub tab: String,
     /// How long accepting a submission may take until it is in Kafka without losing its place in the order.
@@ -48,6 +55,23 @@ pub struct Sheets {
     pub flush_interval: Duration,
     /// Most rows of one write.
     pub batch_rows: usize,
+    /// Where rows wait for their turn.
+    pub buffer: Buffer,
+}
+
+/// Where the rows of a sheets sink wait for their turn. It is rebuilt from Kafka whenever it is lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Buffer {
+    /// In the sink's own memory.
+    Memory,
+    /// In the Redis of the installation (`Settings::redis`), where every process can flush them.
+    Redis {
+        /// Whether the sink flushes them itself, every `flush_interval`. If not, `formline flush` does.
+        flushes: bool,
+        /// Most rows that wait. At the bound the sink stops reading, and rows are written although an earlier one may
+        /// still come.
+        rows: usize,
+    },
 }
 
 /// Settings of a PostgreSQL sink. Where the database is belongs to the installation (`Settings::postgres_url`).
@@ -59,11 +83,35 @@ pub struct Postgres {
     pub batch_rows: usize,
 }
 
+/// Settings of an e-mail sink. Where the server is belongs to the installation (`Settings::smtp`); whether addresses and
+/// templates are right is the sink's business.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Email {
+    /// The field that holds the address of the recipient, or a JSON pointer to it.
+    pub to: String,
+    /// The sender, `Name <address>` or an address alone.
+    pub from: String,
+    /// Where answers go, if not to the sender.
+    pub reply_to: Option<String>,
+    /// Template of the subject.
+    pub subject: String,
+    /// Name of the template: `NAME.txt`, `NAME.html` or both, in the app's folder.
+    pub template: String,
+    /// Most mails to one address in an hour.
+    pub per_address: usize,
+    /// Most mails for one form in an hour.
+    pub per_form: usize,
+}
+
 /// Reads the settings of one kind.
 type Read = fn(&mut Section<'_>) -> SinkKind;
 
 /// Every kind by its name in an app's file.
-const KINDS: &[(&str, Read)] = &[("sheets", Sheets::read), ("postgres", Postgres::read)];
+const KINDS: &[(&str, Read)] = &[
+    ("sheets", Sheets::read),
+    ("postgres", Postgres::read),
+    ("email", Email::read),
+];
 
 /// Google refuses a longer title.
 const MAX_TAB_CHARACTERS: usize = 100;
@@ -79,7 +127,7 @@ impl Sink {
         let kind = Self::read_kind(section);
         let part = Part {
             kind: Kind::Sink {
-                target: kind.as_ref().and_then(SinkKind::target),
+                targets: kind.as_ref().map(SinkKind::targets).unwrap_or_default(),
                 drops_repetitions: kind.as_ref().is_some_and(SinkKind::drops_repetitions),
             },
             name: name.clone(),
@@ -139,20 +187,45 @@ impl Sink {
     pub fn dead_letter_topic(&self) -> String {
         topic::dead_letter(&self.app, &self.name)
     }
+
+    /// The topic where it notes what it has done with each record.
+    pub fn journal_topic(&self) -> String {
+        topic::journal(&self.app, &self.name)
+    }
+
+    /// Its journal, if its kind keeps one: as many partitions as its inputs at most have, since an entry lies in the
+    /// partition of the same number as its record.
+    pub(super) fn journal(&self, known: &[Topic]) -> Option<Topic> {
+        if !self.kind.keeps_journal() {
+            return None;
+        }
+        let inputs = known
+            .iter()
+            .filter(|topic| self.input.contains(&topic.name));
+        Some(Topic {
+            name: self.journal_topic(),
+            partitions: (inputs.map(|topic| topic.partitions).max()).unwrap_or(DEFAULT_PARTITIONS),
+            config: [("cleanup.policy".to_owned(), "delete".to_owned())].into(),
+        })
+    }
 }
 
 // === impl SinkKind ===
 
 impl SinkKind {
     /// What no other sink may write to, in words. Sinks that share a PostgreSQL schema do not disturb each other.
-    fn target(&self) -> Option<String> {
+    fn targets(&self) -> Vec<String> {
         match self {
-            Self::Sheets(Sheets {
-                spreadsheet, tab, ..
-            }) if !spreadsheet.is_empty() && !tab.is_empty() => Some(format!(
-                "a sink for tab `{tab}` of spreadsheet `{spreadsheet}`"
-            )),
-            Self::Sheets(_) | Self::Postgres(_) => None,
+            Self::Sheets(sheets) => sheets.targets(),
+            Self::Postgres(_) | Self::Email(_) => Vec::new(),
+        }
+    }
+
+    /// Whether it notes what it does, because nobody can look at its effect afterwards.
+    fn keeps_journal(&self) -> bool {
+        match self {
+            Self::Email(_) => true,
+            Self::Sheets(_) | Self::Postgres(_) => false,
         }
     }
 
@@ -168,8 +241,10 @@ impl SinkKind {
 impl Sheets {
     fn read(section: &mut Section<'_>) -> SinkKind {
         let milliseconds = |count: u32| Duration::from_millis(count.into());
+        let (spreadsheet, further) = Self::read_spreadsheets(section);
         SinkKind::Sheets(Self {
-            spreadsheet: Self::read_spreadsheet(section),
+            spreadsheet,
+            further,
             tab: Self::read_tab(section),
             grace: milliseconds(section.count("grace_ms", 750, 0..=60_000)),
             hold_back: milliseconds(section.count("hold_back_ms", 60_000, 1_000..=86_400_000)),
@@ -180,18 +255,46 @@ impl Sheets {
                 100..=86_400_000,
             )),
             batch_rows: section.size("batch_rows", 1_000, 1..=10_000),
+            buffer: Buffer::read(section),
         })
     }
-    fn read_spreadsheet(section: &mut Section<'_>) -> String {
-        let id = section.required_text("spreadsheet");
-        if !id.is_empty() && !is_spreadsheet_id(&id) {
-            section.mistake(
-                "spreadsheet",
-                &format!("`{id}` is not the id of a spreadsheet"),
-                "copy it from the spreadsheet's address, between /d/ and /edit",
-            );
+
+    /// The first, and those behind it. One may be written without brackets.
+    fn read_spreadsheets(section: &mut Section<'_>) -> (String, Vec<String>) {
+        let mut ids = section.required_texts("spreadsheet");
+        for (index, id) in ids.iter().enumerate().filter(|(_, id)| !id.is_empty()) {
+            if !is_spreadsheet_id(id) {
+                section.mistake(
+                    "spreadsheet",
+                    &format!("`{id}` is not the id of a spreadsheet"),
+                    "copy it from the spreadsheet's address, between /d/ and /edit",
+                );
+            } else if ids[..index].contains(id) {
+                section.mistake(
+                    "spreadsheet",
+                    &format!("`{id}` stands in the list twice"),
+                    "name each spreadsheet once, in the order in which they are to be filled",
+                );
+            }
         }
-        id
+        let first = if ids.is_empty() {
+            String::new()
+        } else {
+            ids.remove(0)
+        };
+        (first, ids)
+    }
+
+    /// Every tab that it may write to.
+    fn targets(&self) -> Vec<String> {
+        let named = |text: &&String| !text.is_empty();
+        let spreadsheets = std::iter::once(&self.spreadsheet).chain(&self.further);
+        let tab = Some(&self.tab).filter(named);
+        let target = |tab: &String| {
+            let of = |id: &String| format!("a sink for tab `{tab}` of spreadsheet `{id}`");
+            spreadsheets.filter(named).map(of).collect()
+        };
+        tab.map(target).unwrap_or_default()
     }
 
     fn read_tab(section: &mut Section<'_>) -> String {
@@ -206,6 +309,38 @@ impl Sheets {
         }
         title
     }
+}
+
+// === impl Buffer ===
+
+impl Buffer {
+    fn read(section: &mut Section<'_>) -> Self {
+        let buffer = one_of(section, "buffer", &["memory", "redis"]);
+        let flush = one_of(section, "flush", &["interval", "job"]);
+        let rows = section.size("buffer_rows", 100_000, 1_000..=1_000_000);
+        if buffer == "redis" {
+            let flushes = flush == "interval";
+            return Self::Redis { flushes, rows };
+        }
+        if flush == "job" {
+            let remedy = "write buffer = \"redis\", where `formline flush` finds the rows";
+            section.mistake("flush", "a job cannot see the memory of a sink", remedy);
+        }
+        Self::Memory
+    }
+}
+
+/// One of these words; the first if none is written.
+fn one_of(section: &mut Section<'_>, key: &'static str, words: &[&'static str]) -> &'static str {
+    let Some(written) = section.text(key) else {
+        return words[0];
+    };
+    let found = words.iter().find(|word| **word == written);
+    found.copied().unwrap_or_else(|| {
+        let problem = format!("`{written}` is not known");
+        section.mistake(key, &problem, &format!("write {}", words.join(" or ")));
+        words[0]
+    })
 }
 
 // === impl Postgres ===
@@ -224,6 +359,23 @@ impl Postgres {
         SinkKind::Postgres(Self {
             schema,
             batch_rows: section.size("batch_rows", 1_000, 1..=10_000),
+        })
+    }
+}
+
+// === impl Email ===
+
+impl Email {
+    fn read(section: &mut Section<'_>) -> SinkKind {
+        SinkKind::Email(Self {
+            to: section.required_text("to"),
+            from: section.required_text("from"),
+            reply_to: section.text("reply_to"),
+            subject: section.required_text("subject"),
+            // A name and no path: it must not lead out of the app's folder.
+            template: section.required_name("template"),
+            per_address: section.size("per_address", 3, 1..=1_000),
+            per_form: section.size("per_form", 1_000, 1..=100_000),
         })
     }
 }

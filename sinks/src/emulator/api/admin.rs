@@ -1,18 +1,20 @@
-//! What is not the Sheets API: the token endpoint, and the faults that tests plan.
+//! What is not the Sheets API: the token endpoint, what people do by hand, and the faults that tests plan.
 
 use std::time::SystemTime;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 
+use super::super::batch;
 use super::super::json;
 use super::super::refusal::Refusal;
+use super::super::store::Draft;
 use super::super::token;
 use super::Shared;
-use super::input::{check_json, read_body};
+use super::input::{check_id, check_json, read_body};
 
 pub(super) async fn grant_token(State(api): Shared, body: Body) -> Result<Response, Refusal> {
     let body = read_body(body).await?;
@@ -20,6 +22,27 @@ pub(super) async fn grant_token(State(api): Shared, body: Body) -> Result<Respon
     tasks
         .spawn_blocking(move || token::grant(&api.store, &body, SystemTime::now()))
         .await?
+}
+
+/// What a person does in the browser: the requests of a `batchUpdate`, without quota and planned faults.
+pub(super) async fn change(
+    State(api): Shared,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    check_id(&id)?;
+    check_json(&headers)?;
+    let body = read_body(body).await?;
+    let tasks = api.tasks.clone();
+    let work = move || {
+        let body = json::read(&body)?;
+        let apply = |draft: &mut Draft<'_>| batch::apply(draft, &id, &api.url(&id), body);
+        api.store
+            .write(apply)
+            .map(|answer| Json(answer).into_response())
+    };
+    tasks.spawn_blocking(work).await?
 }
 
 pub(super) async fn show_faults(State(api): Shared) -> Response {

@@ -67,6 +67,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
             get(metadata::show_metadata),
         )
         .route("/token", post(admin::grant_token))
+        .route("/admin/spreadsheets/{id}", post(admin::change))
         .route(
             "/admin/faults",
             get(admin::show_faults)
@@ -95,24 +96,27 @@ impl Api {
     async fn write(
         self: Arc<Self>,
         headers: &HeaderMap,
-        work: impl FnOnce(&Self) -> Result<Value, Refusal> + Send + 'static,
+        work: impl Fn(&Self) -> Result<Value, Refusal> + Send + Sync + 'static,
     ) -> Result<Response, Refusal> {
         let user = token::user(&self.store, headers, SystemTime::now())?;
         self.budget.take(&user, Access::Write, Instant::now())?;
-        let (fault, api) = (self.faults.take(), Arc::clone(&self));
-        let write = async move {
-            let tasks = api.tasks.clone();
-            let done = tasks.spawn_blocking(move || work(&api)).await;
-            done.map_err(Refusal::from)
-                .flatten()
-                .map(Json)
-                .into_response()
+        let (fault, api, work) = (self.faults.take(), Arc::clone(&self), Arc::new(work));
+        let write = move || {
+            let (api, work) = (Arc::clone(&api), Arc::clone(&work));
+            async move {
+                let tasks = api.tasks.clone();
+                let done = tasks.spawn_blocking(move || work(&api)).await;
+                done.map_err(Refusal::from)
+                    .flatten()
+                    .map(Json)
+                    .into_response()
+            }
         };
         let stop = self.stop.clone();
         let task = async move {
             match fault {
                 Some(fault) => fault.run(stop, write).await,
-                None => write.await,
+                None => write().await,
             }
         };
         Ok(self.tasks.spawn(task).await?)

@@ -3,6 +3,7 @@
 
 mod cells;
 mod metadata;
+mod rows;
 mod sheets;
 
 use serde_json::{Map, Value, json};
@@ -96,6 +97,9 @@ impl Batch<'_, '_> {
             "appendCells" => self.append_cells(&parse(body, &path)?),
             "updateCells" => self.update_cells(&parse(body, &path)?),
             "appendDimension" => self.append_dimension(&parse(body, &path)?),
+            "insertDimension" => self.insert_dimension(&parse(body, &path)?),
+            "deleteDimension" => self.delete_dimension(&parse(body, &path)?),
+            "sortRange" => self.sort_range(&parse(body, &path)?),
             "addSheet" => self.add_sheet(parse(body, &path)?),
             "deleteSheet" => self.delete_sheet(&parse(body, &path)?),
             "updateSheetProperties" => self.update_sheet_properties(parse(body, &path)?),

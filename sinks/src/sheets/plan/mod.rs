@@ -4,14 +4,17 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
 
 use formline_core::record::Partition;
 
 use super::{
     batch::{Batch, Follows, Line},
     buffer::Buffer,
-    mark::{Known, MAX_BYTES, MAX_COLUMN_BYTES, Mark, Positions},
+    mark::{ENOUGH_CELLS, Known, MAX_BYTES, MAX_COLUMN_BYTES, Mark, Positions},
     offsets::Offsets,
     row::{Cell, Key, Row},
 };
@@ -21,6 +24,10 @@ use super::{
 pub(crate) struct Plan {
     known: Known,
     limits: Limits,
+    /// The spreadsheet to go on in when this one is full.
+    next_spreadsheet: Option<String>,
+    /// Google says that the spreadsheet is full.
+    full: bool,
     buffer: Buffer,
     /// What need not be read again: `known.mark.positions`, and what brought no row since.
     done: Positions,
@@ -77,6 +84,8 @@ impl Plan {
         Self {
             known,
             limits,
+            next_spreadsheet: None,
+            full: false,
             buffer: Buffer::default(),
             done,
             next: HashMap::new(),
@@ -91,6 +100,12 @@ impl Plan {
         }
     }
 
+    /// When the spreadsheet is full, the tab is closed and the sink goes on in `next`.
+    pub(crate) fn going_on_in(mut self, next: Option<String>) -> Self {
+        self.next_spreadsheet = next;
+        self
+    }
+
     pub(crate) fn known(&self) -> &Known {
         &self.known
     }
@@ -99,6 +114,16 @@ impl Plan {
     pub(crate) fn next(&self, partition: &Partition) -> Option<i64> {
         let low = || self.done.get(partition).map(Offsets::low);
         self.next.get(partition).copied().or_else(low)
+    }
+
+    /// Whether the tab is closed: what is buffered belongs to the next spreadsheet.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.known.mark.next.is_some()
+    }
+
+    /// Whether the spreadsheet will soon take no row, or takes none already.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.full || self.known.cells >= ENOUGH_CELLS
     }
 
     /// Rows that are neither written nor in hand.
@@ -138,6 +163,22 @@ impl Plan {
         self.parked = true;
     }
 
+    /// Notes what another process has read: of these offsets, those that do not wait are done with.
+    pub(crate) fn read_elsewhere(
+        &mut self,
+        partition: &Partition,
+        read: Range<i64>,
+        waiting: &BTreeSet<i64>,
+    ) {
+        let done = self.done.of(partition, read.start);
+        let mut from = read.start;
+        for &offset in waiting.range(read.clone()) {
+            done.add_rowless(from, offset);
+            from = offset + 1;
+        }
+        done.add_rowless(from, read.end);
+    }
+
     /// Notes that every row that was submitted until `time` (microseconds since 1970) has been added.
     pub(crate) fn complete_until(&mut self, time: i64) {
         self.due = self.due.max(time);
@@ -151,6 +192,12 @@ impl Plan {
     /// The next write, if one is due. Its rows leave the buffer.
     pub(crate) fn next_batch(&mut self, now_ms: i64) -> Option<Batch> {
         self.known.next_id()?;
+        if self.is_closed() {
+            return None;
+        }
+        if self.is_nearly_full() && self.next_spreadsheet.is_some() {
+            return self.close(now_ms);
+        }
         if self.suspect.is_some() {
             return self.build(Vec::new(), now_ms);
         }
@@ -204,9 +251,9 @@ impl Plan {
     pub(crate) fn refused(&mut self, batch: Batch, why: String, now_ms: i64) -> Option<String> {
         let mut lines = batch.rows;
         self.parked = true;
-        let hopeless = why.contains(FULL)
-            || lines.is_empty()
-            || (lines.len() == 1 && self.blamed >= MAX_BLAMED);
+        self.full = why.contains(FULL);
+        let hopeless =
+            self.full || lines.is_empty() || (lines.len() == 1 && self.blamed >= MAX_BLAMED);
         if !hopeless && lines.len() == 1 {
             let row = lines.pop().map(|line| line.row);
             if row.as_ref().map(|row| &row.key) == self.retried.as_ref() {
@@ -227,7 +274,8 @@ impl Plan {
         if let Some((row, _)) = self.suspect.take() {
             self.buffer.insert(row, now_ms);
         }
-        hopeless.then_some(why)
+        let goes_on = self.full && self.next_spreadsheet.is_some();
+        (hopeless && !goes_on).then_some(why)
     }
 
     /// Rows that must be parked as dead letters.
@@ -269,6 +317,25 @@ impl Plan {
         for line in lines {
             self.buffer.insert(line.row, now_ms);
         }
+    }
+
+    /// The batch behind which nothing is written to this tab. What is buffered is read again for the next one.
+    fn close(&self, now_ms: i64) -> Option<Batch> {
+        let mark = Mark {
+            at: now_ms,
+            positions: self.done.clone(),
+            next: self.next_spreadsheet.clone(),
+            ..self.known.mark.clone()
+        };
+        Some(Batch {
+            id: self.known.next_id()?,
+            value: mark.to_json(),
+            mark,
+            follows: Follows::Mark(self.known.clone()),
+            headings: Vec::new(),
+            rows: Vec::new(),
+            probe: false,
+        })
     }
 
     /// None if the tab has no version left, or every row was given up.

@@ -15,6 +15,7 @@ fn plan(id: i32) -> Plan {
             mark: Mark::default(),
             read_ms: 0,
             older: Vec::new(),
+            cells: 0,
         },
         LIMITS,
     )
@@ -243,4 +244,36 @@ fn a_tab_without_versions_left_is_not_written() {
     plan.complete_until(1);
     assert!(plan.next_batch(0).is_none());
     assert_eq!(plan.buffered(), 1);
+}
+
+#[test]
+fn a_full_spreadsheet_is_closed_once_and_without_rows() {
+    let full = "above the limit of 10000000 cells".to_owned();
+    let mut plan = with_rows([1, 2]).going_on_in(Some("next".to_owned()));
+    plan.complete_until(2);
+    let batch = plan.next_batch(0).unwrap();
+    let id = batch.id;
+    assert_eq!(plan.refused(batch, full, 0), None);
+    let closing = plan.next_batch(0).unwrap();
+    assert_eq!((closing.id, closing.rows.len()), (id, 0));
+    assert_eq!(closing.mark.next.as_deref(), Some("next"));
+    assert_eq!(closing.mark.positions.get(&partition()).unwrap().low(), 0);
+    plan.written(closing, 0);
+    assert!(plan.is_closed() && plan.next_batch(0).is_none());
+}
+
+#[test]
+fn cells_are_counted_and_near_the_limit_the_tab_is_closed() {
+    let mut plan = with_rows([1, 2]).going_on_in(Some("next".to_owned()));
+    plan.known.cells = ENOUGH_CELLS - 8;
+    plan.rows = 1;
+    plan.complete_until(2);
+    let batch = plan.next_batch(0).unwrap();
+    plan.written(batch, 0);
+    // A new column with two cells, and a row of four.
+    assert_eq!(plan.known().cells, ENOUGH_CELLS - 2);
+    let batch = plan.next_batch(0).unwrap();
+    assert_eq!(batch.rows.len(), 1);
+    plan.written(batch, 0);
+    assert!(plan.next_batch(0).unwrap().mark.next.is_some());
 }

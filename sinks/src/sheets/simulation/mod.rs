@@ -1,6 +1,6 @@
 //! The algorithm under every mishap: owners crash, come back from the dead, and share a tab; requests are lost,
 //! delayed, duplicated, and their answers lost; Google refuses rows; submissions come late. After each run every row
-//! stands once, in order, or is flagged. A seed repeats a run.
+//! stands once, in order, or is flagged. Spreadsheets run full at any point, and the sink goes on in the next. A seed repeats a run.
 
 #![allow(clippy::panic)]
 
@@ -20,7 +20,8 @@ fn run(seed: u64, mishaps: Mishaps) -> World {
             1 => owners = vec![Owner::default()],
             2 => world.pass(KEEP_MS / 2),
             3 => world.pass(FRESH_MS + 1),
-            4..12 => world.submit(),
+            4 => world.fill(),
+            5..12 => world.submit(),
             _ => {
                 // The newest owner is the rightful one; the others do not know yet that they are not.
                 let newest = owners.len() - 1;
@@ -43,7 +44,7 @@ fn run(seed: u64, mishaps: Mishaps) -> World {
 fn violation(world: &World, mishaps: Mishaps) -> Option<String> {
     let mut written = BTreeSet::new();
     let mut last = (i64::MIN, String::new());
-    for (time, id, late) in &world.sheet.rows {
+    for (time, id, late) in world.rows() {
         if !written.insert(id.clone()) {
             return Some(format!("{id} stands twice"));
         }
@@ -88,6 +89,7 @@ const WITH_GOOGLE: Mishaps = Mishaps {
     bad_rows: false,
     unique_ids: true,
     under_way: 380_000,
+    full_spreadsheets: false,
 };
 
 #[test]
@@ -115,6 +117,34 @@ fn bad_rows_are_parked_and_their_neighbours_are_written() {
         ..WITH_GOOGLE
     };
     check(2_000_000, 1_000, mishaps);
+}
+
+#[test]
+fn rows_go_on_in_the_next_spreadsheet_once_and_in_order() {
+    let mishaps = Mishaps {
+        full_spreadsheets: true,
+        ..WITH_GOOGLE
+    };
+    check(3_000_000, 1_500, mishaps);
+    let used = (0..300).map(|seed| run(seed, mishaps).used());
+    let [one, all] = used.fold([0, 0], |[one, all], used| {
+        [one + usize::from(used == 1), all + usize::from(used == 4)]
+    });
+    assert!(
+        one < 100 && all > 30,
+        "{one} of one spreadsheet, {all} of all"
+    );
+}
+
+#[test]
+fn late_and_bad_rows_go_on_in_the_next_spreadsheet_too() {
+    let mishaps = Mishaps {
+        full_spreadsheets: true,
+        late_submissions: true,
+        bad_rows: true,
+        ..WITH_GOOGLE
+    };
+    check(4_000_000, 1_500, mishaps);
 }
 
 /// If these found nothing, neither would the others.

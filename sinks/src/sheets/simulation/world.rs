@@ -1,4 +1,4 @@
-//! The simulated world: a log, a sheet with Google's rules, owners, and time.
+//! The simulated world: a log, spreadsheets with Google's rules, owners, and time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -6,13 +6,16 @@ use formline_core::record::Partition;
 
 use super::super::{
     batch::{Batch, Follows, Next, Verdict},
-    mark::{Entry, Found, Known, Mark},
+    mark::{ENOUGH_CELLS, Entry, Found, Known, MAX_CELLS, Mark},
     plan::{Limits, Plan},
     row::{Cell, Key, Row, Value},
 };
 
 const SINK: &str = "formline.app.sheet";
 const PARTITIONS: i32 = 2;
+
+/// The sink's spreadsheets, in the order in which they are filled.
+const SPREADSHEETS: [&str; 4] = ["s0", "s1", "s2", "s3"];
 
 /// What accepting a submission may take, in milliseconds.
 const GRACE: i64 = 1_000;
@@ -26,6 +29,8 @@ pub(super) struct Mishaps {
     pub(super) unique_ids: bool,
     /// The longest that a request is under way, in milliseconds.
     pub(super) under_way: i64,
+    /// Whether people fill the spreadsheets, so that the sink must go on in the next one.
+    pub(super) full_spreadsheets: bool,
 }
 
 // === randomness ===
@@ -51,12 +56,14 @@ impl Random {
     }
 }
 
-// === the sheet ===
+// === the spreadsheets ===
 
-/// A tab with Google's rules.
+/// A spreadsheet with Google's rules, and the sink's tab in it.
 #[derive(Default)]
 pub(super) struct Sheet {
     exists: bool,
+    /// Cells of other tabs.
+    cells: u64,
     marks: BTreeMap<i32, String>,
     /// Time, id and note of each row.
     pub(super) rows: Vec<(i64, String, bool)>,
@@ -75,6 +82,9 @@ impl Sheet {
         {
             return Err("a bad row".to_owned());
         }
+        if !batch.rows.is_empty() && self.cells() >= MAX_CELLS {
+            return Err(format!("above the limit of {MAX_CELLS} cells"));
+        }
         self.exists = true;
         self.marks.insert(batch.id, batch.value.clone());
         if let Some((id, at)) = batch.stripped() {
@@ -89,6 +99,10 @@ impl Sheet {
             .map(|line| (line.row.key.time, line.row.key.id.clone(), line.late));
         self.rows.extend(rows);
         Ok(())
+    }
+
+    fn cells(&self) -> u64 {
+        self.cells + 6 * self.rows.len() as u64
     }
 
     fn entries(&self) -> Vec<Entry> {
@@ -126,7 +140,7 @@ pub(super) struct World {
     now: i64,
     /// Submissions by partition; none is a control record.
     log: Vec<Vec<Option<(i64, String)>>>,
-    pub(super) sheet: Sheet,
+    sheets: [Sheet; SPREADSHEETS.len()],
     /// Requests under way, and when they arrive.
     under_way: Vec<(i64, Batch)>,
     pub(super) dead_letters: BTreeSet<String>,
@@ -147,10 +161,37 @@ impl World {
             mishaps,
             now: 1_700_000_000_000,
             log: vec![Vec::new(); 2],
-            sheet: Sheet::default(),
+            sheets: Default::default(),
             under_way: Vec::new(),
             dead_letters: BTreeSet::new(),
             submitted: BTreeSet::new(),
+        }
+    }
+
+    /// The spreadsheet that a mark was written for.
+    fn sheet(&mut self, mark: &Mark) -> &mut Sheet {
+        let index = SPREADSHEETS.iter().position(|id| *id == mark.spreadsheet);
+        &mut self.sheets[index.expect("marks name a spreadsheet of the sink")]
+    }
+
+    /// The rows of all spreadsheets, one after another.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &(i64, String, bool)> {
+        self.sheets.iter().flat_map(|sheet| &sheet.rows)
+    }
+
+    /// How many spreadsheets the sink has come to.
+    pub(super) fn used(&self) -> usize {
+        self.sheets.iter().filter(|sheet| sheet.exists).count()
+    }
+
+    /// People fill a spreadsheet up: nearly, which the next owner sees, or wholly, which Google says. The last one has
+    /// room, or rows would wait.
+    pub(super) fn fill(&mut self) {
+        if self.mishaps.full_spreadsheets {
+            let last = SPREADSHEETS.len() - 1;
+            let used = self.used().clamp(1, last);
+            let wholly = self.random.one_in(2);
+            self.sheets[used - 1].cells = if wholly { MAX_CELLS } else { ENOUGH_CELLS };
         }
     }
 
@@ -184,7 +225,8 @@ impl World {
         {
             let (_, batch) = self.under_way.remove(0);
             // Nobody waits for this answer any more.
-            let _ = self.sheet.apply(&batch, self.mishaps);
+            let mishaps = self.mishaps;
+            let _ = self.sheet(&batch.mark).apply(&batch, mishaps);
         }
     }
 
@@ -212,36 +254,48 @@ impl World {
     }
 
     fn find(&mut self, owner: &mut Owner) {
-        let entries = self.sheet.entries();
-        match Found::among(&entries, SINK, "s", self.now) {
-            Found::Known(known) => self.begin(owner, known),
-            Found::Nothing => {
-                let mark = Mark {
-                    sink: SINK.to_owned(),
-                    spreadsheet: "s".to_owned(),
-                    sheet: 7,
-                    at: self.now,
-                    ..Mark::default()
-                };
-                let batch = Batch::creating(mark, "Responses", &entries).expect("room for a tab");
-                owner.hand = Some(Hand {
-                    batch,
-                    open: false,
-                    refusal: None,
-                });
+        let mut before = Mark {
+            sink: SINK.to_owned(),
+            ..Mark::default()
+        };
+        let mut spreadsheet = SPREADSHEETS[0].to_owned();
+        loop {
+            let mark = before.opening(&spreadsheet, 7, self.now);
+            let (entries, cells) = (self.sheet(&mark).entries(), self.sheet(&mark).cells());
+            match Found::among(&entries, SINK, &spreadsheet, self.now) {
+                Found::Known(Known { mark, .. }) if mark.next.is_some() => {
+                    spreadsheet = mark.next.clone().expect("it was just asked for");
+                    before = mark;
+                }
+                Found::Known(known) => return self.begin(owner, Known { cells, ..known }),
+                Found::Nothing => {
+                    let batch =
+                        Batch::creating(mark, "Responses", &entries).expect("room for a tab");
+                    owner.hand = Some(Hand {
+                        batch,
+                        open: false,
+                        refusal: None,
+                    });
+                    return;
+                }
+                Found::CopyOf(id) => panic!("not a copy of {id}"),
             }
-            Found::CopyOf(id) => panic!("not a copy of {id}"),
         }
     }
 
     fn begin(&mut self, owner: &mut Owner, known: Known) {
+        let mut behind = SPREADSHEETS
+            .iter()
+            .skip_while(|id| **id != known.mark.spreadsheet);
+        let next = behind.nth(1).map(|id| (*id).to_owned());
         let plan = Plan::new(
             known,
             Limits {
                 rows: 4,
                 hold_back_ms: 3_600_000,
             },
-        );
+        )
+        .going_on_in(next);
         let next = |number| plan.next(&partition(number)).unwrap_or(0);
         owner.read = (0..PARTITIONS)
             .map(|number| (number, next(number)))
@@ -296,10 +350,10 @@ impl World {
 
     fn carry_out(&mut self, owner: &mut Owner, mut hand: Hand, calm: bool) {
         if hand.open || !hand.batch.is_fresh(self.now) {
-            match hand
-                .batch
-                .judge(&self.sheet.entries(), hand.refusal.as_deref())
-            {
+            match hand.batch.judge(
+                &self.sheet(&hand.batch.mark).entries(),
+                hand.refusal.as_deref(),
+            ) {
                 Next::End(verdict) => return self.conclude(owner, hand.batch, verdict),
                 Next::Resend => hand.batch.confirm(self.now),
             }
@@ -321,7 +375,8 @@ impl World {
                 if fate == 6 {
                     self.under_way.push((later, hand.batch.clone()));
                 }
-                match self.sheet.apply(&hand.batch, self.mishaps) {
+                let mishaps = self.mishaps;
+                match self.sheet(&hand.batch.mark).apply(&hand.batch, mishaps) {
                     // The answer is lost.
                     _ if fate == 7 => hand.open = true,
                     Ok(()) => return self.conclude(owner, hand.batch, Verdict::Written),
@@ -336,6 +391,9 @@ impl World {
         match (verdict, &mut owner.plan) {
             (Verdict::Written, Some(plan)) => {
                 plan.written(batch, self.now);
+                if plan.is_closed() {
+                    owner.plan = None;
+                }
                 self.park(owner);
             }
             (Verdict::Written, None) => {

@@ -74,6 +74,16 @@ fn each_kind_of_mistake_is_named() {
             "tab = \"Counts\"\n[[topic]]\nname = \"orphan\"\n[[sink]]\nname = \"other\"\nkind = \"sheets\"\ninput = [\"orphan\"]\nspreadsheet = \"x\"\ntab = \"Other\"",
             "nothing of the app writes topic `orphan`",
         ),
+        (
+            "tab = \"Counts\"",
+            "tab = \"Counts\"\nbuffer = \"disk\"",
+            "`disk` is not known; write memory or redis",
+        ),
+        (
+            "tab = \"Counts\"",
+            "tab = \"Counts\"\nflush = \"job\"",
+            "a job cannot see the memory of a sink; write buffer = \"redis\"",
+        ),
         ("key = \"roll\"", "sanitize = 1", "write a table"),
         (
             "key = \"roll\"",
@@ -163,7 +173,7 @@ fn each_kind_of_mistake_is_named() {
         (
             "kind = \"sheets\"",
             "kind = \"carrier-pigeon\"",
-            "the kinds are: sheets, postgres",
+            "the kinds are: sheets, postgres, email",
         ),
         (
             "input = [\"counts\"]",

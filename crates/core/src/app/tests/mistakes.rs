@@ -242,6 +242,17 @@ fn an_id_and_a_title_are_what_google_takes() {
             "is not the id of a spreadsheet",
         ),
         ("${SHEET}", "${EMPTY:-}", "`spreadsheet` is empty"),
+        ("\"${SHEET}\"", "[]", "`spreadsheet` is empty"),
+        (
+            "\"${SHEET}\"",
+            "[\"a\", \"b c\"]",
+            "`b c` is not the id of a spreadsheet",
+        ),
+        (
+            "\"${SHEET}\"",
+            "[\"a\", \"b\", \"a\"]",
+            "`a` stands in the list twice",
+        ),
         ("Counts", "", "`tab` is empty"),
         (
             "Counts",
@@ -258,6 +269,20 @@ fn an_id_and_a_title_are_what_google_takes() {
         "1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms"
     ));
     assert!(!is_spreadsheet_id(&"a".repeat(101)));
+}
+
+#[test]
+fn a_sink_may_name_the_spreadsheets_to_go_on_in() {
+    let list = GOOD.replace("\"${SHEET}\"", "[\"a\", \"b\", \"c\"]");
+    let apps = load_text(&list).expect("it is right");
+    let is_meant = |kind: &SinkKind| matches!(kind, SinkKind::Sheets(sheets) if sheets.spreadsheet == "a" && sheets.further == ["b", "c"]);
+    assert!(apps[0].sinks.iter().any(|sink| is_meant(&sink.kind)));
+    // Nobody else may write to any of them.
+    let second = "[[sink]]\nname = \"second\"\nkind = \"sheets\"\ninput = [\"copies\"]\nspreadsheet = \"c\"\ntab = \"Counts\"\n";
+    assert_mistake(
+        &format!("{list}\n{second}"),
+        "a sink for tab `Counts` of spreadsheet `c`",
+    );
 }
 
 #[test]

@@ -131,6 +131,24 @@ fn postgres_may_read_what_forms_write_and_sinks_may_share_a_schema() {
 }
 
 #[test]
+fn an_email_sink_has_a_journal_and_may_not_read_what_forms_write() {
+    let sink = |input: &str| {
+        format!(
+            "{GOOD}\n[[sink]]\nname = \"thanks\"\nkind = \"email\"\ninput = [\"{input}\"]\nto = \"email\"\n\
+             from = \"a@example.org\"\nsubject = \"Thanks\"\ntemplate = \"thanks\""
+        )
+    };
+    let apps = load_text(&sink("counts")).expect("no mistakes");
+    let journal = apps[0]
+        .topic("school.thanks.journal")
+        .expect("it is declared");
+    assert_eq!(journal.partitions, topic::DEFAULT_PARTITIONS);
+    assert_eq!(journal.config["cleanup.policy"], "delete");
+    assert!(apps[0].topic("school.sheet.journal").is_none());
+    load_text(&sink("students")).expect_err("a submission can stand there twice");
+}
+
+#[test]
 fn a_schema_of_postgres_needs_no_quotes() {
     for legal in ["formline", "_x1", &"a".repeat(63)] {
         assert!(is_postgres_schema(legal), "{legal}");

@@ -1,5 +1,7 @@
 //! What belongs to the installation and not to an app: `formline.toml`, and `FORMLINE_…` variables over it.
 
+mod redis;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -7,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+pub use self::redis::{Redis, Sentinels};
 use crate::{
     app::{Document, Environment, Section},
     client::{self, Client},
@@ -28,6 +31,14 @@ pub struct Settings {
     /// `postgres_url`, FORMLINE_POSTGRES_URL: where PostgreSQL is, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. A password
     /// does not belong into the file, but into the variable, or into the file that PGPASSFILE names.
     pub postgres_url: Option<Secret>,
+    /// `[smtp]`: the server that takes e-mails.
+    pub smtp: Option<Smtp>,
+    /// `google_calls_per_minute`, FORMLINE_GOOGLE_CALLS_PER_MINUTE: how often Google lets our account read, and write, in
+    /// any one minute. With Redis all processes share it; without, each process takes it for itself, so with several of
+    /// them it is to be divided by their number. Default: 60, which is what Google grants at first.
+    pub google_calls_per_minute: u32,
+    /// `[redis]`: a Redis that sinks may buffer in and share budgets by.
+    pub redis: Option<Redis>,
     /// `[ingest]`.
     pub ingest: Ingest,
     /// `grace_ms`, FORMLINE_GRACE_MS: how long a stopping process finishes what it has in hand.
@@ -37,6 +48,17 @@ pub struct Settings {
 /// What must not be shown, because it may hold a password.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(String);
+
+/// The server that takes e-mails.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Smtp {
+    /// `url`, FORMLINE_SMTP_URL: `smtps://USER:PASSWORD@HOST:PORT`, or `smtp://…` for STARTTLS, which may be left away
+    /// (`?tls=none`) and is on loopback. A password does not belong into the file, but into the variable.
+    pub url: Secret,
+    /// `timeout_ms`, FORMLINE_SMTP_TIMEOUT_MS: how long an answer may take. After the text of a mail a server checks it,
+    /// and who does not wait sends it twice: RFC 5321 wants ten minutes.
+    pub timeout: Duration,
+}
 
 /// Limits of the HTTP service.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -107,6 +129,9 @@ impl Settings {
             instance: text(root, "instance").unwrap_or_else(host_name),
             google_credentials: google.filter(|path| !path.is_empty()).map(PathBuf::from),
             postgres_url: read_postgres_url(root, environment),
+            smtp: Smtp::read(root, environment),
+            google_calls_per_minute: read_google_calls(root, environment),
+            redis: Redis::read(root, environment),
             kafka: read_properties(root),
             grace: milliseconds(number(
                 root,
@@ -157,6 +182,48 @@ fn read_postgres_url(root: &mut Section<'_>, environment: Environment<'_>) -> Op
         root.mistake(key, "this is no address of PostgreSQL", remedy);
     }
     Some(Secret(url))
+}
+
+// === impl Smtp ===
+
+impl Smtp {
+    fn read(root: &mut Section<'_>, environment: Environment<'_>) -> Option<Self> {
+        let mut table = root.table_or_empty("smtp");
+        let written = table.text("url");
+        if written.as_deref().is_some_and(holds_password) {
+            let remedy = "set FORMLINE_SMTP_URL";
+            table.mistake("url", "a password stands in the file", remedy);
+        }
+        let timeout_ms = number(
+            &mut table,
+            environment,
+            "SMTP_",
+            "timeout_ms",
+            600_000,
+            1_000..=3_600_000,
+        );
+        let url = environment(&variable("SMTP_", "url")).or(written);
+        let url = url.filter(|url| !url.is_empty());
+        // What it says may be a password in the wrong place.
+        if url
+            .as_deref()
+            .is_some_and(|url| !url.starts_with("smtp://") && !url.starts_with("smtps://"))
+        {
+            let remedy = "write smtps://HOST:PORT or smtp://HOST:PORT";
+            table.mistake("url", "this is no address of an smtp server", remedy);
+        }
+        table.finish();
+        Some(Self {
+            url: Secret(url?),
+            timeout: milliseconds(timeout_ms),
+        })
+    }
+}
+
+fn read_google_calls(root: &mut Section<'_>, environment: Environment<'_>) -> u32 {
+    let key = "google_calls_per_minute";
+    let calls = number(root, environment, "", key, 60, 2..=100_000);
+    u32::try_from(calls).unwrap_or_default()
 }
 
 fn holds_password(url: &str) -> bool {
@@ -246,7 +313,7 @@ fn size(count: i64) -> usize {
 mod tests {
     use super::*;
 
-    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Vec<Mistake>> {
+    pub(super) fn load(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Vec<Mistake>> {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("formline.toml");
         std::fs::write(&file, text).expect("a file");
@@ -298,6 +365,24 @@ mod tests {
         }
         for fine in ["", "postgresql://a@db:5432/x", "postgres:///x?host=/run"] {
             load(&format!("postgres_url = \"{fine}\""), &[]).expect("correct");
+        }
+    }
+
+    #[test]
+    fn the_password_of_the_mail_server_stands_in_the_variable_alone() {
+        let variables = [("FORMLINE_SMTP_URL", "smtps://a:s3cret@mail.example.org")];
+        let text = "[smtp]\nurl = \"smtps://mail.example.org\"\ntimeout_ms = 1000";
+        let smtp = (load(text, &variables).expect("correct").smtp).expect("it is set");
+        assert_eq!(smtp.url.expose(), "smtps://a:s3cret@mail.example.org");
+        assert_eq!(smtp.timeout, Duration::from_secs(1));
+        assert_eq!(load("", &[]).expect("correct").smtp, None);
+        for (url, problem) in [
+            ("smtps://a:s3cret@mail", "a password stands in"),
+            ("http://mail", "no address of an smtp server"),
+        ] {
+            let text = format!("[smtp]\nurl = \"{url}\"");
+            let mistakes = load(&text, &[]).expect_err("a mistake");
+            assert!(mistakes[0].problem.contains(problem), "{mistakes:?}");
         }
     }
 

@@ -1,0 +1,75 @@
+//! A confirmation by e-mail to the address that the form names.
+//!
+//! SMTP cannot be asked whether a mail was taken. The journal says what was begun (`delivery`): an attempt whose outcome is
+//! not known is repeated once, with the same Message-ID, and then given up as uncertain. So a mail may come twice, and
+//! mail programs fold the two; it never comes three times.
+//!
+//! Not in here: delivery to the recipient's own server, bounces, unsubscribing. The server of the installation does that.
+
+mod compose;
+mod delivery;
+mod limit;
+mod membership;
+mod metrics;
+mod server;
+mod template;
+
+use std::sync::Arc;
+
+use formline_core::{
+    App, Mistake, Telemetry,
+    app::{Email, Sink, SinkKind},
+    settings::Smtp,
+};
+
+use self::{compose::Composer, delivery::Desk, limit::Limits, membership::Worker, server::Server};
+use crate::{
+    Error,
+    journal::Journal,
+    run::{Common, Work},
+};
+
+/// The work of each email sink.
+pub(crate) fn open(
+    smtp: &Smtp,
+    telemetry: &Telemetry,
+    sinks: Vec<(Common, Email)>,
+) -> Result<Vec<(Common, Work)>, Error> {
+    let metrics = metrics::All::register(telemetry);
+    let mut works = Vec::with_capacity(sinks.len());
+    for (common, settings) in sinks {
+        let composer = Composer::read(&common.app, &common.sink, &settings);
+        let parking = &common.parking;
+        let desk = Desk {
+            composer: composer.map_err(|mistake| Error::Email(Box::new(mistake)))?,
+            server: Server::open(smtp)?,
+            limits: Limits::new(settings.per_address, settings.per_form),
+            journal: Journal::of(
+                &common.sink,
+                common.client.clone(),
+                Arc::clone(&parking.producer),
+                common.shutdown.clone(),
+            ),
+            metrics: metrics.of(parking.metrics.clone()),
+            parking: parking.clone(),
+            part: common.part.clone(),
+        };
+        let worker = Worker {
+            desk: Arc::new(desk),
+            common: common.clone(),
+        };
+        let work: Work = Box::pin(worker.run());
+        works.push((common, work));
+    }
+    Ok(works)
+}
+
+/// What is wrong with the addresses and templates of an app's email sinks.
+#[must_use]
+pub fn check(app: &App) -> Vec<Mistake> {
+    let composed = |sink: &Arc<Sink>| match &sink.kind {
+        SinkKind::Email(settings) => Composer::read(app, sink, settings).err(),
+        SinkKind::Sheets(_) | SinkKind::Postgres(_) => None,
+    };
+    app.sinks.iter().filter_map(composed).collect()
+}

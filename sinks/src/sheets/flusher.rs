@@ -1,0 +1,288 @@
+//! Writes the rows that wait in Redis and are due, from any process: the sheet's mark decides which of several flushers
+//! wins. The loser looks again, and finds the rows of the winner in the mark.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use formline_core::{app::Sheets, record::Partition};
+
+use super::{
+    batch::Verdict,
+    delivery::{Tab, now_ms},
+    kafka::Upstream,
+    mark::Known,
+    plan::{Limits, Plan},
+    row::{self, Row},
+    waiting::{Look, Place, Waiting, member},
+};
+use crate::{
+    Error,
+    parking::{Letter, Parking},
+    redis::Failure,
+};
+
+/// Brings rows from Redis to a tab.
+#[derive(Debug)]
+pub(crate) struct Flusher {
+    tab: Tab,
+    upstream: Upstream,
+    waiting: Waiting,
+    parking: Parking,
+    limits: Limits,
+    /// The newest mark, until somebody else has written.
+    known: Option<Known>,
+    /// The operator knows that the spreadsheet is nearly full.
+    told_of_cells: bool,
+}
+
+/// How a flush has ended.
+#[derive(Debug)]
+pub(crate) enum Flush {
+    /// So many rows were written; none if none was due.
+    Written(usize),
+    /// Google takes no row, whichever it is given. Try again, slowly.
+    Refused(String),
+    /// Redis cannot be asked. Try again.
+    Away(Failure),
+    /// The shutdown came first.
+    Shutdown,
+}
+
+/// Why a flush did not come to its end.
+enum Hitch {
+    Away(Failure),
+    Lasting(Error),
+}
+
+/// Gaps between what is written and what waits, of all partitions. The mark has to name each; at this bound the rows with
+/// the lowest offsets are written first, which closes gaps, and later ones may become late.
+const MAX_GAPS: usize = 500;
+
+// === impl Flusher ===
+
+impl Flusher {
+    pub(crate) fn new(
+        tab: Tab,
+        upstream: Upstream,
+        waiting: Waiting,
+        parking: Parking,
+        settings: &Sheets,
+    ) -> Self {
+        let hold_back_ms = i64::try_from(settings.hold_back.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            tab,
+            upstream,
+            waiting,
+            parking,
+            limits: Limits {
+                rows: settings.batch_rows,
+                hold_back_ms,
+            },
+            known: None,
+            told_of_cells: false,
+        }
+    }
+
+    /// Where a new owner would begin to read a partition, by the newest mark that is known.
+    pub(crate) fn low(&self, partition: &Partition) -> Option<i64> {
+        let mark = &self.known.as_ref()?.mark;
+        Some(mark.positions.get(partition)?.low())
+    }
+
+    /// Writes the earliest rows that are due, at most `batch_rows`.
+    pub(crate) async fn flush(&mut self) -> Result<Flush, Error> {
+        match self.try_flush().await {
+            Ok(flush) => Ok(flush),
+            Err(Hitch::Away(away)) => Ok(Flush::Away(away)),
+            Err(Hitch::Lasting(error)) => Err(error),
+        }
+    }
+
+    async fn try_flush(&mut self) -> Result<Flush, Hitch> {
+        loop {
+            let held_before = now_ms() - self.limits.hold_back_ms;
+            let Some(look) = self.waiting.look(held_before).await? else {
+                tracing::warn!(
+                    sink = self.tab.sink,
+                    "redis has lost rows; they are read again"
+                );
+                return Ok(Flush::Written(0));
+            };
+            if look.places.is_empty() {
+                return Ok(Flush::Written(0));
+            }
+            let known = match self.known.take() {
+                Some(known) => known,
+                None => self.find(&look).await?,
+            };
+            self.remove(&already_written(&look, &known), &known).await?;
+            let (due, until) = choose(&look, &known, self.limits.rows);
+            let records = self.waiting.fetch(&due).await?;
+            let mut plan = plan(&look, known, self.limits);
+            plan.complete_until(until);
+            for record in records {
+                // Who put it there has read it as a row.
+                if let Ok(cells) = row::cells(record.value().unwrap_or_default()) {
+                    plan.add(Row::new(record, cells), now_ms());
+                }
+            }
+            let tab = self.tab.moved_to(&plan.known().mark.spreadsheet)?;
+            let plan = plan.going_on_in(tab.further.first().cloned());
+            if let Some(flush) = self.write(&tab, plan).await? {
+                return Ok(flush);
+            }
+        }
+    }
+
+    /// The newest mark, as a process that has just started finds it.
+    async fn find(&self, look: &Look) -> Result<Known, Error> {
+        let filled = look.filled.iter();
+        let partitions = filled.map(|one| one.partition.clone()).collect();
+        let committed = self.upstream.committed_when_kafka_answers(partitions).await;
+        self.tab.clone().find(committed).await
+    }
+
+    /// Writes until the plan has nothing left. None if somebody else has written meanwhile.
+    async fn write(&mut self, tab: &Tab, mut plan: Plan) -> Result<Option<Flush>, Hitch> {
+        let mut written = 0;
+        while let Some(batch) = plan.next_batch(now_ms()) {
+            let (mut hopeless, mut members) = (None, Vec::new());
+            let delivered = tab.clone().deliver(batch).await;
+            match delivered.verdict {
+                Verdict::Written => {
+                    let lines = plan.written(delivered.batch, delivered.known_ms);
+                    let cells = plan.known().cells;
+                    tab.metrics.written(&lines, cells);
+                    if plan.is_nearly_full() && !self.told_of_cells {
+                        self.told_of_cells = tab.tell_of_cells(cells);
+                    }
+                    written += lines.len();
+                    members.extend(lines.iter().map(|line| member(&line.row.key)));
+                }
+                Verdict::Refused(why) => {
+                    hopeless = plan.refused(delivered.batch, why, now_ms());
+                }
+                Verdict::Overtaken | Verdict::Gone => return Ok(None),
+            }
+            let has_parked = self.park(&mut plan, &mut members).await?;
+            self.remove(&members, plan.known()).await?;
+            if let Some(why) = hopeless {
+                return Ok(Some(Flush::Refused(why)));
+            }
+            if !has_parked || self.parking.shutdown.has_begun() {
+                return Ok(Some(Flush::Shutdown));
+            }
+        }
+        if plan.is_closed() {
+            return Ok(None);
+        }
+        if plan.known().next_id().is_none() {
+            let tab = self.tab.title.clone();
+            return Err(Error::TabUsedUp { tab }.into());
+        }
+        self.known = Some(plan.known().clone());
+        Ok(Some(Flush::Written(written)))
+    }
+
+    /// Parks what the plan has given up, and names it in `members`. False if the shutdown came first.
+    async fn park(&self, plan: &mut Plan, members: &mut Vec<String>) -> Result<bool, Error> {
+        for given_up in plan.given_up() {
+            let key = given_up.row.key;
+            if let Some(record) = given_up.row.record {
+                let (reason, detail) = (given_up.reason, given_up.detail);
+                let letter = Letter {
+                    record,
+                    reason,
+                    detail,
+                };
+                if !self.parking.park(&letter).await? {
+                    return Ok(false);
+                }
+            }
+            plan.rowless(&key.partition, key.offset);
+            members.push(member(&key));
+        }
+        Ok(true)
+    }
+
+    async fn remove(&self, members: &[String], known: &Known) -> Result<(), Hitch> {
+        if members.is_empty() {
+            return Ok(());
+        }
+        let lows = known.mark.positions.lows().map(|(topic, number, low)| {
+            let topic = topic.into();
+            (Partition { topic, number }, low)
+        });
+        let lows: Vec<_> = lows.collect();
+        Ok(self.waiting.remove(members, &lows).await?)
+    }
+}
+
+// === impl Hitch ===
+
+impl From<Failure> for Hitch {
+    fn from(away: Failure) -> Self {
+        Self::Away(away)
+    }
+}
+
+impl From<Error> for Hitch {
+    fn from(error: Error) -> Self {
+        Self::Lasting(error)
+    }
+}
+
+/// What is written next: the earliest rows that are due, and until when rows are due.
+fn choose(look: &Look, known: &Known, rows: usize) -> (Vec<Place>, i64) {
+    let is_new = |place: &&Place| !is_in(known, place);
+    let mut places: Vec<&Place> = look.places.iter().filter(is_new).collect();
+    let due = look.due().unwrap_or(i64::MIN);
+    if look.is_full {
+        return (places.into_iter().take(rows).cloned().collect(), i64::MAX);
+    }
+    if gaps(look) > MAX_GAPS {
+        places.sort_by_key(|place| place.offset);
+        return (places.into_iter().take(rows).cloned().collect(), i64::MAX);
+    }
+    let places = places.into_iter().take_while(|place| place.time <= due);
+    (places.take(rows).cloned().collect(), due)
+}
+
+fn already_written(look: &Look, known: &Known) -> Vec<String> {
+    let written = look.places.iter().filter(|place| is_in(known, place));
+    written.map(|place| place.member().to_owned()).collect()
+}
+
+fn is_in(known: &Known, place: &Place) -> bool {
+    let offsets = known.mark.positions.get(&place.partition);
+    offsets.is_some_and(|offsets| offsets.contains(place.offset))
+}
+
+fn plan(look: &Look, known: Known, limits: Limits) -> Plan {
+    let mut plan = Plan::new(known, limits);
+    let waiting = by_partition(look);
+    for filled in &look.filled {
+        let none = BTreeSet::new();
+        let waiting = waiting.get(&filled.partition).unwrap_or(&none);
+        plan.read_elsewhere(&filled.partition, filled.start..filled.next, waiting);
+    }
+    plan
+}
+
+fn by_partition(look: &Look) -> BTreeMap<&Partition, BTreeSet<i64>> {
+    let mut all: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for place in &look.places {
+        all.entry(&place.partition)
+            .or_default()
+            .insert(place.offset);
+    }
+    all
+}
+
+/// How many runs of adjacent offsets wait.
+fn gaps(look: &Look) -> usize {
+    let runs = |offsets: BTreeSet<i64>| {
+        let begins = |offset: &&i64| !offsets.contains(&(**offset - 1));
+        offsets.iter().filter(begins).count()
+    };
+    by_partition(look).into_values().map(runs).sum()
+}

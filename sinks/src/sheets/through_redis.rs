@@ -1,0 +1,443 @@
+//! A session whose rows wait in Redis: puts there what is read, and flushes if that is not left to `formline flush`. What
+//! Redis loses is found out at the next put, and read from Kafka again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use formline_core::{
+    EventId, Record,
+    app::{Buffer, Sheets},
+    event,
+    record::Partition,
+    retry::Backoff,
+};
+use futures::{FutureExt as _, future::BoxFuture};
+use tokio::time::Instant;
+
+use super::{
+    delivery::{Tab, now_ms},
+    flusher::{Flush, Flusher},
+    following::Following,
+    in_memory::end,
+    kafka::Upstream,
+    mark::{Known, Positions},
+    offsets::Offsets,
+    row::{self, Row},
+    session::{Happened, Session, Settled},
+    waiting::{Outcome, Put, Waiting},
+};
+use crate::{
+    Error,
+    parking::{Letter, Parking},
+};
+
+/// Partitions whose rows go to Redis.
+pub(crate) struct ThroughRedis {
+    sink: String,
+    /// Names this session's filling.
+    fill: String,
+    /// What the sheet held when the session began: it is not put again.
+    known: Positions,
+    waiting: Waiting,
+    following: Following,
+    reads: BTreeMap<Partition, Read>,
+    /// Times of submissions for which it is not known yet that all earlier ones have come.
+    undue: BTreeSet<i64>,
+    /// Until when everything has come, in microseconds since 1970, and what Redis was told of it.
+    due: Option<i64>,
+    told_due: Option<i64>,
+    put: Option<BoxFuture<'static, Ended>>,
+    next_check: Instant,
+    generation: u64,
+    /// Rows that wait in Redis, as the last put has told.
+    count: usize,
+    /// None while it flushes, and always if a job does.
+    flusher: Option<Box<Flusher>>,
+    flush: Option<BoxFuture<'static, Flushed>>,
+    flush_interval: Duration,
+    next_flush: Instant,
+    /// Waiting times while Redis is away, or Google refuses whatever it is given.
+    refusals: Backoff,
+    letters: Vec<Letter>,
+    /// Letters that are not in Kafka yet. Until they are, Redis is told nothing, or they would count as done with.
+    unparked: usize,
+}
+
+/// How far one partition was read.
+#[derive(Debug)]
+struct Read {
+    next: i64,
+    /// What Redis was told of it.
+    told: i64,
+    /// Where a new owner would begin.
+    low: i64,
+    rows: Vec<Row>,
+    has_begun: bool,
+    /// A record was taken since the session began.
+    has_read: bool,
+}
+
+/// How a round of puts has ended: where a new owner would begin, and how many rows wait; none if Redis has lost
+/// something.
+pub(crate) type Ended = Option<(Vec<(Partition, i64)>, usize)>;
+
+/// How a flush has ended.
+#[derive(Debug)]
+pub(crate) struct Flushed {
+    flusher: Box<Flusher>,
+    flush: Result<Flush, Error>,
+}
+
+/// Rows of one put. A script with more would hold Redis up.
+const PUT_ROWS: usize = 500;
+
+/// Rows that were read and are not on their way to Redis. At the bound reading pauses.
+const MAX_ROWS: usize = 5_000;
+
+/// Between two puts without news, which ask whether Redis still has what it had.
+const CHECK: Duration = Duration::from_secs(1);
+
+// === impl ThroughRedis ===
+
+impl ThroughRedis {
+    pub(crate) fn new(
+        known: &Known,
+        tab: Tab,
+        upstream: Upstream,
+        waiting: Waiting,
+        parking: Parking,
+        settings: &Sheets,
+    ) -> Self {
+        let flushes = matches!(settings.buffer, Buffer::Redis { flushes: true, .. });
+        let now = Instant::now();
+        Self {
+            sink: tab.sink.clone(),
+            fill: EventId::new().to_string(),
+            known: known.mark.positions.clone(),
+            waiting: waiting.clone(),
+            following: Following::new(&tab.sink, upstream.clone(), settings.grace),
+            reads: BTreeMap::new(),
+            undue: BTreeSet::new(),
+            due: None,
+            told_due: None,
+            put: None,
+            next_check: now,
+            generation: waiting.generation(),
+            count: 0,
+            flusher: flushes
+                .then(|| Box::new(Flusher::new(tab, upstream, waiting, parking, settings))),
+            flush: None,
+            flush_interval: settings.flush_interval,
+            next_flush: now,
+            refusals: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
+            letters: Vec::new(),
+            unparked: 0,
+        }
+    }
+
+    /// The partition, from where the sheet ends, or from `offset` on if the sheet knows nothing of it.
+    fn read(&mut self, partition: &Partition, offset: i64) -> &mut Read {
+        let low = self.known.get(partition).map(Offsets::low);
+        let start = low.unwrap_or(offset);
+        let read = self.reads.entry(partition.clone());
+        read.or_insert_with(|| Read {
+            next: start,
+            told: start,
+            low: start,
+            rows: Vec::new(),
+            has_begun: false,
+            has_read: false,
+        })
+    }
+
+    fn pending(&self) -> usize {
+        self.reads.values().map(|read| read.rows.len()).sum()
+    }
+
+    /// Tells Redis what is new, or asks it from time to time.
+    fn start_put(&mut self) {
+        let has_news = self.told_due != self.due
+            || self.generation != self.waiting.generation()
+            || self.reads.values().any(|read| read.next != read.told);
+        let is_due = has_news || Instant::now() >= self.next_check;
+        if self.put.is_some() || self.unparked > 0 || self.reads.is_empty() || !is_due {
+            return;
+        }
+        self.told_due = self.due;
+        self.generation = self.waiting.generation();
+        self.next_check = Instant::now() + CHECK;
+        let mut puts = Vec::new();
+        for (partition, read) in &mut self.reads {
+            let begin = (!read.has_begun).then_some(read.told);
+            puts.push((begin, puts_of(partition, read, &self.fill, self.due)));
+            read.has_begun = true;
+        }
+        let (waiting, sink) = (self.waiting.clone(), self.sink.clone());
+        self.put = Some(put_all(waiting, sink, puts).boxed());
+    }
+
+    fn start_flush(&mut self) {
+        if Instant::now() < self.next_flush {
+            return;
+        }
+        if let Some(mut flusher) = self.flusher.take() {
+            self.next_flush = Instant::now() + self.flush_interval;
+            let work = async move {
+                let flush = flusher.flush().await;
+                Flushed { flusher, flush }
+            };
+            self.flush = Some(work.boxed());
+        }
+    }
+
+    fn put_ended(&mut self, ended: Ended) -> Settled {
+        let Some((lows, count)) = ended else {
+            tracing::warn!(sink = self.sink, "reading again what redis does not have");
+            return Settled::Lost;
+        };
+        self.count = count;
+        for (partition, low) in lows {
+            if let Some(read) = self.reads.get_mut(&partition) {
+                read.low = read.low.max(low);
+            }
+        }
+        Settled::Written
+    }
+
+    fn flushed(&mut self, flushed: Flushed) -> Result<Settled, Error> {
+        let Flushed { flusher, flush } = flushed;
+        for (partition, read) in &mut self.reads {
+            read.low = flusher
+                .low(partition)
+                .map_or(read.low, |low| low.max(read.low));
+        }
+        self.flusher = Some(flusher);
+        let why = match flush? {
+            Flush::Written(_) | Flush::Shutdown => {
+                self.refusals.reset();
+                return Ok(Settled::Written);
+            }
+            Flush::Refused(why) => why,
+            Flush::Away(away) => away.to_string(),
+        };
+        let wait = self.refusals.delay();
+        tracing::warn!(sink = self.sink, why, ?wait, "rows wait in redis");
+        self.next_flush = Instant::now() + wait;
+        Ok(Settled::Nothing)
+    }
+}
+
+impl Session for ThroughRedis {
+    fn low(&self, partition: &Partition) -> Option<i64> {
+        self.reads.get(partition).map(|read| read.low)
+    }
+
+    fn buffered(&self) -> usize {
+        self.count + self.pending()
+    }
+
+    fn is_draining(&self) -> bool {
+        self.pending() >= MAX_ROWS
+    }
+
+    fn take(&mut self, record: Record) {
+        let offset = record.offset;
+        let known = self.known.get(&record.partition);
+        let is_known = known.is_some_and(|known| known.contains(offset));
+        let is_for_us = event::is_for(&record, &self.sink);
+        let read = self.read(&record.partition, offset);
+        if offset < read.next {
+            return;
+        }
+        read.next = offset + 1;
+        read.has_read = true;
+        if is_known || !is_for_us {
+            return;
+        }
+        match row::cells(record.value().unwrap_or_default()) {
+            Ok(cells) => {
+                let row = Row::new(record, cells);
+                let time = row.key.time;
+                read.rows.push(row);
+                if self.due.is_none_or(|due| time > due) {
+                    self.undue.insert(time);
+                }
+            }
+            Err(why) => {
+                self.unparked += 1;
+                self.letters.push(Letter {
+                    record,
+                    reason: "malformed",
+                    detail: why.to_string(),
+                });
+            }
+        }
+    }
+
+    fn letters(&mut self) -> Vec<Letter> {
+        std::mem::take(&mut self.letters)
+    }
+
+    fn parked(&mut self, _: &Record) {
+        self.unparked -= 1;
+    }
+
+    fn advance(&mut self, assigned: &[Partition], read: &[(Partition, i64)]) -> Result<(), Error> {
+        for partition in assigned {
+            if let Some(low) = self.known.get(partition).map(Offsets::low) {
+                self.read(partition, low);
+            }
+        }
+        let reads = &mut self.reads;
+        for (partition, next) in read {
+            // Before the first record after a seek, Kafka's client may still tell the position from before it, and what
+            // lies before `next` counts as done with.
+            if let Some(read) = reads.get_mut(partition).filter(|read| read.has_read) {
+                read.next = read.next.max(*next);
+            }
+        }
+        let next = |partition: &Partition| {
+            let position = read.iter().find(|(known, _)| known == partition);
+            let taken = reads.get(partition).map(|read| read.next);
+            position.map(|(_, next)| *next).max(taken)
+        };
+        if let Some(time) = self.following.complete_until(assigned, next) {
+            self.due = self.due.max(Some(time));
+            self.undue = self.undue.split_off(&time.saturating_add(1));
+        }
+        self.following.chase_for(self.undue.first().copied());
+        self.start_put();
+        self.start_flush();
+        Ok(())
+    }
+
+    fn happened(&mut self) -> BoxFuture<'_, Happened> {
+        let Self {
+            put,
+            flush,
+            following,
+            ..
+        } = self;
+        async {
+            tokio::select! {
+                ended = end(put) => Happened::Put(ended),
+                flushed = end(flush) => Happened::Flushed(Box::new(flushed)),
+                chased = following.ended() => Happened::Chased(chased),
+            }
+        }
+        .boxed()
+    }
+
+    fn settle(&mut self, happened: Happened) -> Result<Settled, Error> {
+        match happened {
+            Happened::Put(ended) => Ok(self.put_ended(ended)),
+            Happened::Flushed(flushed) => self.flushed(*flushed),
+            Happened::Chased(chased) => {
+                self.following.settle(chased);
+                Ok(Settled::Nothing)
+            }
+            Happened::Delivered(_) => Ok(Settled::Nothing),
+        }
+    }
+
+    fn finish(&mut self) -> BoxFuture<'_, Settled> {
+        async {
+            if self.flush.is_none() {
+                return Settled::Nothing;
+            }
+            let flushed = end(&mut self.flush).await;
+            self.flushed(flushed).unwrap_or(Settled::Nothing)
+        }
+        .boxed()
+    }
+}
+
+impl std::fmt::Debug for ThroughRedis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ThroughRedis")
+            .field("reads", &self.reads)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is new of a partition, in puts of a bounded size; one, if it is nothing. Until when everything has come is said
+/// with the last one.
+fn puts_of(partition: &Partition, read: &mut Read, fill: &str, due: Option<i64>) -> Vec<Put> {
+    let mut rows = std::mem::take(&mut read.rows).into_iter().peekable();
+    let mut puts = Vec::new();
+    loop {
+        let some = rows.by_ref().take(PUT_ROWS).collect();
+        let is_last = rows.peek().is_none();
+        let next = rows.peek().map_or(read.next, |row| row.key.offset);
+        puts.push(Put {
+            partition: partition.clone(),
+            fill: fill.to_owned(),
+            expected: read.told,
+            next,
+            due: due.filter(|_| is_last),
+            rows: some,
+        });
+        read.told = next;
+        if is_last {
+            return puts;
+        }
+    }
+}
+
+/// Puts everything, for as long as it takes.
+async fn put_all(
+    waiting: Waiting,
+    sink: String,
+    partitions: Vec<(Option<i64>, Vec<Put>)>,
+) -> Ended {
+    let mut patience = Patience::new(sink);
+    let (mut lows, mut count) = (Vec::new(), 0);
+    for (begin, puts) in partitions {
+        if let (Some(start), Some(put)) = (begin, puts.first()) {
+            while let Err(away) = waiting.begin(&put.partition, &put.fill, start).await {
+                patience.wait(&away.to_string()).await;
+            }
+        }
+        for put in puts {
+            loop {
+                match waiting.put(&put, now_ms()).await {
+                    Ok(Outcome::Done { count: all, low }) => {
+                        count = all;
+                        lows.extend(low.map(|low| (put.partition.clone(), low)));
+                        break;
+                    }
+                    Ok(Outcome::Full) => patience.wait("redis holds as many rows as it may").await,
+                    Ok(Outcome::Lost) => return None,
+                    Err(away) => patience.wait(&away.to_string()).await,
+                }
+            }
+        }
+    }
+    Some((lows, count))
+}
+
+/// Waits between attempts, and tells the operator once.
+struct Patience {
+    sink: String,
+    backoff: Backoff,
+    told: bool,
+}
+
+impl Patience {
+    fn new(sink: String) -> Self {
+        Self {
+            sink,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+            told: false,
+        }
+    }
+
+    async fn wait(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(sink = self.sink, why, "rows wait in kafka");
+        }
+        tokio::time::sleep(self.backoff.delay()).await;
+    }
+}

@@ -1,0 +1,360 @@
+//! The rows of one sink that wait in Redis: a sorted set by time of submission, their records, and how far each partition
+//! has been read into them. Every change is one script, so a replica, which holds a prefix of the commands, holds a state
+//! that was true once; and what it says (this offset is done with, everything until this time has come) stays true.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use formline_core::{Record, record::Partition};
+use redis::{Script, ScriptInvocation};
+
+use super::{
+    payload,
+    row::{Key, Row},
+};
+use crate::redis::{Failure, Redis};
+
+/// Reaches the rows of one sink. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    redis: Redis,
+    /// All keys of a sink have one hash tag, so that a cluster keeps them together.
+    keys: [String; 4],
+    /// Most rows that may wait.
+    bound: usize,
+}
+
+/// What is put at one time: what was read of one partition, from one offset to another.
+#[derive(Clone, Debug)]
+pub(crate) struct Put {
+    pub(crate) partition: Partition,
+    /// Names this filling: whoever begins a new one ends those before.
+    pub(crate) fill: String,
+    pub(crate) expected: i64,
+    pub(crate) next: i64,
+    /// Everything that was submitted until then has been read, in microseconds since 1970.
+    pub(crate) due: Option<i64>,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Outcome {
+    Done {
+        /// Rows that wait.
+        count: usize,
+        /// Where a new owner would begin, as the last flush has said.
+        low: Option<i64>,
+    },
+    /// No room.
+    Full,
+    /// Redis has lost something, or somebody else fills: begin anew.
+    Lost,
+}
+
+/// What waits at a moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Look {
+    /// In the order of the sheet.
+    pub(crate) places: Vec<Place>,
+    pub(crate) filled: Vec<Filled>,
+    /// Rows until then were held back for long enough.
+    pub(crate) held: Option<i64>,
+    /// There was no room, and there will be when half of the rows are written.
+    pub(crate) is_full: bool,
+}
+
+/// A row that waits, without its content.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Place {
+    pub(crate) time: i64,
+    pub(crate) partition: Partition,
+    pub(crate) offset: i64,
+    member: String,
+}
+
+/// How far a partition was read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Filled {
+    pub(crate) partition: Partition,
+    pub(crate) start: i64,
+    pub(crate) next: i64,
+    pub(crate) due: Option<i64>,
+}
+
+/// KEYS of every script: rows, payloads, state, held. ARGV: partition, fill, start.
+static BEGIN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local suffix = '|' .. ARGV[1]
+for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  if string.sub(member, -#suffix) == suffix then
+    redis.call('ZREM', KEYS[1], member)
+    redis.call('HDEL', KEYS[2], member)
+    redis.call('HINCRBY', KEYS[3], 'count', -1)
+  end
+end
+redis.call('HDEL', KEYS[3], 'due:' .. ARGV[1])
+redis.call('HSET', KEYS[3], 'fill:' .. ARGV[1], ARGV[2], 'start:' .. ARGV[1], ARGV[3], 'next:' .. ARGV[1], ARGV[3])
+return 1",
+    )
+});
+
+/// ARGV: partition, fill, expected next, next, due, bound, now in milliseconds; then time, member and payload of each row.
+/// A put that comes a second time finds `next` where it has put it.
+static PUT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local p = ARGV[1]
+local fill, at = unpack(redis.call('HMGET', KEYS[3], 'fill:' .. p, 'next:' .. p))
+if fill ~= ARGV[2] then return {'lost'} end
+if at ~= ARGV[4] then
+  if at ~= ARGV[3] then return {'lost'} end
+  local rows = (#ARGV - 7) / 3
+  local count = tonumber(redis.call('HGET', KEYS[3], 'count') or '0')
+  if rows > 0 and count + rows > tonumber(ARGV[6]) then
+    redis.call('HSET', KEYS[3], 'full', 1)
+    return {'full'}
+  end
+  local latest
+  for i = 8, #ARGV, 3 do
+    if redis.call('ZADD', KEYS[1], 'NX', ARGV[i], ARGV[i + 1]) == 1 then
+      redis.call('HSET', KEYS[2], ARGV[i + 1], ARGV[i + 2])
+      redis.call('HINCRBY', KEYS[3], 'count', 1)
+    end
+    if not latest or tonumber(ARGV[i]) > tonumber(latest) then latest = ARGV[i] end
+  end
+  if latest then redis.call('ZADD', KEYS[4], 'NX', ARGV[7], latest) end
+  redis.call('HSET', KEYS[3], 'next:' .. p, ARGV[4])
+end
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[3], 'due:' .. p, ARGV[5]) end
+local count, low = unpack(redis.call('HMGET', KEYS[3], 'count', 'low:' .. p))
+return {'done', count or '0', low or ''}",
+    )
+});
+
+/// ARGV: rows that came before this time, in milliseconds, have been held back for long enough. Where the number of rows
+/// is not what it should be, keys were lost (evicted, deleted): then all go, and who fills finds that out.
+static LOOK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local count = tonumber(redis.call('HGET', KEYS[3], 'count') or '0')
+if count ~= redis.call('ZCARD', KEYS[1]) or count ~= redis.call('HLEN', KEYS[2]) then
+  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+  return false
+end
+local held = redis.call('HGET', KEYS[3], 'held')
+for _, time in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', ARGV[1])) do
+  if not held or tonumber(time) > tonumber(held) then held = time end
+end
+if held and redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', ARGV[1]) > 0 then
+  redis.call('HSET', KEYS[3], 'held', held)
+end
+return {redis.call('HGETALL', KEYS[3]), redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')}",
+    )
+});
+
+/// ARGV: members. Those that have gone meanwhile come back empty.
+static FETCH: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local found = {}
+for i, member in ipairs(ARGV) do found[i] = redis.call('HGET', KEYS[2], member) or '' end
+return found",
+    )
+});
+
+/// ARGV: bound, number of partitions, then each with its low; then members.
+static REMOVE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local lows = 2 + 2 * tonumber(ARGV[2])
+for i = 3, lows, 2 do redis.call('HSET', KEYS[3], 'low:' .. ARGV[i], ARGV[i + 1]) end
+for i = lows + 1, #ARGV do
+  if redis.call('ZREM', KEYS[1], ARGV[i]) == 1 then
+    redis.call('HDEL', KEYS[2], ARGV[i])
+    redis.call('HINCRBY', KEYS[3], 'count', -1)
+  end
+end
+if tonumber(redis.call('HGET', KEYS[3], 'count') or '0') <= ARGV[1] / 2 then redis.call('HDEL', KEYS[3], 'full') end
+return 1",
+    )
+});
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// The rows of the sink with this consumer group.
+    pub(crate) fn new(redis: Redis, group: &str, bound: usize) -> Self {
+        let key = |name| format!("{{{group}}}:{name}");
+        Self {
+            redis,
+            keys: ["rows", "payloads", "state", "held"].map(key),
+            bound,
+        }
+    }
+
+    /// Counts the connections to Redis.
+    pub(crate) fn generation(&self) -> u64 {
+        self.redis.generation()
+    }
+
+    /// Begins to fill a partition anew from `start` on; rows that wait of it go.
+    pub(crate) async fn begin(
+        &self,
+        partition: &Partition,
+        fill: &str,
+        start: i64,
+    ) -> Result<(), Failure> {
+        let mut script = self.script(&BEGIN);
+        script.arg(name(partition)).arg(fill).arg(start);
+        self.redis.invoke(&script).await
+    }
+
+    /// Adds what was read.
+    pub(crate) async fn put(&self, put: &Put, now_ms: i64) -> Result<Outcome, Failure> {
+        let mut script = self.script(&PUT);
+        let due = put.due.map_or_else(String::new, |due| due.to_string());
+        script.arg(name(&put.partition)).arg(&put.fill);
+        script.arg(put.expected).arg(put.next).arg(due);
+        script.arg(self.bound).arg(now_ms);
+        for row in &put.rows {
+            if let Some(record) = &row.record {
+                script.arg(row.key.time).arg(member(&row.key));
+                script.arg(payload::write(record));
+            }
+        }
+        let answer: Vec<String> = self.redis.invoke(&script).await?;
+        let number = |place: usize| answer.get(place).and_then(|text| text.parse().ok());
+        Ok(match answer.first().map(String::as_str) {
+            Some("done") => Outcome::Done {
+                count: number(1)
+                    .and_then(|count: i64| usize::try_from(count).ok())
+                    .unwrap_or_default(),
+                low: number(2),
+            },
+            Some("full") => Outcome::Full,
+            _ => Outcome::Lost,
+        })
+    }
+
+    /// Everything that waits, without content; none if Redis has lost a part of it.
+    pub(crate) async fn look(&self, held_before_ms: i64) -> Result<Option<Look>, Failure> {
+        let mut script = self.script(&LOOK);
+        script.arg(held_before_ms);
+        let answer: Option<(Vec<String>, Vec<String>)> = self.redis.invoke(&script).await?;
+        Ok(answer.map(|(state, rows)| Look::read(&state, &rows)))
+    }
+
+    /// The records of these rows. A row that is not there any more is left out: somebody has written it meanwhile.
+    pub(crate) async fn fetch(&self, places: &[Place]) -> Result<Vec<Record>, Failure> {
+        let mut script = self.script(&FETCH);
+        for place in places {
+            script.arg(&place.member);
+        }
+        let found: Vec<Vec<u8>> = self.redis.invoke(&script).await?;
+        let read = |(place, bytes): (&Place, Vec<u8>)| {
+            payload::read(place.partition.clone(), place.offset, &bytes)
+        };
+        Ok(places.iter().zip(found).filter_map(read).collect())
+    }
+
+    /// Takes rows away that the sheet holds, or that are parked as dead letters.
+    pub(crate) async fn remove(
+        &self,
+        members: &[String],
+        lows: &[(Partition, i64)],
+    ) -> Result<(), Failure> {
+        let mut script = self.script(&REMOVE);
+        script.arg(self.bound).arg(lows.len());
+        for (partition, low) in lows {
+            script.arg(name(partition)).arg(*low);
+        }
+        script.arg(members);
+        self.redis.invoke(&script).await
+    }
+
+    fn script<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
+        let mut invocation = script.prepare_invoke();
+        for key in &self.keys {
+            invocation.key(key);
+        }
+        invocation
+    }
+}
+
+// === impl Look ===
+
+impl Look {
+    fn read(state: &[String], rows: &[String]) -> Self {
+        let state: HashMap<&str, &str> = pairs(state).collect();
+        let number = |field: &str| state.get(field)?.parse::<i64>().ok();
+        let filled = state.keys().filter_map(|field| {
+            let partition = field.strip_prefix("fill:")?;
+            Some(Filled {
+                start: number(&format!("start:{partition}"))?,
+                next: number(&format!("next:{partition}"))?,
+                due: number(&format!("due:{partition}")),
+                partition: read_partition(partition)?,
+            })
+        });
+        Self {
+            filled: filled.collect(),
+            places: pairs(rows).filter_map(Place::read).collect(),
+            held: number("held"),
+            is_full: state.contains_key("full"),
+        }
+    }
+
+    /// Rows that were submitted until then are due, in microseconds since 1970: every partition has been read so far, or
+    /// they have been held back for long enough.
+    pub(crate) fn due(&self) -> Option<i64> {
+        let all = self.filled.iter().map(|one| one.due).min().flatten();
+        all.max(self.held)
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn read((member, time): (&str, &str)) -> Option<Self> {
+        let mut parts = member.rsplitn(4, '|');
+        let (topic, number, offset) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self {
+            time: time.parse().ok()?,
+            partition: Partition {
+                topic: topic.into(),
+                number: number.parse().ok()?,
+            },
+            offset: offset.parse().ok()?,
+            member: member.to_owned(),
+        })
+    }
+
+    /// Its name in Redis.
+    pub(crate) fn member(&self) -> &str {
+        &self.member
+    }
+}
+
+/// Rows of one time stand in the order of their names, which begin with the id as `Key` does.
+pub(crate) fn member(key: &Key) -> String {
+    let (offset, partition) = (key.offset, name(&key.partition));
+    format!("{}|{offset:020}|{partition}", key.id)
+}
+
+fn name(partition: &Partition) -> String {
+    format!("{}|{}", partition.number, partition.topic)
+}
+
+fn read_partition(name: &str) -> Option<Partition> {
+    let (number, topic) = name.split_once('|')?;
+    Some(Partition {
+        topic: topic.into(),
+        number: number.parse().ok()?,
+    })
+}
+
+fn pairs(flat: &[String]) -> impl Iterator<Item = (&str, &str)> {
+    flat.chunks_exact(2)
+        .map(|pair| (pair[0].as_str(), pair[1].as_str()))
+}

@@ -1,0 +1,9 @@
+//! The email sink between a real Kafka and a real SMTP server: mails come once, twice at most, and nothing is lost.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod line;
+mod outcomes;
+mod refusals;
+#[path = "../sheets/running.rs"]
+mod running;
