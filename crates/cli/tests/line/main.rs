@@ -4,6 +4,7 @@
 mod plugins;
 mod rebalance;
 mod restore;
+mod sinks;
 mod swaps;
 mod top;
 mod vocabulary;
