@@ -174,6 +174,29 @@ pub enum Error {
         /// What Kafka says.
         source: producer::Error,
     },
+    /// An address or a secret of a webhook sink cannot be used. Stop.
+    #[error("{0}")]
+    Webhook(Box<formline_core::Mistake>),
+    /// The receiver of a webhook wants no more calls. Stop.
+    #[error(
+        "{host} answers 410 Gone to the calls of {sink}, so it wants no more; take the sink out of the app, or start it again when the receiver is back"
+    )]
+    EndpointGone {
+        /// Consumer group of the sink.
+        sink: String,
+        /// Who is called.
+        host: String,
+    },
+    /// A record cannot be put off. Stop, or it would be lost.
+    #[error(
+        "the topic {topic} does not take a record that is to wait for its next attempt: {source}; raise its max.message.bytes"
+    )]
+    Retries {
+        /// The topic.
+        topic: String,
+        /// What Kafka says.
+        source: producer::Error,
+    },
     /// Kafka cannot be used.
     #[error(transparent)]
     Client(#[from] client::Error),

@@ -2,7 +2,7 @@
 //! topic, written before and after each attempt, read back when partitions are assigned.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -226,6 +226,7 @@ pub(crate) async fn outcomes(
     for id in read.await.expect("reading does not panic")? {
         visit(outcomes::Outcome {
             id,
+            is_under_way: false,
             is_late: false,
             place: None,
         });
@@ -236,12 +237,21 @@ pub(crate) async fn outcomes(
 /// The record's id, if this entry is the last about it.
 fn final_id(entry: &Record) -> Option<EventId> {
     let Noted { entry: noted, .. } = Noted::of(entry)?;
-    let is_final = matches!(noted.outcome, Outcome::Sent | Outcome::Uncertain);
-    entry
-        .text_header(header::ID)
-        .filter(|_| is_final)?
-        .parse()
-        .ok()
+    let id = entry.text_header(header::ID);
+    id.filter(|_| noted.is_final())?.parse().ok()
+}
+
+/// What is to be known of each record: its final entry, or else the one about the last attempt. Entries of one record can
+/// lie in several partitions, which come in any order.
+pub(crate) fn last(entries: impl IntoIterator<Item = Noted>) -> HashMap<Vec<u8>, Entry> {
+    let mut last: HashMap<Vec<u8>, Entry> = HashMap::new();
+    for Noted { id, entry } in entries {
+        let known = last.entry(id).or_insert_with(|| entry.clone());
+        if entry.rank() >= known.rank() {
+            *known = entry;
+        }
+    }
+    last
 }
 
 fn milliseconds(duration: Duration) -> i64 {
@@ -260,6 +270,15 @@ impl Entry {
             detail: detail.into(),
         }
     }
+
+    /// Whether nothing follows.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self.outcome, Outcome::Sent | Outcome::Uncertain)
+    }
+
+    fn rank(&self) -> (bool, u32) {
+        (self.is_final(), self.attempt)
+    }
 }
 
 // === impl Noted ===
@@ -271,5 +290,30 @@ impl Noted {
             id: record.key()?.to_vec(),
             entry: serde_json::from_slice(record.value()?).ok()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_final_entry_of_a_record_wins_and_else_the_last_attempt() {
+        let noted = |id: &[u8], outcome, attempt, detail: &str| Noted {
+            id: id.to_vec(),
+            entry: Entry::now(outcome, attempt, detail),
+        };
+        let last = last([
+            noted(b"1", Outcome::Sent, 1, "taken"),
+            noted(b"1", Outcome::Failed, 2, "a second chain"),
+            noted(b"2", Outcome::Failed, 3, "third"),
+            noted(b"2", Outcome::Failed, 1, "first"),
+            noted(b"3", Outcome::Failed, 1, "first"),
+            noted(b"3", Outcome::Attempting, 1, "again"),
+        ]);
+        let details = |id: &[u8]| last[id].detail.as_str();
+        assert_eq!(details(b"1"), "taken");
+        assert_eq!(details(b"2"), "third");
+        assert_eq!(details(b"3"), "again");
     }
 }

@@ -4,6 +4,7 @@ pub mod email;
 pub mod emulator;
 mod error;
 mod journal;
+mod lanes;
 mod metrics;
 pub mod outcomes;
 mod parking;
@@ -11,6 +12,7 @@ pub mod postgres;
 mod redis;
 mod run;
 pub mod sheets;
+pub mod webhook;
 
 pub use self::{
     error::Error,

@@ -1,5 +1,5 @@
 //! What sinks have done, as an outsider sees it: rows in sheets and tables, not our own counters and offsets; and of
-//! mails, which nobody can look at afterwards, what the journal says. Who is to hold it against what was accepted is `formline verify`.
+//! mails and calls, which nobody can look at afterwards, what the journal says. Who is to hold it against what was accepted is `formline verify`.
 
 use std::{fmt, sync::Arc};
 
@@ -10,7 +10,7 @@ use formline_core::{
 };
 use jiff::Timestamp;
 
-use crate::{Error, journal, postgres, sheets};
+use crate::{Error, journal, postgres, sheets, webhook};
 
 /// Where the things lie that sinks write to.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct Question<'a> {
 pub struct Outcome {
     /// Whose it is: see [`Naming`].
     pub id: EventId,
+    /// Whether it is still to come: the sink is done with the record in its input, and keeps it for a later attempt.
+    pub is_under_way: bool,
     /// Whether it says of itself that it stands below a later submission.
     pub is_late: bool,
     /// Where it stands, for a sink that keeps order. Outcomes of such a sink come in the order in which they stand.
@@ -87,6 +89,9 @@ impl Outside {
                 postgres::outcomes(url.ok_or_else(unknown)?, settings, question, visit).await
             }
             SinkKind::Email(_) => journal::outcomes(&self.client, question, visit).await,
+            SinkKind::Webhook(_) => {
+                webhook::outcomes::outcomes(&self.client, question, visit).await
+            }
         }
     }
 }
@@ -98,7 +103,7 @@ impl Naming {
     pub fn of(kind: &SinkKind) -> Self {
         match kind {
             SinkKind::Sheets(_) => Self::Submission,
-            SinkKind::Postgres(_) | SinkKind::Email(_) => Self::Record,
+            SinkKind::Postgres(_) | SinkKind::Email(_) | SinkKind::Webhook(_) => Self::Record,
         }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Letter {
     pub(crate) record: Record,
     pub(crate) reason: &'static str,
     pub(crate) detail: String,
+    /// How often the sink has tried.
+    pub(crate) attempts: u32,
 }
 
 // === impl Parking ===
@@ -34,6 +36,7 @@ impl Parking {
             record,
             reason,
             detail,
+            attempts,
         } = letter;
         let topic = self.sink.dead_letter_topic();
         let parked = DeadLetter {
@@ -41,7 +44,7 @@ impl Parking {
             step: &self.sink.name,
             reason,
             detail,
-            attempts: 1,
+            attempts: *attempts,
             plugin: None,
         };
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));

@@ -10,8 +10,9 @@ use formline_core::{
     telemetry::Part,
 };
 use futures::future::BoxFuture;
+use ipnet::IpNet;
 
-use crate::{Error, email, metrics, parking::Parking, postgres, redis::Redis, sheets};
+use crate::{Error, email, metrics, parking::Parking, postgres, redis::Redis, sheets, webhook};
 
 /// What all sinks of a process share.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Options {
     pub postgres_url: Option<Secret>,
     /// The server that takes the mails of email sinks.
     pub smtp: Option<Smtp>,
+    /// Networks that webhook sinks may call although they are not public.
+    pub webhook_private_addresses: Vec<IpNet>,
     /// The Redis that sheets sinks buffer in, and that processes share Google's budget by.
     pub redis: Option<settings::Redis>,
     /// Where metrics and health go.
@@ -68,12 +71,14 @@ const PRODUCER: producer::Options = producer::Options {
 /// Only for what is wrong before anything starts: an address or key that is missing or damaged, the id of a
 /// spreadsheet, a property of Kafka's clients.
 pub async fn run(options: Options, sinks: Vec<Placed>, shutdown: Shutdown) -> Result<(), Error> {
-    let (mut to_sheets, mut to_postgres, mut by_email) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut to_sheets, mut to_postgres) = (Vec::new(), Vec::new());
+    let (mut by_email, mut by_call) = (Vec::new(), Vec::new());
     for common in commons(&options, sinks, &shutdown)? {
         match common.sink.kind.clone() {
             SinkKind::Sheets(settings) => to_sheets.push((common, settings)),
             SinkKind::Postgres(settings) => to_postgres.push((common, settings)),
             SinkKind::Email(settings) => by_email.push((common, settings)),
+            SinkKind::Webhook(settings) => by_call.push((common, settings)),
         }
     }
     let mut works = Vec::new();
@@ -87,6 +92,8 @@ pub async fn run(options: Options, sinks: Vec<Placed>, shutdown: Shutdown) -> Re
     if let Some(smtp) = options.smtp.filter(|_| !by_email.is_empty()) {
         works.extend(email::open(&smtp, &options.telemetry, by_email)?);
     }
+    let networks = &options.webhook_private_addresses;
+    works.extend(webhook::open(networks, &options.telemetry, by_call)?);
     let tasks: Vec<_> = works
         .into_iter()
         .map(|(common, work)| start(&common, work))
@@ -145,7 +152,10 @@ pub async fn flush(
             SinkKind::Sheets(settings) if settings.buffer != Buffer::Memory => {
                 sinks.push((common, settings));
             }
-            SinkKind::Sheets(_) | SinkKind::Postgres(_) | SinkKind::Email(_) => {
+            SinkKind::Sheets(_)
+            | SinkKind::Postgres(_)
+            | SinkKind::Email(_)
+            | SinkKind::Webhook(_) => {
                 return Err(Error::NothingToFlush(common.sink.name.clone()));
             }
         }
@@ -192,7 +202,10 @@ impl Options {
                 SinkKind::Email(_) if self.smtp.is_none() => {
                     return Err(Error::NoSmtp(format!("{}/{}", sink.app, sink.name)));
                 }
-                SinkKind::Sheets(_) | SinkKind::Postgres(_) | SinkKind::Email(_) => {}
+                SinkKind::Sheets(_)
+                | SinkKind::Postgres(_)
+                | SinkKind::Email(_)
+                | SinkKind::Webhook(_) => {}
             }
         }
         Ok(())

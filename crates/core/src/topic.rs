@@ -86,6 +86,11 @@ pub fn journal(app: &str, sink: &str) -> String {
     format!("{app}.{sink}.journal")
 }
 
+/// Name of the topic where the records of a sink wait for their next attempt.
+pub fn retries(app: &str, sink: &str) -> String {
+    format!("{app}.{sink}.retries")
+}
+
 /// Name of the consumer group of a step or sink.
 pub fn group(app: &str, step: &str) -> String {
     format!("formline.{app}.{step}")

@@ -1,8 +1,9 @@
 //! The course of one record: look at the journal, make the mail, send it, note what came of it.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use formline_core::{Record, event, retry::Backoff, telemetry::Part};
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -13,7 +14,8 @@ use super::{
 };
 use crate::{
     Error,
-    journal::{Entry, Journal, Outcome},
+    journal::{Entry, Journal, Noted, Outcome},
+    lanes::{self, End},
     parking::{Letter, Parking},
 };
 
@@ -29,24 +31,37 @@ pub(crate) struct Desk {
     pub(crate) part: Part,
 }
 
-/// How a delivery ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum End {
-    /// The sink is done with the record.
-    Done,
-    /// It was told to stop; the next owner of the partition begins where the journal ends.
-    Stopped,
-}
-
 /// Attempts without a known outcome after which a mail is given up as uncertain: the first, and one more.
 const DOUBTS: u32 = 2;
 
 // === impl Desk ===
 
+impl lanes::Desk for Desk {
+    fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Limits count the last hour, also what was sent before a restart.
+    fn memory(&self) -> Duration {
+        limit::HOUR
+    }
+
+    fn recall(&self, entries: &VecDeque<Noted>) {
+        self.limits.recall(entries);
+    }
+
+    fn deliver<'a>(
+        &'a self,
+        record: &'a Record,
+        past: Option<&'a Entry>,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<End, Error>> {
+        Box::pin(self.send(record, past, stop))
+    }
+}
+
 impl Desk {
-    /// Delivers one record. `past` is the last entry about it. Waits for as long as the server is away, but not longer
-    /// than `stop`.
-    pub(crate) async fn deliver(
+    async fn send(
         &self,
         record: &Record,
         past: Option<&Entry>,
@@ -174,6 +189,7 @@ impl Desk {
             record: record.clone(),
             reason,
             detail,
+            attempts: 1,
         };
         Ok(match self.parking.park(&letter).await? {
             true => End::Done,

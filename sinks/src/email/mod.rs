@@ -9,7 +9,6 @@
 mod compose;
 mod delivery;
 mod limit;
-mod membership;
 mod metrics;
 mod server;
 mod template;
@@ -22,10 +21,11 @@ use formline_core::{
     settings::Smtp,
 };
 
-use self::{compose::Composer, delivery::Desk, limit::Limits, membership::Worker, server::Server};
+use self::{compose::Composer, delivery::Desk, limit::Limits, server::Server};
 use crate::{
     Error,
     journal::Journal,
+    lanes::Worker,
     run::{Common, Work},
 };
 
@@ -69,7 +69,7 @@ pub(crate) fn open(
 pub fn check(app: &App) -> Vec<Mistake> {
     let composed = |sink: &Arc<Sink>| match &sink.kind {
         SinkKind::Email(settings) => Composer::read(app, sink, settings).err(),
-        SinkKind::Sheets(_) | SinkKind::Postgres(_) => None,
+        SinkKind::Sheets(_) | SinkKind::Postgres(_) | SinkKind::Webhook(_) => None,
     };
     app.sinks.iter().filter_map(composed).collect()
 }

@@ -71,6 +71,7 @@ impl Buffer {
                     record,
                     reason: "malformed",
                     detail: why.to_string(),
+                    attempts: 1,
                 }),
             }
         });

@@ -102,6 +102,7 @@ fn refused(row: Row, detail: String) -> Letter {
         record: row.record,
         reason: "refused",
         detail,
+        attempts: 1,
     }
 }
 

@@ -69,6 +69,7 @@ async fn read(
         if let Ok(id) = id.parse() {
             visit(Outcome {
                 id,
+                is_under_way: false,
                 is_late: false,
                 place: None,
             });

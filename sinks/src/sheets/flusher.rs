@@ -193,6 +193,7 @@ impl Flusher {
                     record,
                     reason,
                     detail,
+                    attempts: 1,
                 };
                 if !self.parking.park(&letter).await? {
                     return Ok(false);

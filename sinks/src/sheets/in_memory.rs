@@ -150,6 +150,7 @@ impl Session for InMemory {
                     record,
                     reason: "malformed",
                     detail,
+                    attempts: 1,
                 });
             }
         }
@@ -162,6 +163,7 @@ impl Session for InMemory {
                 record,
                 reason: given_up.reason,
                 detail: given_up.detail,
+                attempts: 1,
             })
         });
         self.letters.extend(refused);

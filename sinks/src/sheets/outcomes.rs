@@ -92,6 +92,7 @@ impl Look<'_> {
                 if let Ok(id) = id.parse() {
                     visit(Outcome {
                         id,
+                        is_under_way: false,
                         is_late: note.is_some_and(|note| note == LATE),
                         place: Some(Place {
                             tab: Arc::clone(&title),

@@ -271,6 +271,7 @@ impl Session for ThroughRedis {
                     record,
                     reason: "malformed",
                     detail: why.to_string(),
+                    attempts: 1,
                 });
             }
         }

@@ -125,6 +125,7 @@ impl Line {
             google_calls_per_minute: 60,
             postgres_url: None,
             redis: None,
+            webhook_private_addresses: Vec::new(),
             smtp: Some(SmtpSettings {
                 url: Secret::new(&self.url),
                 timeout: self.patience,

@@ -111,6 +111,7 @@ impl Line {
             google_calls_per_minute: 60,
             postgres_url: Some(Secret::new(&self.url)),
             smtp: None,
+            webhook_private_addresses: Vec::new(),
             redis: None,
             telemetry: Telemetry::new(),
         }

@@ -41,6 +41,7 @@ async fn start_error(line: &Line) -> Error {
         google_calls_per_minute: 60,
         postgres_url: None,
         smtp: None,
+        webhook_private_addresses: Vec::new(),
         redis: None,
         telemetry: formline_core::Telemetry::new(),
     };

@@ -144,6 +144,7 @@ impl Line {
             google_calls_per_minute: 60,
             postgres_url: None,
             smtp: None,
+            webhook_private_addresses: Vec::new(),
             redis: self.redis.clone(),
             telemetry,
         }

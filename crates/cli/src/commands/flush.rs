@@ -23,6 +23,7 @@ pub(super) fn run(arguments: &Flush) -> Result<()> {
         instance: settings.instance,
         postgres_url: settings.postgres_url,
         smtp: settings.smtp,
+        webhook_private_addresses: settings.webhook_private_addresses,
         redis: settings.redis,
         telemetry: Telemetry::new(),
     };

@@ -83,10 +83,10 @@ impl Installation {
         let apps = load_apps(&arguments.folders, known);
         let apps = apps.map_err(|Mistakes(found)| mistakes.extend(found));
         let apps = apps.and_then(|apps| {
-            let found = apps
-                .iter()
-                .flat_map(|app| formline_sinks::email::check(app));
-            mistakes.extend(found);
+            for app in &apps {
+                mistakes.extend(formline_sinks::email::check(app));
+                mistakes.extend(formline_sinks::webhook::check(app));
+            }
             mistakes.is_empty().then_some(apps).ok_or(())
         });
         // Mistakes of all of them come out together.

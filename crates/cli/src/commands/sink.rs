@@ -77,6 +77,7 @@ pub(super) fn options(line: &Line, installation: &Installation, google: Option<G
         google_calls_per_minute: installation.settings.google_calls_per_minute,
         postgres_url: installation.settings.postgres_url.clone(),
         smtp: installation.settings.smtp.clone(),
+        webhook_private_addresses: (installation.settings).webhook_private_addresses.clone(),
         redis: installation.settings.redis.clone(),
         telemetry: line.telemetry.clone(),
     }

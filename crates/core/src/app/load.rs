@@ -135,7 +135,7 @@ fn each<T>(
     all
 }
 
-/// Outputs that nobody has declared, changelogs, journals and dead letters.
+/// Outputs that nobody has declared, changelogs, topics of sinks and dead letters.
 fn add_derived_topics(app: &mut App, facts: &[PluginFacts]) {
     let mut derived: BTreeMap<String, Topic> = BTreeMap::new();
     for name in app.steps.iter().flat_map(|step| step.output.values()) {
@@ -156,10 +156,10 @@ fn add_derived_topics(app: &mut App, facts: &[PluginFacts]) {
         .filter_map(|(step, facts)| step.changelog(facts, &app.topics))
         .collect();
     app.topics.extend(changelogs);
-    let journals: Vec<Topic> = (app.sinks.iter())
-        .filter_map(|sink| sink.journal(&app.topics))
+    let own: Vec<Topic> = (app.sinks.iter())
+        .flat_map(|sink| sink.own_topics(&app.topics))
         .collect();
-    app.topics.extend(journals);
+    app.topics.extend(own);
     let dead_letters: Vec<Topic> = app.dead_letters().collect();
     app.topics.extend(dead_letters);
 }

@@ -14,6 +14,7 @@ mod sink;
 mod step;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -26,6 +27,7 @@ pub use self::{
         Buffer, Email, Postgres, Sheets, Sink, SinkKind, is_postgres_schema, is_spreadsheet_id,
     },
     step::{Limits, Step},
+    webhook::Webhook,
 };
 use crate::{
     client,

@@ -223,6 +223,11 @@ impl<'a> Section<'a> {
         self.read(key, Self::as_texts).unwrap_or_default()
     }
 
+    /// The same; none if nothing is written.
+    pub(crate) fn optional_texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        self.read(key, Self::as_texts)
+    }
+
     /// A table of texts. Empty stands for one that could not be read.
     pub(crate) fn text_map(&mut self, key: &'static str) -> BTreeMap<String, String> {
         self.map(key, "a-name = \"…\"", |section, value| {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    Location, Section,
+    Location, Section, Webhook,
     outline::{Kind, Part, check_topics},
 };
 use crate::{
+    client,
     mistake::nearest,
     topic::{self, DEFAULT_PARTITIONS, Topic},
 };
@@ -35,6 +36,8 @@ pub enum SinkKind {
     Postgres(Postgres),
     /// An e-mail to the address that the form names.
     Email(Email),
+    /// A call of somebody else's HTTP address.
+    Webhook(Webhook),
 }
 
 /// Settings of a sheets sink.
@@ -111,7 +114,15 @@ const KINDS: &[(&str, Read)] = &[
     ("sheets", Sheets::read),
     ("postgres", Postgres::read),
     ("email", Email::read),
+    ("webhook", Webhook::read),
 ];
+
+/// How much longer than the longest delay a record may wait for its next attempt.
+const RETRIES_SPARE: Duration = Duration::from_secs(14 * 86_400);
+
+/// 30 days, as dead letters: so far back `formline verify` can say what became of a submission, and longer than any
+/// record waits for its next attempt.
+const JOURNAL_KEPT: &str = "2592000000";
 
 /// Google refuses a longer title.
 const MAX_TAB_CHARACTERS: usize = 100;
@@ -193,19 +204,65 @@ impl Sink {
         topic::journal(&self.app, &self.name)
     }
 
-    /// Its journal, if its kind keeps one: as many partitions as its inputs at most have, since an entry lies in the
+    /// The topic where records wait for their next attempt, if its kind puts them off.
+    pub fn retries_topic(&self) -> Option<String> {
+        let puts_off = matches!(self.kind, SinkKind::Webhook(_));
+        puts_off.then(|| topic::retries(&self.app, &self.name))
+    }
+
+    /// Every topic that its consumer group reads.
+    pub fn topics(&self) -> Vec<String> {
+        let input = self.input.iter().cloned();
+        input.chain(self.retries_topic()).collect()
+    }
+
+    /// The topics that only it writes and reads, beside dead letters.
+    pub(super) fn own_topics(&self, known: &[Topic]) -> Vec<Topic> {
+        let retries = self.retries();
+        let journal = self.journal(known, retries.as_ref());
+        retries.into_iter().chain(journal).collect()
+    }
+
+    /// One partition for each delay of the schedule: in each the next one due is the first.
+    fn retries(&self) -> Option<Topic> {
+        let SinkKind::Webhook(webhook) = &self.kind else {
+            return None;
+        };
+        let longest = webhook.schedule.iter().max().copied().unwrap_or_default();
+        let config = [
+            ("cleanup.policy", "delete".to_owned()),
+            // A record that Kafka deletes while it waits is lost: also one that waits while the sink is switched off.
+            (
+                "retention.ms",
+                (longest + RETRIES_SPARE).as_millis().to_string(),
+            ),
+            ("max.message.bytes", client::RECORD_BYTES.to_owned()),
+        ];
+        let delays = webhook.schedule.len().max(1);
+        Some(Topic {
+            name: topic::retries(&self.app, &self.name),
+            partitions: i32::try_from(delays).unwrap_or(DEFAULT_PARTITIONS),
+            config: config.map(|(name, value)| (name.to_owned(), value)).into(),
+        })
+    }
+
+    /// Its journal, if its kind keeps one: as many partitions as what it reads at most has, since an entry lies in the
     /// partition of the same number as its record.
-    pub(super) fn journal(&self, known: &[Topic]) -> Option<Topic> {
+    fn journal(&self, known: &[Topic], retries: Option<&Topic>) -> Option<Topic> {
         if !self.kind.keeps_journal() {
             return None;
         }
         let inputs = known
             .iter()
             .filter(|topic| self.input.contains(&topic.name));
+        let read = inputs.chain(retries).map(|topic| topic.partitions);
+        let config = [("cleanup.policy", "delete"), ("retention.ms", JOURNAL_KEPT)];
         Some(Topic {
             name: self.journal_topic(),
-            partitions: (inputs.map(|topic| topic.partitions).max()).unwrap_or(DEFAULT_PARTITIONS),
-            config: [("cleanup.policy".to_owned(), "delete".to_owned())].into(),
+            partitions: read.max().unwrap_or(DEFAULT_PARTITIONS),
+            config: config
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
         })
     }
 }
@@ -217,14 +274,14 @@ impl SinkKind {
     fn targets(&self) -> Vec<String> {
         match self {
             Self::Sheets(sheets) => sheets.targets(),
-            Self::Postgres(_) | Self::Email(_) => Vec::new(),
+            Self::Postgres(_) | Self::Email(_) | Self::Webhook(_) => Vec::new(),
         }
     }
 
     /// Whether it notes what it does, because nobody can look at its effect afterwards.
     fn keeps_journal(&self) -> bool {
         match self {
-            Self::Email(_) => true,
+            Self::Email(_) | Self::Webhook(_) => true,
             Self::Sheets(_) | Self::Postgres(_) => false,
         }
     }

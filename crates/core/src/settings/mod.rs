@@ -5,9 +5,13 @@ mod redis;
 use std::{
     collections::BTreeMap,
     fmt,
+    net::IpAddr,
     path::{Path, PathBuf},
+    str::FromStr as _,
     time::Duration,
 };
+
+use ipnet::IpNet;
 
 pub use self::redis::{Redis, Sentinels};
 use crate::{
@@ -37,6 +41,10 @@ pub struct Settings {
     /// any one minute. With Redis all processes share it; without, each process takes it for itself, so with several of
     /// them it is to be divided by their number. Default: 60, which is what Google grants at first.
     pub google_calls_per_minute: u32,
+    /// `webhook_private_addresses`, FORMLINE_WEBHOOK_PRIVATE_ADDRESSES: networks such as `10.0.0.0/8` that webhook sinks may
+    /// call although they are not public, also without TLS. Default: none, so that no app can reach what stands behind
+    /// the firewall.
+    pub webhook_private_addresses: Vec<IpNet>,
     /// `[redis]`: a Redis that sinks may buffer in and share budgets by.
     pub redis: Option<Redis>,
     /// `[ingest]`.
@@ -131,6 +139,7 @@ impl Settings {
             postgres_url: read_postgres_url(root, environment),
             smtp: Smtp::read(root, environment),
             google_calls_per_minute: read_google_calls(root, environment),
+            webhook_private_addresses: read_networks(root, environment),
             redis: Redis::read(root, environment),
             kafka: read_properties(root),
             grace: milliseconds(number(
@@ -224,6 +233,27 @@ fn read_google_calls(root: &mut Section<'_>, environment: Environment<'_>) -> u3
     let key = "google_calls_per_minute";
     let calls = number(root, environment, "", key, 60, 2..=100_000);
     u32::try_from(calls).unwrap_or_default()
+}
+
+fn read_networks(root: &mut Section<'_>, environment: Environment<'_>) -> Vec<IpNet> {
+    let key = "webhook_private_addresses";
+    let written = root.texts(key);
+    let variable = environment(&variable("", key));
+    let texts: Vec<&str> = match &variable {
+        Some(variable) => variable.split(',').collect(),
+        None => written.iter().map(String::as_str).collect(),
+    };
+    let texts = texts.into_iter().map(str::trim);
+    let networks = texts.filter(|text| !text.is_empty()).filter_map(|text| {
+        let network = text.parse().ok();
+        let network = network.or_else(|| Some(IpAddr::from_str(text).ok()?.into()));
+        if network.is_none() {
+            let problem = format!("`{text}` is no network");
+            root.mistake(key, &problem, "write 10.1.2.0/24 or an address");
+        }
+        network
+    });
+    networks.collect()
 }
 
 fn holds_password(url: &str) -> bool {
@@ -384,6 +414,23 @@ mod tests {
             let mistakes = load(&text, &[]).expect_err("a mistake");
             assert!(mistakes[0].problem.contains(problem), "{mistakes:?}");
         }
+    }
+
+    #[test]
+    fn networks_come_as_a_list_or_with_commas() {
+        let text = "webhook_private_addresses = [\"10.0.0.0/8\", \"::1\"]";
+        let networks = load(text, &[]).expect("correct").webhook_private_addresses;
+        assert_eq!(networks[0].to_string(), "10.0.0.0/8");
+        assert_eq!(networks[1].to_string(), "::1/128");
+        let variable = |value| [("FORMLINE_WEBHOOK_PRIVATE_ADDRESSES", value)];
+        let networks = load(text, &variable("127.0.0.1, 10.1.0.0/16")).expect("correct");
+        assert_eq!(networks.webhook_private_addresses.len(), 2);
+        assert_eq!(
+            load("", &[]).expect("correct").webhook_private_addresses,
+            []
+        );
+        let mistakes = load("", &variable("intranet")).expect_err("a mistake");
+        assert!(mistakes[0].problem.contains("`intranet` is no network"));
     }
 
     #[test]

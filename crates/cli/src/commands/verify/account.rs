@@ -43,6 +43,8 @@ struct Item {
     given_up: u32,
     /// How often the sink has it.
     held: u32,
+    /// Whether the sink has put it off.
+    is_put_off: bool,
 }
 
 /// What became of a submission, from the most harmless to the worst: of several records the worst counts.
@@ -116,6 +118,7 @@ impl<'a> Account<'a> {
             passed: 0,
             given_up: 0,
             held: 0,
+            is_put_off: false,
         })
     }
 
@@ -136,6 +139,10 @@ impl<'a> Account<'a> {
         let Some(item) = self.items.get_mut(&outcome.id) else {
             return;
         };
+        if outcome.is_under_way {
+            item.is_put_off = true;
+            return;
+        }
         item.held += 1;
         let submission = item.submission;
         if outcome.is_late {
@@ -194,7 +201,7 @@ impl Item {
         match () {
             () if found > given && is_pending => Fate::UnderWay,
             () if found > given => Fate::Doubled,
-            () if found < self.passed => Fate::Missing,
+            () if found < self.passed && !self.is_put_off => Fate::Missing,
             () if found < given => Fate::UnderWay,
             () if self.given_up > 0 => Fate::DeadLetter,
             () => Fate::Delivered,
@@ -206,15 +213,19 @@ impl Item {
 mod tests {
     use super::*;
 
-    fn fate(given: u32, passed: u32, given_up: u32, held: u32) -> Fate {
-        let item = Item {
+    fn item(given: u32, passed: u32, given_up: u32, held: u32) -> Item {
+        Item {
             submission: EventId::new(),
             given,
             passed,
             given_up,
             held,
-        };
-        item.fate(false)
+            is_put_off: false,
+        }
+    }
+
+    fn fate(given: u32, passed: u32, given_up: u32, held: u32) -> Fate {
+        item(given, passed, given_up, held).fate(false)
     }
 
     #[test]
@@ -239,13 +250,17 @@ mod tests {
 
     #[test]
     fn what_a_step_may_still_give_is_not_doubled() {
-        let item = Item {
-            submission: EventId::new(),
-            given: 1,
-            passed: 1,
-            given_up: 0,
-            held: 2,
+        assert_eq!(item(1, 1, 0, 2).fate(true), Fate::UnderWay);
+    }
+
+    #[test]
+    fn what_the_sink_has_put_off_is_under_way_until_it_is_there() {
+        let put_off = |given_up, held| Item {
+            is_put_off: true,
+            ..item(1, 1, given_up, held)
         };
-        assert_eq!(item.fate(true), Fate::UnderWay);
+        assert_eq!(put_off(0, 0).fate(false), Fate::UnderWay);
+        assert_eq!(put_off(0, 1).fate(false), Fate::Delivered);
+        assert_eq!(put_off(1, 0).fate(false), Fate::DeadLetter);
     }
 }

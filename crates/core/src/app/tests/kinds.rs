@@ -173,7 +173,7 @@ fn each_kind_of_mistake_is_named() {
         (
             "kind = \"sheets\"",
             "kind = \"carrier-pigeon\"",
-            "the kinds are: sheets, postgres, email",
+            "the kinds are: sheets, postgres, email, webhook",
         ),
         (
             "input = [\"counts\"]",

@@ -3,7 +3,7 @@
 mod kinds;
 mod mistakes;
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use serde_json::json;
 
@@ -146,6 +146,48 @@ fn an_email_sink_has_a_journal_and_may_not_read_what_forms_write() {
     assert_eq!(journal.config["cleanup.policy"], "delete");
     assert!(apps[0].topic("school.sheet.journal").is_none());
     load_text(&sink("students")).expect_err("a submission can stand there twice");
+}
+
+#[test]
+fn a_webhook_sink_has_a_partition_for_each_delay() {
+    let sink = |more: &str| {
+        format!(
+            "{GOOD}\n[[sink]]\nname = \"crm\"\nkind = \"webhook\"\ninput = [\"counts\"]\n\
+             url = \"https://example.org/hook\"\nsecret = \"whsec_x\"\n{more}"
+        )
+    };
+    let apps = load_text(&sink("")).expect("no mistakes");
+    let partitions = |name: &str| apps[0].topic(name).expect("it is declared").partitions;
+    assert_eq!(partitions("school.crm.retries"), 9);
+    assert_eq!(partitions("school.crm.journal"), 9);
+    let retries = apps[0].topic("school.crm.retries").expect("it is declared");
+    assert_eq!(retries.config["retention.ms"], "1296000000");
+    let own = ["counts".to_owned(), "school.crm.retries".to_owned()];
+    assert_eq!(apps[0].sinks[1].topics(), own);
+    let apps = load_text(&sink("schedule = [\"5s\", \"1h 30m\"]")).expect("no mistakes");
+    let SinkKind::Webhook(webhook) = &apps[0].sinks[1].kind else {
+        panic!("{:?}", apps[0].sinks[1].kind);
+    };
+    assert_eq!(webhook.schedule, [5, 5400].map(Duration::from_secs));
+    assert!(!format!("{webhook:?}").contains("whsec_x"));
+    for (wrong, problem) in [
+        ("schedule = []", "no schedule"),
+        ("schedule = [\"5s\", \"soon\"]", "`soon` is not a delay"),
+        ("schedule = [\"5m\", \"5s\"]", "no schedule"),
+        ("schedule = [\"169h\"]", "`169h` is not a delay"),
+        ("schedule = [\"-5s\"]", "`-5s` is not a delay"),
+        (
+            &format!("schedule = [{}]", "\"5s\",".repeat(21)),
+            "no schedule",
+        ),
+        ("in_flight = 0", "0 is out of range"),
+    ] {
+        let found = load_text(&sink(wrong)).expect_err("a mistake");
+        assert!(found[0].problem.contains(problem), "{found:?}");
+    }
+    let text = sink("").replace("https:", "ftp:");
+    let found = load_text(&text).expect_err("a mistake");
+    assert!(found[0].problem.contains("no address"), "{found:?}");
 }
 
 #[test]

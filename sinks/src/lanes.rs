@@ -1,8 +1,8 @@
-//! The task of one sink: reads its topics, and sends for each partition one mail at a time. A mail that the server does
-//! not take yet holds up those behind it in its partition, and no others.
+//! The task of a sink that delivers records one by one and keeps a journal: reads its topics, and works on the first records
+//! of each partition. A record that cannot be delivered yet holds up those behind it in its partition, and no others.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     future::pending,
     sync::Arc,
     time::Duration,
@@ -19,21 +19,53 @@ use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    delivery::{Desk, End},
-    limit::HOUR,
-};
 use crate::{
     Error,
-    journal::{Entry, Noted},
+    journal::{self, Entry, Journal, Noted},
     run::Common,
 };
 
+/// How a kind of sink delivers one record.
+pub(crate) trait Desk: Send + Sync {
+    /// Where it notes what it does.
+    fn journal(&self) -> &Journal;
+
+    /// How far back it must know its own entries, whatever lies behind its offsets.
+    fn memory(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Takes the entries that the journal has, oldest first for each record.
+    fn recall(&self, _: &VecDeque<Noted>) {}
+
+    /// How many records of one partition it works on at one time.
+    fn in_flight(&self) -> usize {
+        1
+    }
+
+    /// Delivers a record. `past` is what was last noted about it. Waits for as long as the other side is away, but not
+    /// longer than `stop`.
+    fn deliver<'a>(
+        &'a self,
+        record: &'a Record,
+        past: Option<&'a Entry>,
+        stop: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<End, Error>>;
+}
+
+/// How a delivery ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    /// The sink is done with the record.
+    Done,
+    /// It was told to stop; the next owner of the partition begins where the journal ends.
+    Stopped,
+}
+
 /// What the task of one sink works with.
-#[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) common: Common,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) desk: Arc<dyn Desk>,
 }
 
 /// One membership in the consumer group.
@@ -54,8 +86,11 @@ struct Membership<'a> {
 #[derive(Default)]
 struct Lane {
     waiting: VecDeque<Record>,
-    is_busy: bool,
+    /// Offsets that a delivery is under way for.
+    busy: BTreeSet<i64>,
     is_paused: bool,
+    /// Behind the last record that a delivery was begun for, or that needs none.
+    begun: i64,
     /// Where the partition goes on, as far as it is done.
     done: i64,
 }
@@ -77,7 +112,7 @@ const BURST: usize = 500;
 /// Records that wait in one lane; at the bound its partition is not read, and membership goes on.
 const WAITING: usize = 100;
 
-/// How long a stopping sink waits for mails under way. Those that are cut off are sent again.
+/// How long a stopping sink waits for deliveries under way. Those that are cut off are made again.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A membership that has lasted so long was healthy; the next one is not waited for as if it had failed at once.
@@ -112,12 +147,13 @@ impl Worker {
 
     /// Reads the journal, for as long as Kafka is away.
     fn read(&self, next: Vec<(Partition, Option<i64>)>) -> BoxFuture<'static, VecDeque<Noted>> {
-        let (journal, part) = (self.desk.journal.clone(), self.common.part.clone());
+        let (journal, part) = (self.desk.journal().clone(), self.common.part.clone());
+        let memory = self.desk.memory();
         let sink = self.common.sink.group();
         Box::pin(async move {
             let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
             loop {
-                match journal.read(next.clone(), HOUR).await {
+                match journal.read(next.clone(), memory).await {
                     Ok(entries) => return entries,
                     Err(error) => {
                         tracing::warn!(%error, sink, "the journal cannot be read yet");
@@ -143,7 +179,7 @@ impl<'a> Membership<'a> {
         let options = consumer::Options {
             group: sink.group(),
             member: member.clone(),
-            topics: sink.input.clone(),
+            topics: sink.topics(),
         };
         Ok(Self {
             worker,
@@ -173,23 +209,25 @@ impl<'a> Membership<'a> {
         }
     }
 
-    /// Finishes the mails under way and goes.
+    /// Finishes the deliveries under way and goes.
     async fn leave(mut self) {
         self.stop.cancel();
         let deliveries = &mut self.deliveries;
-        let ended = async {
-            let mut ended = Vec::new();
-            while let Some((partition, next, end)) = deliveries.next().await {
-                ended.extend(matches!(end, Ok(End::Done)).then_some((partition, next)));
+        let mut ended = Vec::new();
+        let finish = async {
+            while let Some((partition, offset, end)) = deliveries.next().await {
+                ended.extend(matches!(end, Ok(End::Done)).then_some((partition, offset)));
             }
-            ended
         };
-        if let Ok(ended) = tokio::time::timeout(GRACE, ended).await {
-            let ours = ended.into_iter();
-            let ours: Vec<_> = ours.filter(|(at, _)| self.lanes.contains_key(at)).collect();
-            commit(&self.consumer, &ours);
+        // What has not ended by then is cut off.
+        let _ = tokio::time::timeout(GRACE, finish).await;
+        for (partition, offset) in ended {
+            let lane = self.lanes.get_mut(&partition);
+            let next = lane.and_then(|lane| lane.finish(offset));
+            let next: Vec<_> = next.map(|next| (partition, next)).into_iter().collect();
+            commit(&self.consumer, &next);
         }
-        self.worker.desk.metrics.common.buffered(0);
+        self.worker.common.parking.metrics.buffered(0);
         let consumer = self.consumer;
         // Leaving asks the brokers, which blocks the thread.
         let left = tokio::task::spawn_blocking(move || drop(consumer)).await;
@@ -238,9 +276,11 @@ impl<'a> Membership<'a> {
             .map(|partition| (partition.clone(), committed.get(partition).copied()));
         self.reading = Some(self.worker.read(next.collect()));
         for partition in partitions {
+            let done = committed.get(&partition).copied().unwrap_or_default();
             let lane = Lane {
                 is_paused: true,
-                done: committed.get(&partition).copied().unwrap_or_default(),
+                begun: done,
+                done,
                 ..Lane::default()
             };
             self.lanes.insert(partition, lane);
@@ -248,37 +288,34 @@ impl<'a> Membership<'a> {
         Ok(())
     }
 
-    /// Forgets everything: it is the next owner's. Mails under way are not cut off, since nobody would know what came of
-    /// them; if the next owner is another process, it may send them once more.
+    /// Forgets everything: it is the next owner's. Deliveries under way are not cut off, since nobody would know what came
+    /// of them; if the next owner is another process, it may make them once more.
     fn revoked(&mut self) {
         self.stop.cancel();
         self.stop = CancellationToken::new();
         self.lanes.clear();
         self.past.clear();
         self.reading = None;
-        self.worker.desk.metrics.common.buffered(0);
+        self.worker.common.parking.metrics.buffered(0);
     }
 
     fn begin(&mut self, entries: VecDeque<Noted>) -> Result<(), Error> {
         self.reading = None;
-        self.worker.desk.limits.recall(&entries);
-        // The last entry about a record wins.
-        let past = entries.into_iter().map(|noted| (noted.id, noted.entry));
-        self.past = past.collect();
+        self.worker.desk.recall(&entries);
+        self.past = journal::last(entries);
         let (sink, partitions) = (self.worker.common.sink.group(), self.lanes.len());
-        tracing::info!(sink, partitions, "sending e-mails");
+        tracing::info!(sink, partitions, "delivering");
         self.worker.common.part.ready();
         Ok(())
     }
 
-    fn settle(&mut self, (partition, next, end): Delivered) -> Result<(), Error> {
+    fn settle(&mut self, (partition, offset, end): Delivered) -> Result<(), Error> {
         if end? == End::Stopped {
             return Ok(());
         }
         // Whatever a partition that went and came back is at: it begins at its committed offset.
-        if let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.is_busy) {
-            lane.is_busy = false;
-            lane.done = next;
+        let lane = self.lanes.get_mut(&partition);
+        if let Some(next) = lane.and_then(|lane| lane.finish(offset)) {
             commit(&self.consumer, &[(partition, next)]);
         }
         Ok(())
@@ -289,6 +326,7 @@ impl<'a> Membership<'a> {
         if self.reading.is_some() {
             return Ok(());
         }
+        let desk = &self.worker.desk;
         let mut buffered = 0;
         for (partition, lane) in &mut self.lanes {
             if lane.is_paused && lane.waiting.len() < WAITING / 2 {
@@ -296,20 +334,14 @@ impl<'a> Membership<'a> {
                 self.consumer
                     .pause(std::slice::from_ref(partition), false)?;
             }
-            if let Some(record) = lane.waiting.pop_front_if(|_| !lane.is_busy) {
-                lane.is_busy = true;
+            while let Some(record) = lane.begin(desk.in_flight()) {
                 let past = self.past.remove(&event::identity(&record));
-                let delivery = deliver(
-                    Arc::clone(&self.worker.desk),
-                    record,
-                    past,
-                    self.stop.clone(),
-                );
+                let delivery = deliver(Arc::clone(desk), record, past, self.stop.clone());
                 self.deliveries.push(Box::pin(delivery));
             }
-            buffered += lane.waiting.len() + usize::from(lane.is_busy);
+            buffered += lane.waiting.len() + lane.busy.len();
         }
-        self.worker.desk.metrics.common.buffered(buffered);
+        self.worker.common.parking.metrics.buffered(buffered);
         self.commit_empty()
     }
 
@@ -318,11 +350,11 @@ impl<'a> Membership<'a> {
         let mut beyond = Vec::new();
         for (partition, next) in self.consumer.positions()? {
             if let Some(lane) = self.lanes.get_mut(&partition)
-                && !lane.is_busy
+                && lane.busy.is_empty()
                 && lane.waiting.is_empty()
                 && next > lane.done
             {
-                lane.done = next;
+                (lane.begun, lane.done) = (next, next);
                 beyond.push((partition, next));
             }
         }
@@ -331,17 +363,43 @@ impl<'a> Membership<'a> {
     }
 }
 
+// === impl Lane ===
+
+impl Lane {
+    /// The next record to deliver, if fewer than `limit` are under way.
+    fn begin(&mut self, limit: usize) -> Option<Record> {
+        let record = (self.waiting).pop_front_if(|_| self.busy.len() < limit)?;
+        self.busy.insert(record.offset);
+        self.begun = record.offset + 1;
+        Some(record)
+    }
+
+    /// A delivery has ended. Where the partition goes on, if that is further than before; none also if the delivery
+    /// belongs to an earlier time when the partition was ours.
+    fn finish(&mut self, offset: i64) -> Option<i64> {
+        if !self.busy.remove(&offset) {
+            return None;
+        }
+        let next = self.busy.first().copied().unwrap_or(self.begun);
+        (next > self.done).then(|| {
+            self.done = next;
+            next
+        })
+    }
+}
+
 async fn deliver(
-    desk: Arc<Desk>,
+    desk: Arc<dyn Desk>,
     record: Record,
     past: Option<Entry>,
     stop: CancellationToken,
 ) -> Delivered {
     let end = desk.deliver(&record, past.as_ref(), &stop).await;
-    (record.partition, record.offset + 1, end)
+    (record.partition, record.offset, end)
 }
 
-/// The journal is read only when the mails of an earlier assignment have ended: their entries belong to it. Cancel safe.
+/// The journal is read only when the deliveries of an earlier assignment have ended: their entries belong to it. Cancel
+/// safe.
 async fn next(
     reading: &mut Option<BoxFuture<'static, VecDeque<Noted>>>,
     deliveries: &mut FuturesUnordered<BoxFuture<'static, Delivered>>,
@@ -362,5 +420,39 @@ fn commit(consumer: &Consumer, next: &[(Partition, i64)]) {
     }
     if let Err(error) = consumer.commit(next) {
         tracing::warn!(%error, "offsets were not committed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(offset: i64) -> Record {
+        let partition = Partition {
+            topic: "topic".into(),
+            number: 0,
+        };
+        Record::new(partition, offset, 0, None, None, &[])
+    }
+
+    #[test]
+    fn a_partition_goes_on_behind_what_has_ended_without_a_gap() {
+        let mut lane = Lane {
+            waiting: [3, 4, 7, 8].map(record).into(),
+            begun: 3,
+            done: 3,
+            ..Lane::default()
+        };
+        let offset = |record: Option<Record>| record.map(|record| record.offset);
+        assert_eq!(offset(lane.begin(3)), Some(3));
+        assert_eq!(offset(lane.begin(3)), Some(4));
+        assert_eq!(offset(lane.begin(3)), Some(7));
+        assert_eq!(offset(lane.begin(3)), None);
+        assert_eq!(lane.finish(4), None);
+        assert_eq!(lane.finish(3), Some(7));
+        assert_eq!(lane.finish(3), None, "it had ended");
+        assert_eq!(offset(lane.begin(3)), Some(8));
+        assert_eq!(lane.finish(8), None);
+        assert_eq!(lane.finish(7), Some(9));
     }
 }
