@@ -4,6 +4,7 @@
 
 mod line;
 mod outcomes;
+mod records;
 mod refusals;
 #[path = "../sheets/running.rs"]
 mod running;

@@ -11,7 +11,7 @@ use crate::line::{DEADLINE, Line};
 async fn a_mail_with_text_and_html_comes_once() {
     let line = Line::new().await;
     let running = line.start();
-    let id = line.submit("ada@example.com").await;
+    let id = line.submit_for("ada@example.com").await;
     line.expect(std::slice::from_ref(&id)).await;
     line.expect_journal(&id, &["attempting", "sent"]).await;
     let mail = &line.smtp.mails()[0];
@@ -38,7 +38,7 @@ async fn a_mail_that_is_put_off_comes_later_and_once() {
     let line = Line::new().await;
     line.smtp.script(&["451", "rcpt 450"]);
     let running = line.start();
-    let id = line.submit("ada@example.com").await;
+    let id = line.submit_for("ada@example.com").await;
     line.expect(std::slice::from_ref(&id)).await;
     let journal = [
         "attempting",
@@ -57,7 +57,7 @@ async fn an_unknown_outcome_is_repeated_once_with_the_same_id() {
     let line = Line::new().await;
     line.smtp.script(&["keep-and-cut"]);
     let running = line.start();
-    let id = line.submit("ada@example.com").await;
+    let id = line.submit_for("ada@example.com").await;
     line.expect(&[id.clone(), id.clone()]).await;
     line.expect_journal(&id, &["attempting", "attempting", "sent"])
         .await;
@@ -70,10 +70,10 @@ async fn a_server_that_never_answers_gets_a_mail_twice_and_not_more() {
     line.patience = Duration::from_secs(1);
     line.smtp.script(&["hang", "hang"]);
     let running = line.start();
-    let id = line.submit("ada@example.com").await;
+    let id = line.submit_for("ada@example.com").await;
     line.expect_journal(&id, &["attempting", "attempting", "uncertain"])
         .await;
-    let next = line.submit("ada@example.com").await;
+    let next = line.submit_for("ada@example.com").await;
     line.expect(&[next]).await;
     assert_eq!(line.smtp.seen(), ["hang", "hang", "250"]);
     running.stop().await;
@@ -84,7 +84,7 @@ async fn a_mail_is_sent_once_more_after_a_crash_in_its_middle_and_then_known() {
     let line = Line::new().await;
     line.smtp.script(&["hang"]);
     let running = line.start();
-    let id = line.submit("ada@example.com").await;
+    let id = line.submit_for("ada@example.com").await;
     eventually(DEADLINE, async || line.smtp.seen() == ["hang"]).await;
     running.kill();
     let running = line.start();
@@ -97,7 +97,7 @@ async fn a_mail_is_sent_once_more_after_a_crash_in_its_middle_and_then_known() {
     line.put(again, r#"{"email":"ada@example.com","name":"Ada"}"#)
         .await;
     let running = line.start();
-    let next = line.submit("ada@example.com").await;
+    let next = line.submit_for("ada@example.com").await;
     line.expect(&[id, next]).await;
     running.stop().await;
 }
@@ -106,11 +106,11 @@ async fn a_mail_is_sent_once_more_after_a_crash_in_its_middle_and_then_known() {
 async fn mails_wait_while_the_server_is_away() {
     let mut line = Line::new().await;
     let running = line.start();
-    let mut ids = vec![line.submit("ada@example.com").await];
+    let mut ids = vec![line.submit_for("ada@example.com").await];
     line.expect(&ids).await;
     line.smtp.kill();
     for name in ["bob", "cem", "dora", "eve"] {
-        ids.push(line.submit(&format!("{name}@example.com")).await);
+        ids.push(line.submit_for(&format!("{name}@example.com")).await);
     }
     running.expect_stopped("a mail was not taken").await;
     assert!(
@@ -133,7 +133,7 @@ async fn a_record_for_another_group_is_none_of_ours() {
         .await;
     let mut ids = Vec::new();
     for name in ["ada", "bob", "cem", "dora"] {
-        ids.push(line.submit(&format!("{name}@example.com")).await);
+        ids.push(line.submit_for(&format!("{name}@example.com")).await);
     }
     line.expect(&ids).await;
     running.stop().await;
@@ -144,7 +144,7 @@ async fn no_mail_goes_to_a_server_whose_certificate_nobody_has_signed() {
     let mut line = Line::before(Smtp::start_self_signed().await).await;
     line.url.push_str("?tls=required");
     let running = line.start();
-    line.submit("ada@example.com").await;
+    line.submit_for("ada@example.com").await;
     running.expect_stopped("certificate").await;
     assert_eq!(line.smtp.mails().len() + line.smtp.seen().len(), 0);
     running.stop().await;

@@ -122,29 +122,7 @@ impl Line {
     }
 
     pub(crate) fn start_as(&self, instance: &str) -> Running {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
-        let (options, shutdown) = (self.options(instance), Shutdown::new());
-        let telemetry = options.telemetry.clone();
-        runtime.spawn(formline_sinks::run(
-            options,
-            vec![self.sink()],
-            shutdown.clone(),
-        ));
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let admin = format!("http://{}", listener.local_addr().unwrap());
-        let served = telemetry.clone();
-        runtime.spawn(async move {
-            let listener = TcpListener::from_std(listener).unwrap();
-            served.serve(listener).await
-        });
-        Running {
-            telemetry,
-            admin,
-            shutdown,
-            runtime: Some(runtime),
-        }
+        Running::start(self.options(instance), vec![self.sink()])
     }
 
     /// Accepts a submission, as ingest would.

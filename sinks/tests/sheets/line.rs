@@ -159,31 +159,10 @@ impl Line {
     }
 
     pub(crate) fn start_as(&self, instance: &str, app: App) -> Running {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
-        let (telemetry, shutdown) = (Telemetry::new(), Shutdown::new());
-        let options = self.options(instance, telemetry.clone());
         let app = Arc::new(app);
-        let sinks = app
-            .sinks
-            .iter()
-            .map(|sink| (Arc::clone(&app), Arc::clone(sink)))
-            .collect();
-        runtime.spawn(formline_sinks::run(options, sinks, shutdown.clone()));
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let admin = format!("http://{}", listener.local_addr().unwrap());
-        let served = telemetry.clone();
-        runtime.spawn(async move {
-            let listener = TcpListener::from_std(listener).unwrap();
-            served.serve(listener).await
-        });
-        Running {
-            telemetry,
-            admin,
-            shutdown,
-            runtime: Some(runtime),
-        }
+        let placed = |sink| (Arc::clone(&app), Arc::clone(sink));
+        let sinks = app.sinks.iter().map(placed).collect();
+        Running::start(self.options(instance, Telemetry::new()), sinks)
     }
 
     /// Puts a row on the topic, as the step `rows` would.

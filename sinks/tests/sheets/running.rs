@@ -1,8 +1,9 @@
 //! A sink at work.
 
 use formline_core::{Shutdown, Telemetry};
+use formline_sinks::{Options, Placed};
 use formline_testing::eventually;
-use tokio::runtime::Runtime;
+use tokio::{net::TcpListener, runtime::Runtime};
 
 use crate::line::DEADLINE;
 
@@ -15,6 +16,27 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn start(options: Options, sinks: Vec<Placed>) -> Self {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+        let (telemetry, shutdown) = (options.telemetry.clone(), Shutdown::new());
+        runtime.spawn(formline_sinks::run(options, sinks, shutdown.clone()));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let admin = format!("http://{}", listener.local_addr().unwrap());
+        let served = telemetry.clone();
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            served.serve(listener).await
+        });
+        Self {
+            telemetry,
+            admin,
+            shutdown,
+            runtime: Some(runtime),
+        }
+    }
+
     /// The value of a metric, 0 if it is not there.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let text = self.admin("metrics").await;

@@ -1,0 +1,87 @@
+//! Whatever is killed: nothing that waits is lost, and what the receiver has taken is not called again.
+
+use std::time::Duration;
+
+use formline_core::{event::header, record::Headers};
+use formline_testing::eventually;
+
+use crate::{
+    line::{DEADLINE, HOUR, Line},
+    receiver::Reply,
+};
+
+#[tokio::test]
+async fn what_waits_comes_after_a_restart() {
+    let line = Line::new(&[Duration::from_secs(3)]).await;
+    line.receiver.script(&[Reply::Status(500)]);
+    let running = line.start();
+    let id = line.submit_one().await;
+    line.expect_journal(&id, &["failed"]).await;
+    running.kill();
+    let running = line.start();
+    line.expect(std::slice::from_ref(&id)).await;
+    line.expect_journal(&id, &["failed", "sent"]).await;
+    assert_eq!(line.receiver.calls_about(&id), 2);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_sink_that_stops_does_not_wait_for_what_is_due_later() {
+    let line = Line::new(&[HOUR]).await;
+    line.receiver.script(&[Reply::Status(500)]);
+    let running = line.start();
+    let id = line.submit_one().await;
+    line.expect_put_off(&[(0, 1)]).await;
+    let other = line.submit_one().await;
+    line.expect(&[other]).await;
+    running.stop().await;
+    assert_eq!(line.receiver.calls_about(&id), 1);
+}
+
+#[tokio::test]
+async fn a_crash_in_the_middle_of_a_call_repeats_it_with_the_same_id() {
+    let line = Line::new(&[HOUR]).await;
+    line.receiver.script(&[Reply::Nothing]);
+    let running = line.start();
+    let id = line.submit_one().await;
+    eventually(DEADLINE, async || line.receiver.calls_about(&id) == 1).await;
+    running.kill();
+    let running = line.start();
+    line.expect(std::slice::from_ref(&id)).await;
+    line.expect_put_off(&[]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_receiver_has_is_known_from_the_journal() {
+    let line = Line::new(&[HOUR]).await;
+    let running = line.start();
+    let id = line.submit_one().await;
+    line.expect_journal(&id, &["sent"]).await;
+    running.stop().await;
+    // As if the offset had not been committed.
+    let again = Headers::with_capacity(1).with(header::ID, &id);
+    line.put(again, "{}").await;
+    let running = line.start();
+    let next = line.submit_one().await;
+    line.expect(&[id, next]).await;
+    let sink = format!("{}.crm", line.app);
+    let known = format!(r#"formline_sink_records_total{{outcome="known",sink="{sink}"}}"#);
+    eventually(DEADLINE, async || running.metric(&known).await == 1.0).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_shorter_schedule_leaves_nothing_behind() {
+    let mut line = Line::new(&[Duration::from_millis(200), Duration::from_secs(3)]).await;
+    let failures = [Reply::Status(500), Reply::Status(500)];
+    line.receiver.script(&failures);
+    let running = line.start();
+    let id = line.submit_one().await;
+    line.expect_put_off(&[(0, 1), (1, 1)]).await;
+    running.kill();
+    line.settings.schedule.pop();
+    let running = line.start();
+    line.expect(&[id]).await;
+    running.stop().await;
+}

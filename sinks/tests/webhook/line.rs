@@ -1,0 +1,169 @@
+//! The vocabulary: a line with a topic of records, a sink with its own topics, and a receiver.
+
+use std::{collections::BTreeMap, ops::Deref, time::Duration};
+
+use formline_core::{
+    Telemetry,
+    app::{SinkKind, Webhook},
+    reader::{From, Reader},
+    settings::Secret,
+    topic,
+};
+use formline_sinks::{
+    Options,
+    outcomes::{Outside, Question},
+};
+use formline_testing::eventually;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::{
+    receiver::{Receiver, SECRET},
+    records::Records,
+    running::Running,
+};
+
+/// Longer than anything that a healthy line on a busy machine needs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// So long that a test never sees its end.
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Records, a receiver, and what the sink between them is told.
+pub(crate) struct Line {
+    pub(crate) records: Records,
+    pub(crate) settings: Webhook,
+    pub(crate) receiver: Receiver,
+    /// What the installation lets be called although it is not public.
+    pub(crate) networks: Vec<&'static str>,
+}
+
+impl Line {
+    /// With these delays.
+    pub(crate) async fn new(schedule: &[Duration]) -> Self {
+        let records = Records::new("crm").await;
+        let receiver = Receiver::start().await;
+        let line = Self {
+            settings: Webhook {
+                url: Secret::new(receiver.url()),
+                secrets: vec![Secret::new(SECRET)],
+                timeout: Duration::from_secs(30),
+                in_flight: 8,
+                schedule: schedule.to_vec(),
+            },
+            records,
+            receiver,
+            networks: vec!["127.0.0.0/8"],
+        };
+        let delays = i32::try_from(schedule.len()).unwrap();
+        line.create(&topic::retries(&line.app, "crm"), delays).await;
+        let journal = topic::journal(&line.app, "crm");
+        line.create(&journal, delays.max(2)).await;
+        line
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            client: self.client.clone(),
+            instance: "one".to_owned(),
+            google: None,
+            google_calls_per_minute: 60,
+            postgres_url: None,
+            redis: None,
+            smtp: None,
+            webhook_private_addresses: (self.networks.iter())
+                .map(|network| network.parse().unwrap())
+                .collect(),
+            telemetry: Telemetry::new(),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> SinkKind {
+        SinkKind::Webhook(self.settings.clone())
+    }
+
+    pub(crate) fn start(&self) -> Running {
+        Running::start(self.options(), vec![self.placed(self.kind())])
+    }
+
+    /// A record; its id.
+    pub(crate) async fn submit_one(&self) -> String {
+        self.submit(&json!({ "name": "Ada" })).await
+    }
+
+    pub(crate) async fn submit_many(&self, count: usize) -> Vec<String> {
+        let mut ids = Vec::with_capacity(count);
+        for _ in 0..count {
+            ids.push(self.submit_one().await);
+        }
+        ids
+    }
+
+    /// Waits until the receiver has taken these, each once, and nothing else.
+    pub(crate) async fn expect(&self, ids: &[String]) {
+        let mut expected = ids.to_vec();
+        expected.sort();
+        eventually(DEADLINE, async || {
+            let found = self.receiver.taken();
+            (found == expected).then_some(()).ok_or(found)
+        })
+        .await;
+    }
+
+    /// How many records were ever put off, by the number of the delay.
+    pub(crate) async fn put_off(&self) -> BTreeMap<i32, usize> {
+        let (client, topic) = (self.client.clone(), topic::retries(&self.app, "crm"));
+        let read = move || {
+            let mut reader = Reader::open(&client, &topic, &[], From::Beginning).unwrap();
+            let mut found = BTreeMap::new();
+            let count = |record: formline_core::Record| {
+                *found.entry(record.partition.number).or_default() += 1;
+            };
+            reader.read_to_end(|| true, count).unwrap();
+            found
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    }
+
+    pub(crate) async fn expect_put_off(&self, expected: &[(i32, usize)]) {
+        let expected: BTreeMap<_, _> = expected.iter().copied().collect();
+        eventually(DEADLINE, async || {
+            let found = self.put_off().await;
+            (found == expected).then_some(()).ok_or(found)
+        })
+        .await;
+    }
+
+    /// What an outsider is told of the sink: ids that were taken, and ids that are still under way.
+    pub(crate) async fn outcomes(&self) -> (Vec<String>, Vec<String>) {
+        let outside = Outside {
+            client: self.client.clone(),
+            google: None,
+            postgres_url: None,
+        };
+        let (_, sink) = self.placed(self.kind());
+        let question = Question {
+            sink: &sink,
+            sources: &[],
+            since: Timestamp::UNIX_EPOCH,
+        };
+        let (mut taken, mut under_way) = (Vec::new(), Vec::new());
+        let mut visit = |outcome: formline_sinks::outcomes::Outcome| {
+            if outcome.is_under_way {
+                under_way.push(outcome.id.to_string());
+            } else {
+                taken.push(outcome.id.to_string());
+            }
+        };
+        outside.outcomes(question, &mut visit).await.unwrap();
+        (taken, under_way)
+    }
+}
+
+impl Deref for Line {
+    type Target = Records;
+
+    fn deref(&self) -> &Records {
+        &self.records
+    }
+}
