@@ -50,6 +50,8 @@ pub struct Outcome {
 /// A row of a tab.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Place {
+    /// Id of the spreadsheet.
+    pub spreadsheet: Arc<str>,
     /// Title of the tab.
     pub tab: Arc<str>,
     /// Number of the row as a person sees it, from 1.
@@ -112,6 +114,11 @@ impl Naming {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "row {} of tab {}", self.row, self.tab)
+        let Self {
+            spreadsheet,
+            tab,
+            row,
+        } = self;
+        write!(f, "row {row} of tab {tab} of {spreadsheet}")
     }
 }

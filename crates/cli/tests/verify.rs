@@ -277,7 +277,8 @@ async fn a_sheet_that_a_person_has_changed_is_found_out() {
 
     line.type_into("A2", &ids[1]).await;
     line.type_into("A3", &ids[0]).await;
-    let disorder = json!({ "disorder": [{ "id": ids[0], "tab": "Responses", "row": 3 }] });
+    let place = json!({ "id": ids[0], "spreadsheet": line.name, "tab": "Responses", "row": 3 });
+    let disorder = json!({ "disorder": [place] });
     line.verify(&[])
         .expect(1, [("/sheet", 3, disorder), archive()]);
 

@@ -30,21 +30,25 @@ const PART: u64 = 20_000;
 /// What Google's quota refuses is granted a minute later at the latest: the waits sum up to more.
 const ATTEMPTS: usize = 8;
 
-/// Gives every row of the sink to `visit`, top to bottom. Without a tab there are none.
+/// Gives every row of the sink to `visit`, top to bottom, one spreadsheet after the other as it has filled them. Without a
+/// tab there are none, and none of a spreadsheet that is not on its list any more.
 pub(crate) async fn outcomes(
     google: &Google,
     settings: &Sheets,
     question: Question<'_>,
     visit: Visit<'_>,
 ) -> Result<(), Error> {
-    check_spreadsheet(&settings.spreadsheet)?;
-    let look = Look {
-        api: Api::open(google).await?,
-        spreadsheet: &settings.spreadsheet,
-        sink: question.sink.group(),
-    };
-    for tab in look.tabs().await? {
-        look.rows(&tab, visit).await?;
+    let api = Api::open(google).await?;
+    for spreadsheet in std::iter::once(&settings.spreadsheet).chain(&settings.further) {
+        check_spreadsheet(spreadsheet)?;
+        let look = Look {
+            api: api.clone(),
+            spreadsheet,
+            sink: question.sink.group(),
+        };
+        if let Some(tab) = look.tab().await? {
+            look.rows(&tab, visit).await?;
+        }
     }
     Ok(())
 }
@@ -52,12 +56,12 @@ pub(crate) async fn outcomes(
 // === impl Look ===
 
 impl Look<'_> {
-    /// The tabs of the sink, in the order in which it has filled them.
-    async fn tabs(&self) -> Result<Vec<google::Tab>, Error> {
+    /// The tab of the sink.
+    async fn tab(&self) -> Result<Option<google::Tab>, Error> {
         let entries = self.ask(|| self.api.entries(self.spreadsheet)).await?;
         let sheet = match Found::among(&entries, &self.sink, self.spreadsheet, 0) {
             Found::Known(known) => known.mark.sheet,
-            Found::Nothing => return Ok(Vec::new()),
+            Found::Nothing => return Ok(None),
             Found::CopyOf(original) => {
                 let spreadsheet = self.spreadsheet.to_owned();
                 return Err(Error::Copy {
@@ -66,13 +70,13 @@ impl Look<'_> {
                 });
             }
         };
-        let mut tabs = self.ask(|| self.api.tabs(self.spreadsheet)).await?;
-        tabs.retain(|tab| tab.id == sheet);
-        Ok(tabs)
+        let tabs = self.ask(|| self.api.tabs(self.spreadsheet)).await?;
+        Ok(tabs.into_iter().find(|tab| tab.id == sheet))
     }
 
     async fn rows(&self, tab: &google::Tab, visit: Visit<'_>) -> Result<(), Error> {
         let title: Arc<str> = tab.title.as_str().into();
+        let spreadsheet: Arc<str> = self.spreadsheet.into();
         let [ids, _, notes] = self.columns(tab).await?;
         let mut first = 2;
         while first <= tab.rows {
@@ -95,6 +99,7 @@ impl Look<'_> {
                         is_under_way: false,
                         is_late: note.is_some_and(|note| note == LATE),
                         place: Some(Place {
+                            spreadsheet: Arc::clone(&spreadsheet),
                             tab: Arc::clone(&title),
                             row: number,
                         }),

@@ -51,6 +51,10 @@ async fn rows_go_on_in_the_next_spreadsheet_when_google_says_that_one_is_full() 
     expect_in(&line, &second, &rest).await;
     assert_eq!(line.ids().await, first);
     line.expect_committed().await;
+    let place = |spreadsheet: &str, id: &String| (spreadsheet.to_owned(), id.clone());
+    let mut rows = vec![place(&line.settings.spreadsheet, &first[0])];
+    rows.extend(rest.iter().map(|id| place(&second, id)));
+    assert_eq!(line.outcomes().await, rows, "an outsider sees both");
     running.stop().await;
     // A new start finds the way, with both spreadsheets or with the new one alone.
     let running = line.start();

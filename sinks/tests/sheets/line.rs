@@ -13,11 +13,15 @@ use formline_core::{
     settings,
     topic::{self, Topic},
 };
-use formline_sinks::{Options, emulator::Quota, sheets::Google};
+use formline_sinks::{
+    Options,
+    emulator::Quota,
+    outcomes::{Outcome, Outside, Question},
+    sheets::Google,
+};
 use formline_testing::{Kafka, eventually, kafka, unique};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::{running::Running, spreadsheet::Emulated};
 
@@ -134,6 +138,27 @@ impl Line {
         let options = self.options("job", Telemetry::new());
         let written = formline_sinks::flush(options, sinks, Shutdown::new()).await?;
         Ok(written[0])
+    }
+
+    /// The rows as `formline verify` sees them: spreadsheet and id, as they stand.
+    pub(crate) async fn outcomes(&self) -> Vec<(String, String)> {
+        let outside = Outside {
+            client: self.client.clone(),
+            google: Some(self.google.clone()),
+            postgres_url: None,
+        };
+        let question = Question {
+            sink: &self.definition().sinks[0],
+            sources: &[],
+            since: Timestamp::UNIX_EPOCH,
+        };
+        let mut rows = Vec::new();
+        let mut visit = |outcome: Outcome| {
+            let place = outcome.place.unwrap();
+            rows.push((place.spreadsheet.to_string(), outcome.id.to_string()));
+        };
+        outside.outcomes(question, &mut visit).await.unwrap();
+        rows
     }
 
     fn options(&self, instance: &str, telemetry: Telemetry) -> Options {

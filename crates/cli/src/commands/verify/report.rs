@@ -142,10 +142,14 @@ fn sink_as_json(account: &Account<'_>) -> Value {
         let (stop, reason) = given_up(account, id);
         json!({ "id": id.to_string(), "at": stop, "reason": reason })
     });
-    let disorder = account
-        .disorder
-        .iter()
-        .map(|(id, place)| json!({ "id": id.to_string(), "tab": &*place.tab, "row": place.row }));
+    let disorder = account.disorder.iter().map(|(id, place)| {
+        json!({
+            "id": id.to_string(),
+            "spreadsheet": &*place.spreadsheet,
+            "tab": &*place.tab,
+            "row": place.row,
+        })
+    });
     json!({
         "sink": account.title,
         "accepted": account.fates.len(),
