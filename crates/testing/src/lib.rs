@@ -1,4 +1,5 @@
-//! The vocabulary of the integration tests: a real Apache Kafka, a real PostgreSQL, real Redis, real processes, and
+//! The vocabulary of the integration tests: a real Apache Kafka, a real PostgreSQL, real Redis, real servers for mails and calls, real
+//! processes, and
 //! waiting for what must become true. Everything has a deadline, and panics with what it saw when that passes.
 //! Knows nothing of Formline's crates, so that each of them can use it.
 
@@ -11,6 +12,7 @@ mod names;
 mod plugins;
 mod postgres;
 mod process;
+mod receiver;
 mod redis;
 mod smtp;
 mod watchdog;
@@ -21,6 +23,7 @@ pub use names::{free_port, unique};
 pub use plugins::plugins_dir;
 pub use postgres::Postgres;
 pub use process::Process;
+pub use receiver::{Call, Receiver, Reply};
 pub use redis::{Redis, RedisSet};
 pub use smtp::Smtp;
 

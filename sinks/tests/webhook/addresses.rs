@@ -4,8 +4,9 @@ use std::{io::ErrorKind, net::TcpListener};
 
 use formline_core::{Shutdown, settings::Secret};
 use formline_sinks::Error;
+use formline_testing::eventually;
 
-use crate::line::{HOUR, Line};
+use crate::line::{DEADLINE, HOUR, Line};
 
 /// Behind the firewall: nobody may connect to it.
 struct Intranet(TcpListener);
@@ -72,7 +73,7 @@ async fn a_name_that_leads_behind_the_firewall_is_not_called() {
     line.networks.extend(["127.0.0.0/8", "::1/128"]);
     let running = line.start();
     let id = line.submit_one().await;
-    formline_testing::eventually(crate::line::DEADLINE, async || intranet.was_called()).await;
+    eventually(DEADLINE, async || intranet.was_called()).await;
     drop(intranet);
     line.expect_journal(&id, &["failed"]).await;
     running.stop().await;

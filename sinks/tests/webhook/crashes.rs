@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use formline_core::{event::header, record::Headers};
-use formline_testing::eventually;
+use formline_testing::{Reply, eventually};
 
-use crate::{
-    line::{DEADLINE, HOUR, Line},
-    receiver::Reply,
-};
+use crate::line::{DEADLINE, HOUR, Line};
 
 #[tokio::test]
 async fn what_waits_comes_after_a_restart() {

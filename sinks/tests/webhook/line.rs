@@ -13,15 +13,11 @@ use formline_sinks::{
     Options,
     outcomes::{Outside, Question},
 };
-use formline_testing::eventually;
+use formline_testing::{Receiver, eventually};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::{
-    receiver::{Receiver, SECRET},
-    records::Records,
-    running::Running,
-};
+use crate::{records::Records, running::Running};
 
 /// Longer than anything that a healthy line on a busy machine needs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -46,7 +42,7 @@ impl Line {
         let line = Self {
             settings: Webhook {
                 url: Secret::new(receiver.url()),
-                secrets: vec![Secret::new(SECRET)],
+                secrets: vec![Secret::new(Receiver::SECRET)],
                 timeout: Duration::from_secs(30),
                 in_flight: 8,
                 schedule: schedule.to_vec(),

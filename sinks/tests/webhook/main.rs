@@ -7,7 +7,6 @@ mod addresses;
 mod crashes;
 mod line;
 mod outcomes;
-mod receiver;
 #[path = "../email/records.rs"]
 mod records;
 #[path = "../sheets/running.rs"]

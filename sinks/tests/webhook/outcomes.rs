@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use formline_core::{EventId, event::header, record::Headers, settings::Secret};
-use formline_testing::eventually;
+use formline_testing::{Reply, eventually};
+use serde_json::Value;
 
-use crate::{
-    line::{DEADLINE, HOUR, Line},
-    receiver::Reply,
-};
+use crate::line::{DEADLINE, HOUR, Line};
 
 const SOON: Duration = Duration::from_millis(200);
 
@@ -19,7 +17,7 @@ async fn a_call_is_signed_and_comes_once() {
     let id = line.submit_one().await;
     line.expect(std::slice::from_ref(&id)).await;
     line.expect_journal(&id, &["sent"]).await;
-    let body = &line.receiver.calls()[0].body;
+    let body: Value = serde_json::from_str(&line.receiver.calls()[0].body).unwrap();
     assert_eq!(body["type"], "formline.submission.accepted");
     assert_eq!(body["source"], "/forms/student-data");
     assert_eq!(body["data"]["name"], "Ada");
