@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// A receiver that listens on loopback until it is dropped.
@@ -33,6 +34,8 @@ pub enum Reply {
     Busy(u64),
     /// Elsewhere, for instance to a metadata server.
     Redirect(&'static str),
+    /// This status, when [`Receiver::release`] is called.
+    Held(u16),
     /// It never comes.
     Nothing,
 }
@@ -54,6 +57,7 @@ struct Book {
     /// For the next calls.
     next: VecDeque<Reply>,
     is_down: bool,
+    released: Arc<Notify>,
 }
 
 // === impl Receiver ===
@@ -93,6 +97,11 @@ impl Receiver {
     /// Answers everything with 500, or takes it again.
     pub fn be_down(&self, is_down: bool) {
         lock(&self.book).is_down = is_down;
+    }
+
+    /// Lets the answer come that is held.
+    pub fn release(&self) {
+        lock(&self.book).released.notify_one();
     }
 
     /// Every call so far.
@@ -138,7 +147,7 @@ impl Book {
 impl Reply {
     fn status(self) -> Option<u16> {
         match self {
-            Self::Status(status) => Some(status),
+            Self::Status(status) | Self::Held(status) => Some(status),
             Self::Busy(_) => Some(503),
             Self::Redirect(_) => Some(307),
             Self::Nothing => None,
@@ -151,7 +160,7 @@ async fn hear(State(book): State<Arc<Mutex<Book>>>, headers: HeaderMap, body: By
     if let Err(error) = webhook.verify(&body, &headers) {
         return (StatusCode::UNAUTHORIZED, error.to_string()).into_response();
     }
-    let reply = {
+    let (reply, released) = {
         let mut book = lock(&book);
         let reply = book.reply();
         book.calls.push(Call {
@@ -159,16 +168,19 @@ async fn hear(State(book): State<Arc<Mutex<Book>>>, headers: HeaderMap, body: By
             body: String::from_utf8_lossy(&body).into_owned(),
             status: reply.status(),
         });
-        reply
+        (reply, Arc::clone(&book.released))
     };
     let status = match reply.status() {
         Some(status) => StatusCode::from_u16(status).expect("a test names a status of HTTP"),
         None => pending().await,
     };
+    if matches!(reply, Reply::Held(_)) {
+        released.notified().await;
+    }
     match reply {
         Reply::Busy(seconds) => (status, [(RETRY_AFTER, seconds.to_string())]).into_response(),
         Reply::Redirect(to) => (status, [(LOCATION, to)]).into_response(),
-        Reply::Status(_) | Reply::Nothing => (status, "thanks").into_response(),
+        Reply::Status(_) | Reply::Held(_) | Reply::Nothing => (status, "thanks").into_response(),
     }
 }
 

@@ -8,7 +8,7 @@ use formline_core::{
     settings::{Secret, Smtp as SmtpSettings},
 };
 use formline_sinks::Options;
-use formline_testing::{Smtp, eventually};
+use formline_testing::{Smtp, eventually, kafka};
 use serde_json::json;
 
 use crate::{records::Records, running::Running};
@@ -32,7 +32,7 @@ impl Line {
     }
 
     pub(crate) async fn before(smtp: Smtp) -> Self {
-        let records = Records::new("mail").await;
+        let records = Records::on(kafka().await, "mail").await;
         let folder = records.folder.path();
         let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
         write("thanks.txt", "Dear {{ name }},\nwe have it.\n");

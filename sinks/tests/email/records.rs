@@ -15,7 +15,7 @@ use formline_core::{
     topic::{self, Topic},
 };
 use formline_sinks::Placed;
-use formline_testing::{eventually, kafka, unique};
+use formline_testing::{Kafka, eventually, unique};
 use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -33,8 +33,8 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    pub(crate) async fn new(sink: &'static str) -> Self {
-        let client = Client::new(kafka().await.bootstrap(), BTreeMap::new());
+    pub(crate) async fn on(kafka: &Kafka, sink: &'static str) -> Self {
+        let client = Client::new(kafka.bootstrap(), BTreeMap::new());
         let app = unique("app");
         let options = producer::Options {
             delivery_timeout: Duration::from_secs(30),

@@ -71,3 +71,19 @@ async fn nobody_is_buried_in_mail_also_not_across_a_restart() {
     line.expect(&[first, second, other]).await;
     running.stop().await;
 }
+
+#[tokio::test]
+async fn one_form_sends_no_more_mails_than_it_may() {
+    let mut line = Line::new().await;
+    line.settings.per_form = 2;
+    let running = line.start();
+    let mut ids = Vec::new();
+    for name in ["ada", "bob"] {
+        ids.push(line.submit_for(&format!("{name}@example.com")).await);
+        line.expect(&ids).await;
+    }
+    line.submit_for("cem@example.com").await;
+    line.expect_dead_letters(&["rate-limited"]).await;
+    line.expect(&ids).await;
+    running.stop().await;
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use formline_core::{event::header, record::Headers};
-use formline_testing::{Reply, eventually};
+use formline_testing::{Kafka, Reply, eventually};
 
 use crate::line::{DEADLINE, HOUR, Line};
 
@@ -80,5 +80,24 @@ async fn a_shorter_schedule_leaves_nothing_behind() {
     line.settings.schedule.pop();
     let running = line.start();
     line.expect(&[id]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_happens_while_kafka_is_away_is_noted_when_it_is_back() {
+    let mut kafka = Kafka::start_own().await;
+    let line = Line::on(&kafka, &[HOUR]).await;
+    let running = line.start();
+    for (reply, outcome) in [(Reply::Held(200), "sent"), (Reply::Held(500), "failed")] {
+        line.receiver.script(&[reply]);
+        let id = line.submit_one().await;
+        eventually(DEADLINE, async || line.receiver.calls_about(&id) == 1).await;
+        kafka.kill();
+        line.receiver.release();
+        kafka.restart().await;
+        line.expect_journal(&id, &[outcome]).await;
+        assert_eq!(line.receiver.calls_about(&id), 1);
+    }
+    line.expect_put_off(&[(0, 1)]).await;
     running.stop().await;
 }

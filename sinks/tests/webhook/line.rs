@@ -13,7 +13,7 @@ use formline_sinks::{
     Options,
     outcomes::{Outside, Question},
 };
-use formline_testing::{Receiver, eventually};
+use formline_testing::{Kafka, Receiver, eventually, kafka};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -37,7 +37,11 @@ pub(crate) struct Line {
 impl Line {
     /// With these delays.
     pub(crate) async fn new(schedule: &[Duration]) -> Self {
-        let records = Records::new("crm").await;
+        Self::on(kafka().await, schedule).await
+    }
+
+    pub(crate) async fn on(kafka: &Kafka, schedule: &[Duration]) -> Self {
+        let records = Records::on(kafka, "crm").await;
         let receiver = Receiver::start().await;
         let line = Self {
             settings: Webhook {
