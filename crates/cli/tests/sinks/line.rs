@@ -5,6 +5,7 @@ use std::{
     fs,
     path::Path,
     process::{Command, Output},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -24,9 +25,10 @@ pub(crate) struct Line {
     /// What the installation says.
     variables: Vec<(&'static str, String)>,
     /// HOST:PORT of the emulator.
-    sheets: String,
-    pub(crate) sink: Option<Process>,
-    processes: Vec<Process>,
+    pub(crate) sheets: String,
+    emulator: Mutex<Option<Process>>,
+    sink: Option<Process>,
+    steps: Option<Process>,
 }
 
 /// What `formline verify` has said.
@@ -73,21 +75,35 @@ impl Line {
         let mut line = Self {
             producer: Producer::open(&client, options).unwrap(),
             sheets: format!("127.0.0.1:{}", free_port()),
+            emulator: Mutex::new(None),
             sink: None,
-            processes: Vec::new(),
+            steps: None,
             database: String::new(),
             name,
             folder,
             bootstrap,
             variables,
         };
-        let mut emulator = line.formline();
-        let emulator = emulator.args(["sheets-emulator", "--sheets", &line.sheets]);
-        line.processes.push(Process::spawn(emulator));
-        let steps = line.run(&["process"]).await;
-        line.processes.push(steps);
+        line.start_emulator();
+        line.steps = Some(line.run(&["process"]).await);
         line.start_sink_again().await;
         line
+    }
+
+    pub(crate) fn start_emulator(&self) {
+        let mut emulator = self.formline();
+        let emulator = emulator.args(["sheets-emulator", "--sheets", &self.sheets]);
+        *self.emulator.lock().unwrap() = Some(Process::spawn(emulator));
+    }
+
+    /// What it has answered is on its disk.
+    pub(crate) fn stop_emulator(&self) {
+        self.emulator.lock().unwrap().take();
+    }
+
+    /// The installation says something else from now on.
+    pub(crate) fn set(&mut self, variable: &'static str, value: String) {
+        self.variables.push((variable, value));
     }
 
     pub(crate) async fn start_sink_again(&mut self) {

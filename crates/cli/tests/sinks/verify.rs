@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use formline_core::EventId;
-use formline_testing::{Postgres, unique};
+use formline_testing::{Postgres, free_port, unique};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -121,6 +121,35 @@ async fn what_was_given_up_is_a_dead_letter_with_its_reason() {
         told.contains(&format!("{bad}  dead letter at rows: ")),
         "{told}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_be_asked_is_asked_again_and_then_named() {
+    let mut line = Line::with_archive().await;
+    let id = line.submit(HELLO).await;
+    line.verify_at_rest()
+        .expect(0, &[("/sheet", 1, json!({})), ("/archive", 1, json!({}))]);
+
+    // Google hangs up at first.
+    line.stop_emulator();
+    let port = std::net::TcpListener::bind(&line.sheets).unwrap();
+    let verdict = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| line.verify(&["--sink", "sheet"]));
+        drop(port.accept().unwrap());
+        drop(port);
+        line.start_emulator();
+        asking.join().unwrap()
+    });
+    assert_eq!(verdict.sink("/sheet")["delivered"], 1, "{:#}", verdict.json);
+
+    // Nobody listens where the database should be.
+    let nowhere = format!("postgres://a@127.0.0.1:{}/forms", free_port());
+    line.set("FORMLINE_POSTGRES_URL", nowhere);
+    let refused = line.ask_verify(&["--sink", "archive"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = text(&refused);
+    assert!(told.contains("has written cannot be read"), "{told}");
+    assert!(!told.contains(&id), "nothing is said to be missing: {told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
