@@ -35,6 +35,8 @@ pub mod header {
     pub const FINGERPRINT: &str = "formline-fingerprint";
     /// The one consumer group that a replayed record is for.
     pub const REPLAY_FOR: &str = "formline-replay-for";
+    /// On a record that a sink has put off: where it was read first, which attempt it waits for, and when that is due.
+    pub const RETRY: &str = "formline-retry";
 
     /// On a record of a changelog: an id of the changelog, another one when its topic is made anew.
     pub const GENERATION: &str = "formline-generation";

@@ -24,9 +24,6 @@ pub(crate) struct Retry {
     pub(crate) due: i64,
 }
 
-/// What is added to the record's own headers.
-const HEADER: &str = "formline-retry";
-
 /// A delay is prolonged by up to a tenth, so that what has failed at one moment does not come back at one moment.
 const JITTER: f64 = 0.1;
 
@@ -35,12 +32,12 @@ const JITTER: f64 = 0.1;
 impl Retry {
     /// The attempt that a record waits for, and the record as it was read first. None if it is none that waits.
     pub(crate) fn read(record: &Record) -> Option<(Self, Record)> {
-        let retry: Self = serde_json::from_slice(record.header(HEADER)?).ok()?;
+        let retry: Self = serde_json::from_slice(record.header(header::RETRY)?).ok()?;
         let partition = Partition {
             topic: retry.topic.as_str().into(),
             number: retry.partition,
         };
-        let own = record.headers().filter(|(name, _)| *name != HEADER);
+        let own = record.headers().filter(|(name, _)| *name != header::RETRY);
         let original = Record::new(
             partition,
             retry.offset,
@@ -98,7 +95,7 @@ impl Retry {
             partition: i32::try_from(delay).ok(),
             key: record.key(),
             value: record.value(),
-            headers: headers.with(HEADER, text),
+            headers: headers.with(header::RETRY, text),
             timestamp_ms: None,
         }
     }
@@ -175,7 +172,7 @@ mod tests {
         let headers = [
             ("a", b"1".as_slice()),
             (header::ID, header(header::ID)),
-            (HEADER, header(HEADER)),
+            (header::RETRY, header(header::RETRY)),
         ];
         let partition = Partition {
             topic: "retries".into(),

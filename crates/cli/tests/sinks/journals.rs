@@ -69,6 +69,18 @@ async fn calls_and_mails_are_accounted_for() {
     .await;
     let verdict = line.verify(&["--wait", "2s"]);
     let under_way = json!({ "under_way": [waiting] });
+    let traced = text(&line.ask(&["trace", &waiting]));
+    for part in [
+        "journal      ",
+        "failed, attempt 2: the answer was 500",
+        "retry        ",
+        "attempt 3 is due 20",
+        "sent, attempt 1",
+        "/crm has not passed it yet",
+        "/thanks has passed it",
+    ] {
+        assert!(traced.contains(part), "no `{part}` in {traced}");
+    }
     let elsewhere = ["/thanks", "/sheet"].map(|sink| (sink, 4, json!({})));
     verdict.expect(
         0,

@@ -58,7 +58,7 @@ fn sinks(client: &Client, apps: &[Arc<App>], found: &[Sighting]) -> Result<Vec<(
     for (app, sink) in sink::all(apps) {
         let read = found.iter().filter(|one| {
             let topic = &*one.record.partition.topic;
-            sink.input.iter().any(|input| input == topic)
+            sink.topics().iter().any(|read| read == topic)
         });
         let ends: Vec<_> = read
             .map(|one| {
@@ -71,7 +71,7 @@ fn sinks(client: &Client, apps: &[Arc<App>], found: &[Sighting]) -> Result<Vec<(
         }
         let group = Group {
             group: sink.group(),
-            topics: sink.input.clone(),
+            topics: sink.topics(),
         };
         let has_passed = Progress::open(client, vec![group])?.has_passed(0, &ends)?;
         sinks.push((format!("{}/{}", app.name, sink.name), has_passed));
@@ -140,13 +140,30 @@ fn settled(closed: &Closed) -> Value {
     }
 }
 
-/// Why it was parked and what became of it, what changed in which store, for whom it is replayed, or what kind of event it
-/// is.
+/// Why it was parked and what became of it, what changed in which store, what a sink has done, for whom it is replayed, or
+/// what kind of event it is.
 fn about(one: &Sighting) -> String {
     let text = |name| one.record.text_header(name).map(str::to_owned);
     let replay = || text(header::REPLAY_FOR).map(|group| format!("replayed for {group}"));
     match one.stage {
         Stage::State => change(&one.record),
+        Stage::Retry => {
+            let due = as_json(one.record.header(header::RETRY));
+            let time = Timestamp::from_millisecond(due["due"].as_i64().unwrap_or_default());
+            let time = event::format_time(time.unwrap_or_default());
+            format!("attempt {} is due {time}", due["attempt"])
+        }
+        Stage::Journal => {
+            let entry = as_json(one.record.value());
+            let said = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+            let detail = said("detail");
+            let colon = if detail.is_empty() { "" } else { ": " };
+            format!(
+                "{}, attempt {}{colon}{detail}",
+                said("outcome"),
+                entry["attempt"]
+            )
+        }
         Stage::DeadLetter => {
             let reason = text("dead-letter-reason").unwrap_or_default();
             match &one.closed {
@@ -156,6 +173,12 @@ fn about(one: &Sighting) -> String {
         }
         Stage::Form | Stage::Output => replay().or_else(|| text(header::TYPE)).unwrap_or_default(),
     }
+}
+
+/// Null if it is none.
+fn as_json(text: Option<&[u8]>) -> Value {
+    text.and_then(|text| serde_json::from_slice(text).ok())
+        .unwrap_or_default()
 }
 
 /// The key of a changelog begins with the length and the name of the store.

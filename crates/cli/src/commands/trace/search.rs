@@ -33,6 +33,10 @@ pub(super) enum Stage {
     Form,
     State,
     Output,
+    /// What a sink has put off.
+    Retry,
+    /// What a sink says that it has done.
+    Journal,
     DeadLetter,
 }
 
@@ -152,6 +156,12 @@ fn stops(apps: &[Arc<App>]) -> BTreeMap<String, Stop> {
         for sink in &app.sinks {
             let depth = app.upstream(&sink.input).len() + 1;
             let owner = owner(&sink.name, sink.input.clone());
+            if let Some(retries) = sink.retries_topic() {
+                add(retries, Stage::Retry, depth, None);
+            }
+            if app.topic(&sink.journal_topic()).is_some() {
+                add(sink.journal_topic(), Stage::Journal, depth, None);
+            }
             add(sink.dead_letter_topic(), Stage::DeadLetter, depth, owner);
         }
     }
@@ -200,6 +210,8 @@ impl Stage {
             Self::Form => "form",
             Self::State => "state",
             Self::Output => "output",
+            Self::Retry => "retry",
+            Self::Journal => "journal",
             Self::DeadLetter => "dead letter",
         }
     }
