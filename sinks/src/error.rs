@@ -187,6 +187,11 @@ pub enum Error {
         /// Who is called.
         host: String,
     },
+    /// So much was noted about records that are still to come that it cannot be held. Stop, or they would be sent again.
+    #[error(
+        "the journal {0} knows more than a million records that the consumer group has not passed; kafka has lost the group's offsets: set them to where it was"
+    )]
+    JournalTooLong(String),
     /// A record cannot be put off. Stop, or it would be lost.
     #[error(
         "the topic {topic} does not take a record that is to wait for its next attempt: {source}; raise its max.message.bytes"

@@ -1,8 +1,8 @@
 //! The task of a sink that delivers records one by one and keeps a journal: reads its topics, and works on the first records
-//! of each partition. A record that cannot be delivered yet holds up those behind it in its partition, and no others.
+//! of each partition that are due.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::pending,
     sync::Arc,
     time::Duration,
@@ -11,43 +11,45 @@ use std::{
 use formline_core::{
     Consumer, Record,
     consumer::{self, Polled},
-    event,
     record::Partition,
     retry::Backoff,
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error,
-    journal::{self, Entry, Journal, Noted},
+    attempt::Attempt,
+    books::Books,
+    journal::{Entry, Noted, Past},
     run::Common,
 };
 
 /// How a kind of sink delivers one record.
 pub(crate) trait Desk: Send + Sync {
     /// Where it notes what it does.
-    fn journal(&self) -> &Journal;
+    fn books(&self) -> &Books;
 
     /// How far back it must know its own entries, whatever lies behind its offsets.
     fn memory(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Takes the entries that the journal has, oldest first for each record.
-    fn recall(&self, _: &VecDeque<Noted>) {}
+    /// Takes the entries of that time, oldest first.
+    fn recall(&self, _: &[Noted]) {}
 
     /// How many records of one partition it works on at one time.
     fn in_flight(&self) -> usize {
         1
     }
 
-    /// Delivers a record. `past` is what was last noted about it. Waits for as long as the other side is away, but not
-    /// longer than `stop`.
+    /// Makes an attempt that is due. `past` is what counts of what was noted about the record. Waits for as long as the
+    /// other side is away, but not longer than `stop`.
     fn deliver<'a>(
         &'a self,
-        record: &'a Record,
+        attempt: &'a Attempt,
         past: Option<&'a Entry>,
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<End, Error>>;
@@ -74,23 +76,28 @@ struct Membership<'a> {
     consumer: Consumer,
     lanes: BTreeMap<Partition, Lane>,
     /// What the journal says of records that are still to come.
-    past: HashMap<Vec<u8>, Entry>,
-    reading: Option<BoxFuture<'static, VecDeque<Noted>>>,
+    past: Past,
+    reading: Option<Reading>,
     /// Also those of partitions that are not ours any more, until they have ended.
     deliveries: FuturesUnordered<BoxFuture<'static, Delivered>>,
     /// Ends the waiting of deliveries when the partitions go.
     stop: CancellationToken,
+    /// When deliveries of partitions that went are cut off.
+    cut: Instant,
 }
+
+type Reading = BoxFuture<'static, Result<Past, Error>>;
 
 /// The records of one partition.
 #[derive(Default)]
 struct Lane {
-    waiting: VecDeque<Record>,
+    /// In the order of their offsets.
+    waiting: VecDeque<Attempt>,
     /// Offsets that a delivery is under way for.
     busy: BTreeSet<i64>,
     is_paused: bool,
-    /// Behind the last record that a delivery was begun for, or that needs none.
-    begun: i64,
+    /// Behind the last record that was read.
+    read: i64,
     /// Where the partition goes on, as far as it is done.
     done: i64,
 }
@@ -99,7 +106,7 @@ struct Lane {
 type Delivered = (Partition, i64, Result<End, Error>);
 
 enum Event {
-    Read(VecDeque<Noted>),
+    Read(Result<Past, Error>),
     Delivered(Delivered),
 }
 
@@ -109,10 +116,12 @@ const POLL: Duration = Duration::from_millis(20);
 /// Records of one look.
 const BURST: usize = 500;
 
-/// Records that wait in one lane; at the bound its partition is not read, and membership goes on.
+/// Records that wait in one lane; at the bound its partition is not read, and membership goes on. If all of them are due
+/// later than one behind them, as after a change of the schedule, that one waits with them.
 const WAITING: usize = 100;
 
-/// How long a stopping sink waits for deliveries under way. Those that are cut off are made again.
+/// How long deliveries under way are waited for when the sink stops or its partitions go. Those that are cut off are made
+/// again.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A membership that has lasted so long was healthy; the next one is not waited for as if it had failed at once.
@@ -146,19 +155,18 @@ impl Worker {
     }
 
     /// Reads the journal, for as long as Kafka is away.
-    fn read(&self, next: Vec<(Partition, Option<i64>)>) -> BoxFuture<'static, VecDeque<Noted>> {
-        let (journal, part) = (self.desk.journal().clone(), self.common.part.clone());
-        let memory = self.desk.memory();
-        let sink = self.common.sink.group();
+    fn read(&self, next: Vec<(Partition, Option<i64>)>) -> Reading {
+        let (journal, part) = (self.desk.books().journal.clone(), self.common.part.clone());
+        let (memory, sink) = (self.desk.memory(), self.common.sink.group());
         Box::pin(async move {
             let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
             loop {
                 match journal.read(next.clone(), memory).await {
-                    Ok(entries) => return entries,
-                    Err(error) => {
+                    Err(Error::Client(error)) => {
                         tracing::warn!(%error, sink, "the journal cannot be read yet");
                         part.waiting(error.to_string());
                     }
+                    read => return read,
                 }
                 tokio::time::sleep(backoff.delay()).await;
             }
@@ -185,24 +193,30 @@ impl<'a> Membership<'a> {
             worker,
             consumer: Consumer::join(client, &options)?,
             lanes: BTreeMap::new(),
-            past: HashMap::new(),
+            past: Past::default(),
             reading: None,
             deliveries: FuturesUnordered::new(),
             stop: CancellationToken::new(),
+            cut: Instant::now(),
         })
     }
 
     async fn work(&mut self) -> Result<(), Error> {
         loop {
             let event = tokio::select! {
+                // A journal that was read during a shutdown may not be whole.
+                biased;
                 () = self.worker.common.shutdown.begun() => return Ok(()),
                 event = next(&mut self.reading, &mut self.deliveries) => Some(event),
                 () = tokio::time::sleep(POLL) => None,
             };
             match event {
-                Some(Event::Read(entries)) => self.begin(entries)?,
+                Some(Event::Read(past)) => self.begin(past?),
                 Some(Event::Delivered(delivered)) => self.settle(delivered)?,
                 None => {}
+            }
+            if self.reading.is_some() && Instant::now() >= self.cut {
+                self.deliveries.clear();
             }
             self.poll()?;
             self.advance()?;
@@ -252,7 +266,8 @@ impl<'a> Membership<'a> {
             return Ok(());
         };
         let partition = record.partition.clone();
-        lane.waiting.push_back(record);
+        lane.read = record.offset + 1;
+        lane.waiting.push_back(Attempt::of(record));
         if lane.waiting.len() >= WAITING && !lane.is_paused {
             lane.is_paused = true;
             self.consumer.pause(&[partition], true)?;
@@ -279,7 +294,7 @@ impl<'a> Membership<'a> {
             let done = committed.get(&partition).copied().unwrap_or_default();
             let lane = Lane {
                 is_paused: true,
-                begun: done,
+                read: done,
                 done,
                 ..Lane::default()
             };
@@ -288,25 +303,25 @@ impl<'a> Membership<'a> {
         Ok(())
     }
 
-    /// Forgets everything: it is the next owner's. Deliveries under way are not cut off, since nobody would know what came
-    /// of them; if the next owner is another process, it may make them once more.
+    /// Forgets everything: it is the next owner's. Deliveries under way have some time to end, since nobody knows what comes
+    /// of one that is cut off; if the next owner is another process, it may make them once more.
     fn revoked(&mut self) {
         self.stop.cancel();
         self.stop = CancellationToken::new();
+        self.cut = Instant::now() + GRACE;
         self.lanes.clear();
-        self.past.clear();
+        self.past = Past::default();
         self.reading = None;
         self.worker.common.parking.metrics.buffered(0);
     }
 
-    fn begin(&mut self, entries: VecDeque<Noted>) -> Result<(), Error> {
+    fn begin(&mut self, mut past: Past) {
         self.reading = None;
-        self.worker.desk.recall(&entries);
-        self.past = journal::last(entries);
+        self.worker.desk.recall(&past.recent());
+        self.past = past;
         let (sink, partitions) = (self.worker.common.sink.group(), self.lanes.len());
         tracing::info!(sink, partitions, "delivering");
         self.worker.common.part.ready();
-        Ok(())
     }
 
     fn settle(&mut self, (partition, offset, end): Delivered) -> Result<(), Error> {
@@ -326,7 +341,7 @@ impl<'a> Membership<'a> {
         if self.reading.is_some() {
             return Ok(());
         }
-        let desk = &self.worker.desk;
+        let (desk, now) = (&self.worker.desk, Timestamp::now());
         let mut buffered = 0;
         for (partition, lane) in &mut self.lanes {
             if lane.is_paused && lane.waiting.len() < WAITING / 2 {
@@ -334,9 +349,9 @@ impl<'a> Membership<'a> {
                 self.consumer
                     .pause(std::slice::from_ref(partition), false)?;
             }
-            while let Some(record) = lane.begin(desk.in_flight()) {
-                let past = self.past.remove(&event::identity(&record));
-                let delivery = deliver(Arc::clone(desk), record, past, self.stop.clone());
+            while let Some(attempt) = lane.begin(desk.in_flight(), now) {
+                let past = self.past.of(&attempt);
+                let delivery = deliver(Arc::clone(desk), attempt, past, self.stop.clone());
                 self.deliveries.push(Box::pin(delivery));
             }
             buffered += lane.waiting.len() + lane.busy.len();
@@ -354,7 +369,7 @@ impl<'a> Membership<'a> {
                 && lane.waiting.is_empty()
                 && next > lane.done
             {
-                (lane.begun, lane.done) = (next, next);
+                (lane.read, lane.done) = (next, next);
                 beyond.push((partition, next));
             }
         }
@@ -366,12 +381,18 @@ impl<'a> Membership<'a> {
 // === impl Lane ===
 
 impl Lane {
-    /// The next record to deliver, if fewer than `limit` are under way.
-    fn begin(&mut self, limit: usize) -> Option<Record> {
-        let record = (self.waiting).pop_front_if(|_| self.busy.len() < limit)?;
-        self.busy.insert(record.offset);
-        self.begun = record.offset + 1;
-        Some(record)
+    /// The next record that is due, if fewer than `limit` are under way.
+    fn begin(&mut self, limit: usize, now: Timestamp) -> Option<Attempt> {
+        if self.busy.len() >= limit {
+            return None;
+        }
+        let due = self
+            .waiting
+            .iter()
+            .position(|attempt| attempt.is_due(now))?;
+        let attempt = self.waiting.remove(due)?;
+        self.busy.insert(attempt.offset);
+        Some(attempt)
     }
 
     /// A delivery has ended. Where the partition goes on, if that is further than before; none also if the delivery
@@ -380,7 +401,9 @@ impl Lane {
         if !self.busy.remove(&offset) {
             return None;
         }
-        let next = self.busy.first().copied().unwrap_or(self.begun);
+        let waiting = self.waiting.front().map(|attempt| attempt.offset);
+        let undone = self.busy.first().copied().into_iter().chain(waiting).min();
+        let next = undone.unwrap_or(self.read);
         (next > self.done).then(|| {
             self.done = next;
             next
@@ -390,18 +413,18 @@ impl Lane {
 
 async fn deliver(
     desk: Arc<dyn Desk>,
-    record: Record,
+    attempt: Attempt,
     past: Option<Entry>,
     stop: CancellationToken,
 ) -> Delivered {
-    let end = desk.deliver(&record, past.as_ref(), &stop).await;
-    (record.partition, record.offset, end)
+    let end = desk.deliver(&attempt, past.as_ref(), &stop).await;
+    (attempt.partition, attempt.offset, end)
 }
 
 /// The journal is read only when the deliveries of an earlier assignment have ended: their entries belong to it. Cancel
 /// safe.
 async fn next(
-    reading: &mut Option<BoxFuture<'static, VecDeque<Noted>>>,
+    reading: &mut Option<Reading>,
     deliveries: &mut FuturesUnordered<BoxFuture<'static, Delivered>>,
 ) -> Event {
     if let Some(delivered) = deliveries.next().await {
@@ -425,34 +448,61 @@ fn commit(consumer: &Consumer, next: &[(Partition, i64)]) {
 
 #[cfg(test)]
 mod tests {
+    use formline_core::event::header;
+
     use super::*;
 
-    fn record(offset: i64) -> Record {
+    fn attempt(offset: i64, due: i64) -> Attempt {
         let partition = Partition {
             topic: "topic".into(),
             number: 0,
         };
-        Record::new(partition, offset, 0, None, None, &[])
+        let waiting = format!(
+            r#"{{"topic":"t","partition":0,"offset":0,"attempt":2,"doubts":0,"due":{due}}}"#
+        );
+        let headers = [(header::RETRY, waiting.as_bytes())];
+        Attempt::of(Record::new(partition, offset, 0, None, None, &headers))
+    }
+
+    fn lane() -> Lane {
+        let waiting = [(3, 0), (4, 50), (7, 0), (8, 0)];
+        Lane {
+            waiting: waiting.map(|(offset, due)| attempt(offset, due)).into(),
+            read: 9,
+            done: 3,
+            ..Lane::default()
+        }
+    }
+
+    fn begin(lane: &mut Lane, now: i64) -> Option<i64> {
+        let now = Timestamp::from_millisecond(now).expect("a time");
+        lane.begin(2, now).map(|attempt| attempt.offset)
+    }
+
+    #[test]
+    fn what_is_due_goes_past_what_is_not_up_to_a_limit() {
+        let mut lane = lane();
+        assert_eq!(begin(&mut lane, 1), Some(3));
+        assert_eq!(begin(&mut lane, 1), Some(7));
+        assert_eq!(begin(&mut lane, 1), None, "two are under way");
+        lane.finish(7);
+        assert_eq!(begin(&mut lane, 1), Some(8));
+        lane.finish(8);
+        assert_eq!(begin(&mut lane, 49), None);
+        assert_eq!(begin(&mut lane, 50), Some(4));
     }
 
     #[test]
     fn a_partition_goes_on_behind_what_has_ended_without_a_gap() {
-        let mut lane = Lane {
-            waiting: [3, 4, 7, 8].map(record).into(),
-            begun: 3,
-            done: 3,
-            ..Lane::default()
-        };
-        let offset = |record: Option<Record>| record.map(|record| record.offset);
-        assert_eq!(offset(lane.begin(3)), Some(3));
-        assert_eq!(offset(lane.begin(3)), Some(4));
-        assert_eq!(offset(lane.begin(3)), Some(7));
-        assert_eq!(offset(lane.begin(3)), None);
-        assert_eq!(lane.finish(4), None);
-        assert_eq!(lane.finish(3), Some(7));
+        let mut lane = lane();
+        assert_eq!(begin(&mut lane, 1), Some(3));
+        assert_eq!(lane.finish(3), Some(4), "4 waits");
         assert_eq!(lane.finish(3), None, "it had ended");
-        assert_eq!(offset(lane.begin(3)), Some(8));
-        assert_eq!(lane.finish(8), None);
-        assert_eq!(lane.finish(7), Some(9));
+        assert_eq!(begin(&mut lane, 1), Some(7));
+        assert_eq!(begin(&mut lane, 50), Some(4));
+        assert_eq!(lane.finish(7), None);
+        assert_eq!(lane.finish(4), Some(8));
+        assert_eq!(begin(&mut lane, 50), Some(8));
+        assert_eq!(lane.finish(8), Some(9));
     }
 }

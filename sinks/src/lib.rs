@@ -1,11 +1,14 @@
 //! Stage 3: topics to the outside world. Each sink is a consumer group of its own, and acknowledges after its effect.
 
+mod attempt;
+mod books;
 pub mod email;
 pub mod emulator;
 mod error;
 mod journal;
 mod lanes;
 mod metrics;
+mod outbox;
 pub mod outcomes;
 mod parking;
 pub mod postgres;

@@ -10,7 +10,7 @@ use formline_core::{
 };
 use jiff::Timestamp;
 
-use crate::{Error, journal, postgres, sheets, webhook};
+use crate::{Error, journal, postgres, sheets};
 
 /// Where the things lie that sinks write to.
 #[derive(Clone, Debug)]
@@ -39,12 +39,23 @@ pub struct Question<'a> {
 pub struct Outcome {
     /// Whose it is: see [`Naming`].
     pub id: EventId,
-    /// Whether it is still to come: the sink is done with the record in its input, and keeps it for a later attempt.
-    pub is_under_way: bool,
+    /// Whether it is there.
+    pub state: State,
     /// Whether it says of itself that it stands below a later submission.
     pub is_late: bool,
     /// Where it stands, for a sink that keeps order. Outcomes of such a sink come in the order in which they stand.
     pub place: Option<Place>,
+}
+
+/// Whether a sink has done something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// It has.
+    Done,
+    /// Nobody knows, and the sink does not try again: an e-mail whose server has twice not answered.
+    Uncertain,
+    /// Not yet: it has passed the record in its input, and keeps it for a later attempt.
+    UnderWay,
 }
 
 /// A row of a tab.
@@ -90,9 +101,8 @@ impl Outside {
                 let unknown = || Error::NoPostgres(format!("{}/{}", sink.app, sink.name));
                 postgres::outcomes(url.ok_or_else(unknown)?, settings, question, visit).await
             }
-            SinkKind::Email(_) => journal::outcomes(&self.client, question, visit).await,
-            SinkKind::Webhook(_) => {
-                webhook::outcomes::outcomes(&self.client, question, visit).await
+            SinkKind::Email(_) | SinkKind::Webhook(_) => {
+                journal::outcomes(&self.client, question, visit).await
             }
         }
     }

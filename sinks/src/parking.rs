@@ -1,27 +1,25 @@
 //! Where a sink parks the records that it gives up on: its dead-letter topic.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc};
 
-use formline_core::{
-    Producer, Record, Shutdown, app::Sink, dead_letter::DeadLetter, producer, retry::Backoff,
-};
+use formline_core::{Record, app::Sink, dead_letter::DeadLetter};
 
-use crate::{Error, metrics::Metrics};
+use crate::{Error, metrics::Metrics, outbox::Outbox};
 
 /// Parks the dead letters of one sink. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Parking {
     pub(crate) sink: Arc<Sink>,
-    pub(crate) producer: Arc<Producer>,
+    pub(crate) outbox: Outbox,
     pub(crate) metrics: Metrics,
-    pub(crate) shutdown: Shutdown,
 }
 
 /// A record to be parked as a dead letter.
 #[derive(Debug)]
 pub(crate) struct Letter {
     pub(crate) record: Record,
-    pub(crate) reason: &'static str,
+    /// A stable code.
+    pub(crate) reason: Cow<'static, str>,
     pub(crate) detail: String,
     /// How often the sink has tried.
     pub(crate) attempts: u32,
@@ -47,21 +45,16 @@ impl Parking {
             attempts: *attempts,
             plugin: None,
         };
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        while !self.shutdown.has_begun() {
-            match self.producer.send(parked.outgoing(&topic)).await {
-                Ok(_) => {
-                    let sink = self.metrics.sink();
-                    tracing::warn!(sink, ?record, reason, "parked a dead letter");
-                    self.metrics.dead_letter(reason);
-                    return Ok(true);
-                }
-                Err(producer::Error::QueueFull | producer::Error::NotAcknowledged(_)) => {
-                    tokio::time::sleep(backoff.delay()).await;
-                }
-                Err(source) => return Err(Error::DeadLetter { topic, source }),
-            }
+        let written = self.outbox.put(|| parked.outgoing(&topic)).await;
+        let written = written.map_err(|source| Error::DeadLetter {
+            topic: topic.clone(),
+            source,
+        })?;
+        if written {
+            let sink = self.metrics.sink();
+            tracing::warn!(sink, ?record, %reason, "parked a dead letter");
+            self.metrics.dead_letter(reason);
         }
-        Ok(false)
+        Ok(written)
     }
 }

@@ -12,7 +12,10 @@ use formline_core::{
 use futures::future::BoxFuture;
 use ipnet::IpNet;
 
-use crate::{Error, email, metrics, parking::Parking, postgres, redis::Redis, sheets, webhook};
+use crate::{
+    Error, email, metrics, outbox::Outbox, parking::Parking, postgres, redis::Redis, sheets,
+    webhook,
+};
 
 /// What all sinks of a process share.
 #[derive(Debug)]
@@ -57,7 +60,7 @@ pub(crate) struct Common {
 /// The work of one sink, until the shutdown begins or a person must act.
 pub(crate) type Work = BoxFuture<'static, Result<(), Error>>;
 
-/// For dead letters. One that is not acknowledged in time is sent again.
+/// For dead letters, journals and what is put off. One that is not acknowledged in time is sent again.
 const PRODUCER: producer::Options = producer::Options {
     delivery_timeout: Duration::from_secs(10),
     queue_messages: 1_000,
@@ -116,20 +119,27 @@ fn commons(
     let redis = (options.redis.as_ref())
         .map(|place| Redis::open(place, shutdown, &options.telemetry))
         .transpose()?;
-    let common = |(app, sink): Placed| Common {
-        app,
-        client: options.client.clone(),
-        member: options.instance.clone(),
-        parking: Parking {
-            sink: Arc::clone(&sink),
+    let common = |(app, sink): Placed| {
+        let part = (options.telemetry).part(format!("sink {}/{}", sink.app, sink.name));
+        let outbox = Outbox {
             producer: Arc::clone(&producer),
-            metrics: metrics.of(&sink),
             shutdown: shutdown.clone(),
-        },
-        redis: redis.clone(),
-        shutdown: shutdown.clone(),
-        part: (options.telemetry).part(format!("sink {}/{}", sink.app, sink.name)),
-        sink,
+            part: part.clone(),
+        };
+        Common {
+            app,
+            client: options.client.clone(),
+            member: options.instance.clone(),
+            parking: Parking {
+                sink: Arc::clone(&sink),
+                outbox,
+                metrics: metrics.of(&sink),
+            },
+            redis: redis.clone(),
+            shutdown: shutdown.clone(),
+            part,
+            sink,
+        }
     };
     Ok(sinks.into_iter().map(common).collect())
 }

@@ -9,7 +9,7 @@ use rdkafka::{
 
 use crate::{
     client::{self, Client},
-    reader::partition_numbers,
+    reader::{failed, partition_numbers},
 };
 
 /// One stage of a chain: a consumer group and the topics that it reads.
@@ -102,7 +102,7 @@ impl Progress {
         let mut all = Vec::new();
         for topic in &stage.topics {
             let numbers = partition_numbers(consumer, topic);
-            let numbers = numbers.map_err(|error| self.client.unreachable(error))?;
+            let numbers = numbers.map_err(|error| failed(&self.client, topic, error))?;
             all.extend(numbers.into_iter().map(|number| (topic.as_str(), number)));
         }
         let committed = self.ask_committed(index, all.into_iter())?;
@@ -130,18 +130,21 @@ impl Progress {
     /// Topic, partition, low watermark and end.
     fn extents(&self, index: usize) -> Result<Vec<(String, i32, i64, i64)>, client::Error> {
         let (stage, consumer) = &self.stages[index];
-        let ask = || -> Result<_, KafkaError> {
-            let mut extents = Vec::new();
-            for topic in &stage.topics {
-                for partition in partition_numbers(consumer, topic)? {
-                    let (low, end) =
-                        consumer.fetch_watermarks(topic, partition, client::QUERY_TIMEOUT)?;
-                    extents.push((topic.clone(), partition, low, end));
-                }
-            }
-            Ok(extents)
+        let mut extents = Vec::new();
+        let ask = |topic: &str| -> Result<Vec<(i32, i64, i64)>, KafkaError> {
+            let numbers = partition_numbers(consumer, topic)?.into_iter();
+            let extent = |number| {
+                let found = consumer.fetch_watermarks(topic, number, client::QUERY_TIMEOUT);
+                found.map(|(low, end)| (number, low, end))
+            };
+            numbers.map(extent).collect()
         };
-        ask().map_err(|error| self.client.unreachable(error))
+        for topic in &stage.topics {
+            let found = ask(topic).map_err(|error| failed(&self.client, topic, error))?;
+            let named = |(number, low, end)| (topic.clone(), number, low, end);
+            extents.extend(found.into_iter().map(named));
+        }
+        Ok(extents)
     }
 }
 

@@ -341,7 +341,7 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
-fn failed(client: &Client, topic: &str, error: KafkaError) -> client::Error {
+pub(crate) fn failed(client: &Client, topic: &str, error: KafkaError) -> client::Error {
     match error.rdkafka_error_code() {
         Some(
             RDKafkaErrorCode::UnknownTopicOrPartition

@@ -111,7 +111,7 @@ impl Composer {
             (plain, None) => builder.singlepart(SinglePart::plain(plain.unwrap_or_default())),
         };
         let message = message.map_err(|error| unfilled(error.to_string()))?;
-        let address = to.to_string().to_lowercase();
+        let address = inbox(&to);
         Ok(Mail {
             envelope: message.envelope().clone(),
             bytes: message.formatted(),
@@ -157,6 +157,12 @@ fn is_deliverable(address: &Address) -> bool {
         && address.domain().contains('.')
         && top.bytes().any(|byte| byte.is_ascii_alphabetic())
         && !address.domain().ends_with(']')
+}
+
+/// The address as limits count it: most providers deliver `ada+anything@` to `ada@`, and none tells large letters apart.
+fn inbox(to: &Address) -> String {
+    let user = to.user().split('+').next().unwrap_or_default();
+    format!("{user}@{}", to.domain()).to_lowercase()
 }
 
 fn bad_address(detail: String) -> Rejection {
@@ -205,6 +211,7 @@ mod tests {
             template: "thanks".to_owned(),
             per_address: 1,
             per_form: 1,
+            schedule: Vec::new(),
         };
         let sink = Sink {
             app: "app".to_owned(),

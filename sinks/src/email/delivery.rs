@@ -1,8 +1,8 @@
-//! The course of one record: look at the journal, make the mail, send it, note what came of it.
+//! The course of one record: make the mail, send it, note what came of it.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
-use formline_core::{Record, event, retry::Backoff, telemetry::Part};
+use formline_core::{retry::Backoff, telemetry::Part};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
@@ -14,9 +14,10 @@ use super::{
 };
 use crate::{
     Error,
-    journal::{Entry, Journal, Noted, Outcome},
+    attempt::Attempt,
+    books::Books,
+    journal::{Entry, Noted, Outcome},
     lanes::{self, End},
-    parking::{Letter, Parking},
 };
 
 /// What deliveries of one sink share.
@@ -25,8 +26,7 @@ pub(crate) struct Desk {
     pub(crate) composer: Composer,
     pub(crate) server: Server,
     pub(crate) limits: Limits,
-    pub(crate) journal: Journal,
-    pub(crate) parking: Parking,
+    pub(crate) books: Books,
     pub(crate) metrics: Metrics,
     pub(crate) part: Part,
 }
@@ -37,8 +37,8 @@ const DOUBTS: u32 = 2;
 // === impl Desk ===
 
 impl lanes::Desk for Desk {
-    fn journal(&self) -> &Journal {
-        &self.journal
+    fn books(&self) -> &Books {
+        &self.books
     }
 
     /// Limits count the last hour, also what was sent before a restart.
@@ -46,55 +46,56 @@ impl lanes::Desk for Desk {
         limit::HOUR
     }
 
-    fn recall(&self, entries: &VecDeque<Noted>) {
+    fn recall(&self, entries: &[Noted]) {
         self.limits.recall(entries);
     }
 
     fn deliver<'a>(
         &'a self,
-        record: &'a Record,
+        attempt: &'a Attempt,
         past: Option<&'a Entry>,
         stop: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<End, Error>> {
-        Box::pin(self.send(record, past, stop))
+        Box::pin(self.begin(attempt, past, stop))
     }
 }
 
 impl Desk {
-    async fn send(
+    async fn begin(
         &self,
-        record: &Record,
+        attempt: &Attempt,
         past: Option<&Entry>,
         stop: &CancellationToken,
     ) -> Result<End, Error> {
-        if !event::is_for(record, &self.parking.sink.group()) {
-            return Ok(End::Done);
+        if let Some(end) = self.books.is_settled(attempt, past).await? {
+            return Ok(end);
         }
-        let doubts = match past.map(|entry| (entry.outcome, entry.attempt)) {
-            None => 0,
-            Some((Outcome::Sent | Outcome::Uncertain, _)) => {
-                self.metrics.common.records("known", 1);
-                return Ok(End::Done);
-            }
-            Some((Outcome::Attempting, attempt)) => attempt,
-            Some((Outcome::Failed, attempt)) => attempt.saturating_sub(1),
+        let doubts = match past {
+            Some(entry) if entry.outcome == Outcome::Attempting => entry.doubts + 1,
+            Some(entry) => entry.doubts,
+            None => attempt.doubts,
         };
-        let mail = match self.composer.compose(record) {
+        let mail = match self.composer.compose(&attempt.record) {
             Ok(mail) => mail,
-            Err(Rejection { reason, detail }) => return self.park(record, reason, detail).await,
+            Err(Rejection { reason, detail }) => {
+                return self.books.give_up(attempt, reason, "", detail).await;
+            }
         };
         // What was counted once is not counted again.
-        if past.is_none()
-            && let Err(detail) = self.limits.take(&mail)
-        {
-            return self.park(record, "rate-limited", detail).await;
+        let is_first = past.is_none() && attempt.number == 1;
+        if let Some(Err(detail)) = is_first.then(|| self.limits.take(&mail)) {
+            return self
+                .books
+                .give_up(attempt, "rate-limited", "", detail)
+                .await;
         }
-        self.attempt(record, &mail, doubts, stop).await
+        self.send(attempt, &mail, doubts, stop).await
     }
 
-    async fn attempt(
+    /// Tries for as long as the server itself is away, or nobody knows what came of it.
+    async fn send(
         &self,
-        record: &Record,
+        attempt: &Attempt,
         mail: &Mail,
         mut doubts: u32,
         stop: &CancellationToken,
@@ -104,45 +105,34 @@ impl Desk {
             if stop.is_cancelled() {
                 return Ok(End::Stopped);
             }
-            let attempt = doubts + 1;
-            if !self
-                .note(record, Outcome::Attempting, attempt, limit::detail(mail))
-                .await?
-            {
+            let begins = Entry::now(Outcome::Attempting, attempt, doubts);
+            let begins = begins.with_detail(limit::detail(mail));
+            if !self.books.note(attempt, begins).await? {
                 return Ok(End::Stopped);
             }
-            let why = match self.server.send(mail).await {
-                Verdict::Taken => {
-                    self.metrics.message("sent");
-                    return self.finish(record, Outcome::Sent, attempt).await;
+            let verdict = self.server.send(mail).await;
+            self.metrics.message(verdict.name());
+            let why = match verdict {
+                Verdict::Taken => return self.books.finish(attempt, Outcome::Sent, doubts).await,
+                Verdict::Refused { why, said } => {
+                    return self.books.give_up(attempt, "refused", why, said).await;
                 }
-                Verdict::Refused(why) => {
-                    self.metrics.message("refused");
-                    let noted = self
-                        .note(record, Outcome::Failed, attempt, why.clone())
-                        .await?;
-                    return match noted {
-                        true => self.park(record, "refused", why).await,
-                        false => Ok(End::Stopped),
-                    };
+                Verdict::PutOff(failure) => {
+                    return self.books.put_off(attempt, doubts, failure).await;
                 }
-                Verdict::NotSent(why) => {
-                    self.metrics.message("not-sent");
-                    if !self
-                        .note(record, Outcome::Failed, attempt, why.clone())
-                        .await?
-                    {
+                Verdict::Away(why) => {
+                    let failed = Entry::now(Outcome::Failed, attempt, doubts).with_detail(&why);
+                    if !self.books.note(attempt, failed).await? {
                         return Ok(End::Stopped);
                     }
                     why
                 }
                 Verdict::Unknown(why) => {
-                    self.metrics.message("unknown");
-                    doubts = attempt;
+                    doubts += 1;
                     why
                 }
             };
-            let sink = self.metrics.common.sink();
+            let (sink, record) = (self.metrics.common.sink(), &attempt.record);
             tracing::warn!(sink, ?record, why, "a mail was not taken");
             if doubts < DOUBTS {
                 self.part.waiting(format!("a mail was not taken: {why}"));
@@ -153,47 +143,6 @@ impl Desk {
             }
         }
         self.metrics.message("uncertain");
-        self.finish(record, Outcome::Uncertain, doubts).await
-    }
-
-    /// Notes the final outcome. If Kafka is away at the shutdown, the attempt counts as one without a known outcome.
-    async fn finish(&self, record: &Record, outcome: Outcome, attempt: u32) -> Result<End, Error> {
-        self.part.ready();
-        if !self.note(record, outcome, attempt, String::new()).await? {
-            return Ok(End::Stopped);
-        }
-        self.metrics.common.records("written", 1);
-        let accepted = event::time(record).as_microsecond();
-        self.metrics.common.written(std::iter::once(accepted));
-        Ok(End::Done)
-    }
-
-    async fn note(
-        &self,
-        record: &Record,
-        outcome: Outcome,
-        attempt: u32,
-        detail: String,
-    ) -> Result<bool, Error> {
-        let entry = Entry::now(outcome, attempt, detail);
-        self.journal.write(record, &entry).await
-    }
-
-    async fn park(
-        &self,
-        record: &Record,
-        reason: &'static str,
-        detail: String,
-    ) -> Result<End, Error> {
-        let letter = Letter {
-            record: record.clone(),
-            reason,
-            detail,
-            attempts: 1,
-        };
-        Ok(match self.parking.park(&letter).await? {
-            true => End::Done,
-            false => End::Stopped,
-        })
+        self.books.finish(attempt, Outcome::Uncertain, doubts).await
     }
 }

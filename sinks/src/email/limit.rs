@@ -71,10 +71,10 @@ impl Limits {
         let since = Timestamp::now() - HOUR;
         let mut counted = Counted::default();
         let mut seen = HashSet::new();
-        for Noted { id, entry } in entries {
+        for Noted { chain, entry, .. } in entries {
             let is_new = entry.outcome == Outcome::Attempting && entry.at >= since;
             if let Some((form, recipient)) = entry.detail.split_once(' ').filter(|_| is_new)
-                && seen.insert(id)
+                && seen.insert(chain)
             {
                 counted.add(form, recipient, entry.at);
             }

@@ -2,7 +2,8 @@
 //!
 //! SMTP cannot be asked whether a mail was taken. The journal says what was begun (`delivery`): an attempt whose outcome is
 //! not known is repeated once, with the same Message-ID, and then given up as uncertain. So a mail may come twice, and
-//! mail programs fold the two; it never comes three times.
+//! mail programs fold the two; it never comes three times. A mail that the server puts off waits elsewhere (`attempt`), so
+//! that an address which nobody can reach holds up no other.
 //!
 //! Not in here: delivery to the recipient's own server, bounces, unsubscribing. The server of the installation does that.
 
@@ -24,7 +25,7 @@ use formline_core::{
 use self::{compose::Composer, delivery::Desk, limit::Limits, server::Server};
 use crate::{
     Error,
-    journal::Journal,
+    books::Books,
     lanes::Worker,
     run::{Common, Work},
 };
@@ -39,19 +40,12 @@ pub(crate) fn open(
     let mut works = Vec::with_capacity(sinks.len());
     for (common, settings) in sinks {
         let composer = Composer::read(&common.app, &common.sink, &settings);
-        let parking = &common.parking;
         let desk = Desk {
             composer: composer.map_err(|mistake| Error::Email(Box::new(mistake)))?,
             server: Server::open(smtp)?,
             limits: Limits::new(settings.per_address, settings.per_form),
-            journal: Journal::of(
-                &common.sink,
-                common.client.clone(),
-                Arc::clone(&parking.producer),
-                common.shutdown.clone(),
-            ),
-            metrics: metrics.of(parking.metrics.clone()),
-            parking: parking.clone(),
+            books: Books::of(&common),
+            metrics: metrics.of(common.parking.metrics.clone()),
             part: common.part.clone(),
         };
         let worker = Worker {

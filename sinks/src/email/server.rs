@@ -16,7 +16,7 @@ use tokio::{sync::Mutex, time::timeout};
 use url::{Host, Url};
 
 use super::compose::Mail;
-use crate::Error;
+use crate::{Error, books::Failure};
 
 /// One server, and the connections to it that are open and free.
 pub(crate) struct Server {
@@ -43,10 +43,12 @@ enum Tls {
 pub(crate) enum Verdict {
     /// The server has taken the mail.
     Taken,
-    /// It will never take it.
-    Refused(String),
-    /// It was not sent. Try again.
-    NotSent(String),
+    /// It will never take it: for everybody, and as the server has said it, which may name the recipient.
+    Refused { why: String, said: String },
+    /// It does not take this mail now; others it may take.
+    PutOff(Failure),
+    /// It does not work as a server, or not for us. No mail was sent.
+    Away(String),
     /// Nobody knows.
     Unknown(String),
 }
@@ -103,38 +105,32 @@ impl Server {
         let mut connection = match prepared.await {
             Ok(Ok(connection)) => connection,
             Ok(Err(verdict)) => return verdict,
-            Err(_) => return Verdict::NotSent("no answer in time".to_owned()),
+            Err(_) => return Verdict::Away("no answer in time".to_owned()),
         };
         match timeout(self.patience, connection.message(&mail.bytes)).await {
             Ok(Ok(_)) => {
                 self.keep(connection).await;
                 Verdict::Taken
             }
-            Ok(Err(error)) if error.is_permanent() => Verdict::Refused(error.to_string()),
-            Ok(Err(error)) if error.is_transient() => Verdict::NotSent(error.to_string()),
-            Ok(Err(error)) => Verdict::Unknown(error.to_string()),
+            Ok(Err(error)) if error.status().is_some() => Verdict::about_mail(&error),
+            Ok(Err(error)) => Verdict::Unknown(why(&error)),
             Err(_) => Verdict::Unknown("no answer after the text of the mail".to_owned()),
         }
     }
 
     /// A connection on which the server waits for the text of this mail.
     async fn prepare(&self, mail: &Mail) -> Result<AsyncSmtpConnection, Verdict> {
-        let not_sent = |error: SmtpError| Verdict::NotSent(error.to_string());
-        let mut connection = self.connection().await.map_err(not_sent)?;
+        let away = |error: SmtpError| Verdict::Away(why(&error));
+        let mut connection = self.connection().await.map_err(away)?;
         let from = MailFrom::new(mail.envelope.from().cloned(), Vec::new());
         // Who may not send at all is refused here, and no mail would be the better for being given up.
-        connection.command(from).await.map_err(not_sent)?;
+        connection.command(from).await.map_err(away)?;
+        let about_mail = |error: SmtpError| Verdict::about_mail(&error);
         for to in mail.envelope.to() {
             let to = Rcpt::new(to.clone(), Vec::new());
-            connection
-                .command(to)
-                .await
-                .map_err(|error| Verdict::before_text(&error))?;
+            connection.command(to).await.map_err(about_mail)?;
         }
-        connection
-            .command(Data)
-            .await
-            .map_err(|error| Verdict::before_text(&error))?;
+        connection.command(Data).await.map_err(about_mail)?;
         Ok(connection)
     }
 
@@ -197,12 +193,40 @@ impl std::fmt::Debug for Server {
 // === impl Verdict ===
 
 impl Verdict {
-    fn before_text(error: &SmtpError) -> Self {
+    /// An answer to a command that is about this mail and not about us. 421 says that the server goes.
+    fn about_mail(error: &SmtpError) -> Self {
+        let (why, said) = (why(error), error.to_string());
         if error.is_permanent() {
-            Self::Refused(error.to_string())
-        } else {
-            Self::NotSent(error.to_string())
+            return Self::Refused { why, said };
         }
+        if error.is_transient() && error.status().is_some_and(|code| code.to_string() != "421") {
+            let patience = None;
+            return Self::PutOff(Failure {
+                why,
+                said,
+                patience,
+            });
+        }
+        Self::Away(why)
+    }
+
+    /// For metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Taken => "sent",
+            Self::Refused { .. } => "refused",
+            Self::PutOff(_) => "put-off",
+            Self::Away(_) => "not-sent",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+/// What may be logged. The words of an answer are not: they often repeat the recipient's address.
+fn why(error: &SmtpError) -> String {
+    match error.status() {
+        Some(code) => format!("the server has answered {code}"),
+        None => error.to_string(),
     }
 }
 

@@ -69,7 +69,7 @@ impl Buffer {
                 Ok(row) => Entry::Row(row),
                 Err((record, why)) => Entry::Letter(Letter {
                     record,
-                    reason: "malformed",
+                    reason: "malformed".into(),
                     detail: why.to_string(),
                     attempts: 1,
                 }),

@@ -100,7 +100,7 @@ impl Delivery {
 fn refused(row: Row, detail: String) -> Letter {
     Letter {
         record: row.record,
-        reason: "refused",
+        reason: "refused".into(),
         detail,
         attempts: 1,
     }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::failure::Failure;
 use crate::{
     Error,
-    outcomes::{Outcome, Question, Visit},
+    outcomes::{Outcome, Question, State, Visit},
 };
 
 /// For the connection, and for each part of the answer. sqlx waits for ever for a server that says nothing.
@@ -69,7 +69,7 @@ async fn read(
         if let Ok(id) = id.parse() {
             visit(Outcome {
                 id,
-                is_under_way: false,
+                state: State::Done,
                 is_late: false,
                 place: None,
             });

@@ -168,7 +168,7 @@ impl Flusher {
             if let Some(why) = hopeless {
                 return Ok(Some(Flush::Refused(why)));
             }
-            if !has_parked || self.parking.shutdown.has_begun() {
+            if !has_parked || self.parking.outbox.shutdown.has_begun() {
                 return Ok(Some(Flush::Shutdown));
             }
         }
@@ -191,7 +191,7 @@ impl Flusher {
                 let (reason, detail) = (given_up.reason, given_up.detail);
                 let letter = Letter {
                     record,
-                    reason,
+                    reason: reason.into(),
                     detail,
                     attempts: 1,
                 };

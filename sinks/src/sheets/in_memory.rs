@@ -148,7 +148,7 @@ impl Session for InMemory {
                 let detail = why.to_string();
                 self.letters.push(Letter {
                     record,
-                    reason: "malformed",
+                    reason: "malformed".into(),
                     detail,
                     attempts: 1,
                 });
@@ -161,7 +161,7 @@ impl Session for InMemory {
             let record = given_up.row.record?;
             Some(Letter {
                 record,
-                reason: given_up.reason,
+                reason: given_up.reason.into(),
                 detail: given_up.detail,
                 attempts: 1,
             })

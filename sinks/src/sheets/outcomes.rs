@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error,
-    outcomes::{Outcome, Place, Question, Visit},
+    outcomes::{Outcome, Place, Question, State, Visit},
 };
 
 /// A spreadsheet that is being read for one sink.
@@ -96,7 +96,7 @@ impl Look<'_> {
                 if let Ok(id) = id.parse() {
                     visit(Outcome {
                         id,
-                        is_under_way: false,
+                        state: State::Done,
                         is_late: note.is_some_and(|note| note == LATE),
                         place: Some(Place {
                             spreadsheet: Arc::clone(&spreadsheet),

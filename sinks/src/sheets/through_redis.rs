@@ -269,7 +269,7 @@ impl Session for ThroughRedis {
                 self.unparked += 1;
                 self.letters.push(Letter {
                     record,
-                    reason: "malformed",
+                    reason: "malformed".into(),
                     detail: why.to_string(),
                     attempts: 1,
                 });

@@ -76,6 +76,9 @@ impl Endpoint {
         if let Some(address) = literal.filter(|address| !permit.allows(*address)) {
             return Err(("url", permit.refusal(address)));
         }
+        if !permit.is_encrypted && networks.is_empty() {
+            return Err(("url", "http:// is not encrypted".to_owned()));
+        }
         let unreadable = |_| ("url", "it cannot be read".to_owned());
         Ok(Self {
             client: Client::builder(TokioExecutor::new())
@@ -120,7 +123,7 @@ impl Endpoint {
 }
 
 /// The address and the keys of a sink, if they are such.
-pub(crate) fn read(settings: &Webhook) -> Result<(Url, Vec<Key>), Unusable> {
+fn read(settings: &Webhook) -> Result<(Url, Vec<Key>), Unusable> {
     let url: Result<Url, _> = settings.url.expose().parse();
     let url = url.map_err(|error| ("url", format!("it cannot be read: {error}")))?;
     if !url.username().is_empty() || url.password().is_some() {

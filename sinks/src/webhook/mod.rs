@@ -1,6 +1,6 @@
 //! A call of somebody else's HTTP address for each record: Standard Webhooks 1.0.0.
 //!
-//! A record whose call fails waits in a topic of its own (`retry`) for its next attempt, so nothing waits behind it. Nobody
+//! A record whose call fails waits in a topic of its own (`attempt`) for its next attempt, so nothing waits behind it. Nobody
 //! can know whether a call that has failed was heard: a receiver may be called twice, and knows it by the `webhook-id`.
 //!
 //! Not in here: asymmetric signatures (`v1a`), order of calls, endpoints that people register by themselves.
@@ -9,8 +9,6 @@ mod address;
 mod delivery;
 mod endpoint;
 mod metrics;
-pub(crate) mod outcomes;
-mod retry;
 mod signature;
 
 use std::sync::Arc;
@@ -18,7 +16,6 @@ use std::sync::Arc;
 use formline_core::{
     App, Mistake, Telemetry,
     app::{Sink, SinkKind, Webhook},
-    topic,
 };
 use ipnet::IpNet;
 
@@ -28,7 +25,7 @@ use self::{
 };
 use crate::{
     Error,
-    journal::Journal,
+    books::Books,
     lanes::Worker,
     run::{Common, Work},
 };
@@ -43,21 +40,12 @@ pub(crate) fn open(
     let mut works = Vec::with_capacity(sinks.len());
     for (common, settings) in sinks {
         let endpoint = Endpoint::open(&settings, networks);
-        let parking = &common.parking;
+        let unusable = |wrong| Error::Webhook(Box::new(mistake(&common.sink, wrong)));
         let desk = Desk {
-            endpoint: endpoint
-                .map_err(|wrong| Error::Webhook(Box::new(mistake(&common.sink, wrong))))?,
-            schedule: settings.schedule,
+            endpoint: endpoint.map_err(unusable)?,
             in_flight: settings.in_flight,
-            retries_topic: topic::retries(&common.sink.app, &common.sink.name),
-            journal: Journal::of(
-                &common.sink,
-                common.client.clone(),
-                Arc::clone(&parking.producer),
-                common.shutdown.clone(),
-            ),
-            metrics: metrics.of(parking.metrics.clone()),
-            parking: parking.clone(),
+            books: Books::of(&common),
+            metrics: metrics.of(common.parking.metrics.clone()),
             part: common.part.clone(),
         };
         let worker = Worker {
@@ -70,12 +58,13 @@ pub(crate) fn open(
     Ok(works)
 }
 
-/// What is wrong with the addresses and secrets of an app's webhook sinks.
+/// What is wrong with the addresses and secrets of an app's webhook sinks. `networks` may be called although they are not
+/// public. What a name resolves to is looked at when it is called.
 #[must_use]
-pub fn check(app: &App) -> Vec<Mistake> {
+pub fn check(app: &App, networks: &[IpNet]) -> Vec<Mistake> {
     let read = |sink: &Arc<Sink>| match &sink.kind {
         SinkKind::Webhook(settings) => {
-            let wrong = endpoint::read(settings).err()?;
+            let wrong = Endpoint::open(settings, networks).err()?;
             Some(mistake(sink, wrong))
         }
         SinkKind::Sheets(_) | SinkKind::Postgres(_) | SinkKind::Email(_) => None,

@@ -6,6 +6,7 @@ use formline_core::{
     Telemetry,
     app::{Email, SinkKind},
     settings::{Secret, Smtp as SmtpSettings},
+    topic,
 };
 use formline_sinks::Options;
 use formline_testing::{Smtp, eventually, kafka};
@@ -33,6 +34,10 @@ impl Line {
 
     pub(crate) async fn before(smtp: Smtp) -> Self {
         let records = Records::on(kafka().await, "mail").await;
+        let retries = topic::retries(&records.app, "mail");
+        records.create(&retries, 3).await;
+        let journal = topic::journal(&records.app, "mail");
+        records.create(&journal, 3).await;
         let folder = records.folder.path();
         let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
         write("thanks.txt", "Dear {{ name }},\nwe have it.\n");
@@ -47,6 +52,7 @@ impl Line {
                 template: "thanks".to_owned(),
                 per_address: 3,
                 per_form: 1_000,
+                schedule: vec![Duration::from_millis(500); 3],
             },
             url: smtp.url(),
             smtp,

@@ -42,9 +42,9 @@ async fn a_mail_that_is_put_off_comes_later_and_once() {
     line.expect(std::slice::from_ref(&id)).await;
     let journal = [
         "attempting",
-        "failed",
+        "put-off",
         "attempting",
-        "failed",
+        "put-off",
         "attempting",
         "sent",
     ];
@@ -92,13 +92,79 @@ async fn a_mail_is_sent_once_more_after_a_crash_in_its_middle_and_then_known() {
     line.expect_journal(&id, &["attempting", "attempting", "sent"])
         .await;
     running.stop().await;
-    // Whoever reads the record again, in a replay for instance, finds that in the journal.
+}
+
+#[tokio::test]
+async fn a_mail_that_is_put_off_holds_up_nobody() {
+    let mut line = Line::new().await;
+    line.settings.schedule = vec![Duration::from_secs(3_600)];
+    line.smtp.script(&["rcpt 450"]);
+    let running = line.start();
+    let put_off = line.submit_for("ada@example.com").await;
+    line.expect_journal(&put_off, &["attempting", "put-off"])
+        .await;
+    let mut others = Vec::new();
+    for name in ["bob", "cem", "dora", "eve"] {
+        others.push(line.submit_for(&format!("{name}@example.com")).await);
+    }
+    line.expect(&others).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_mail_that_is_put_off_to_the_end_is_a_dead_letter() {
+    let line = Line::new().await;
+    line.smtp.script(&["rcpt 450", "rcpt 450", "451", "451"]);
+    let running = line.start();
+    let never = line.submit_for("ada@example.com").await;
+    line.expect_dead_letters(&["exhausted"]).await;
+    let journal = line.journal(&never).await;
+    assert_eq!(journal.last().unwrap(), "given-up", "{journal:?}");
+    let next = line.submit_for("bob@example.com").await;
+    line.expect(&[next]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_sent_is_known_when_its_record_is_read_again() {
+    let line = Line::new().await;
+    let running = line.start();
+    let id = line.submit_for("ada@example.com").await;
+    line.expect_journal(&id, &["attempting", "sent"]).await;
+    running.stop().await;
+    line.forget_offsets().await;
+    let running = line.start();
+    let next = line.submit_for("bob@example.com").await;
+    line.expect(&[id, next]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_id_that_is_used_again_after_a_day_has_a_mail_of_its_own() {
+    let line = Line::new().await;
+    let running = line.start();
+    let id = line.submit_for("ada@example.com").await;
+    line.expect_journal(&id, &["attempting", "sent"]).await;
+    running.stop().await;
     let again = Headers::with_capacity(1).with(header::ID, &id);
     line.put(again, r#"{"email":"ada@example.com","name":"Ada"}"#)
         .await;
     let running = line.start();
-    let next = line.submit_for("ada@example.com").await;
-    line.expect(&[id, next]).await;
+    line.expect(&[id.clone(), id]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_an_address_is_not_told_to_everybody() {
+    let line = Line::new().await;
+    line.smtp.script(&["rcpt 550"]);
+    let running = line.start();
+    line.submit_for("ada@example.com").await;
+    line.expect_dead_letters(&["refused"]).await;
+    let told = line.journal_text().await;
+    assert!(told.contains("the server has answered 550"), "{told}");
+    assert!(!told.contains("ada@"), "{told}");
+    assert!(line.dead_letter_detail().await.contains("550"));
     running.stop().await;
 }
 

@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use formline_core::{
-    App, Client, EventId, Producer,
+    App, Client, Consumer, EventId, Producer, Record,
     app::{Location, Sink, SinkKind},
+    client,
+    consumer::{self, Polled},
     event::{Submission, header},
     ledger::{DeadLetters, Ledger},
     letter::Letter,
@@ -123,25 +125,43 @@ impl Records {
         self.producer.send(record).await.unwrap();
     }
 
+    /// Everything that a topic holds. A partition that has just been made may have no leader yet.
+    pub(crate) async fn read(&self, topic: &str) -> Vec<Record> {
+        eventually(DEADLINE, async || {
+            let (client, topic) = (self.client.clone(), topic.to_owned());
+            let read = move || {
+                let mut records = Vec::new();
+                let mut reader = Reader::open(&client, &topic, &[], From::Beginning)?;
+                reader.read_to_end(|| true, |record| records.push(record))?;
+                Ok::<_, client::Error>(records)
+            };
+            tokio::task::spawn_blocking(read).await.unwrap()
+        })
+        .await
+    }
+
+    /// The entries of the journal, each with its key.
+    async fn entries(&self) -> Vec<(Vec<u8>, Value)> {
+        let records = self.read(&topic::journal(&self.app, self.sink)).await;
+        let entry = |record: &Record| {
+            let value = serde_json::from_slice(record.value().unwrap()).unwrap();
+            (record.key().unwrap().to_vec(), value)
+        };
+        records.iter().map(entry).collect()
+    }
+
     /// The outcomes that the journal holds about a record, attempt after attempt.
     pub(crate) async fn journal(&self, id: &str) -> Vec<String> {
-        let (client, topic) = (self.client.clone(), topic::journal(&self.app, self.sink));
-        let id = id.to_owned();
-        let read = move || {
-            let mut reader = Reader::open(&client, &topic, &[], From::Beginning).unwrap();
-            let mut outcomes = Vec::new();
-            let note = |record: formline_core::Record| {
-                if record.key() == Some(id.as_bytes()) {
-                    let entry: Value = serde_json::from_slice(record.value().unwrap()).unwrap();
-                    let outcome = entry["outcome"].as_str().unwrap().to_owned();
-                    outcomes.push((entry["attempt"].as_u64(), outcome));
-                }
-            };
-            reader.read_to_end(|| true, note).unwrap();
-            outcomes.sort_by_key(|(attempt, _)| *attempt);
-            outcomes.into_iter().map(|(_, outcome)| outcome).collect()
-        };
-        tokio::task::spawn_blocking(read).await.unwrap()
+        let entries = self.entries().await.into_iter();
+        let mut about: Vec<Value> = entries
+            .filter(|(key, _)| key == id.as_bytes())
+            .map(|(_, entry)| entry)
+            .collect();
+        about.sort_by_key(|entry| entry["attempt"].as_u64());
+        let outcomes = about.iter().map(|entry| entry["outcome"].as_str());
+        outcomes
+            .map(|outcome| outcome.unwrap().to_owned())
+            .collect()
     }
 
     /// Waits until the journal says this of a record, and nothing else.
@@ -151,6 +171,35 @@ impl Records {
             (found == outcomes).then_some(()).ok_or(found)
         })
         .await;
+    }
+
+    /// All entries of the journal.
+    pub(crate) async fn journal_text(&self) -> String {
+        format!("{:?}", self.entries().await)
+    }
+
+    /// As if the sink had died before Kafka knew how far it was. Nobody may be in the group.
+    pub(crate) async fn forget_offsets(&self) {
+        let (client, topic) = (self.client.clone(), self.topic.clone());
+        let options = consumer::Options {
+            group: topic::group(&self.app, self.sink),
+            // The sink's own name, so that its place in the group is taken over at once.
+            member: "one".to_owned(),
+            topics: vec![topic],
+        };
+        let forget = move || {
+            let mut consumer = Consumer::join(&client, &options).unwrap();
+            let partitions = loop {
+                if let Polled::Assigned(partitions) = consumer.poll(DEADLINE).unwrap() {
+                    break partitions;
+                }
+            };
+            let beginning: Vec<_> = partitions.into_iter().map(|one| (one, 0)).collect();
+            assert_eq!(beginning.len(), 2);
+            consumer.commit(&beginning).unwrap();
+            drop(consumer);
+        };
+        tokio::task::spawn_blocking(forget).await.unwrap();
     }
 
     fn dead_letter_owner(&self) -> DeadLetters {
@@ -163,14 +212,23 @@ impl Records {
 
     /// The open dead letters.
     async fn dead_letters(&self) -> Vec<Letter> {
-        let (client, owner) = (self.client.clone(), self.dead_letter_owner());
-        let read = move || {
-            let ledger = Ledger::read(&client, owner).unwrap();
-            let letters = ledger.letters(&client, 0).unwrap().map(Result::unwrap);
-            let open = letters.filter(|letter| ledger.closed(letter.id.offset).is_none());
-            open.collect()
-        };
-        tokio::task::spawn_blocking(read).await.unwrap()
+        eventually(DEADLINE, async || {
+            let (client, owner) = (self.client.clone(), self.dead_letter_owner());
+            let read = move || {
+                let ledger = Ledger::read(&client, owner)?;
+                let letters = ledger.letters(&client, 0)?;
+                let letters: Result<Vec<Letter>, _> = letters.collect();
+                let is_open = |letter: &Letter| ledger.closed(letter.id.offset).is_none();
+                Ok::<_, client::Error>(letters?.into_iter().filter(is_open).collect())
+            };
+            tokio::task::spawn_blocking(read).await.unwrap()
+        })
+        .await
+    }
+
+    /// What the first open dead letter says.
+    pub(crate) async fn dead_letter_detail(&self) -> String {
+        self.dead_letters().await[0].detail().to_owned()
     }
 
     /// Waits until there are open dead letters for these reasons.

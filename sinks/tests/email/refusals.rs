@@ -11,7 +11,7 @@ async fn a_refused_mail_becomes_a_dead_letter_and_can_be_replayed() {
     let running = line.start();
     let refused = line.submit_for("ada@example.com").await;
     line.expect_dead_letters(&["refused"]).await;
-    line.expect_journal(&refused, &["attempting", "failed"])
+    line.expect_journal(&refused, &["attempting", "given-up"])
         .await;
     let neighbour = line.submit_for("bob@example.com").await;
     line.expect(std::slice::from_ref(&neighbour)).await;
@@ -63,7 +63,7 @@ async fn nobody_is_buried_in_mail_also_not_across_a_restart() {
     line.expect(std::slice::from_ref(&first)).await;
     running.stop().await;
     let running = line.start();
-    let second = line.submit_for("Ada@example.com").await;
+    let second = line.submit_for("Ada+again@example.com").await;
     line.expect(&[first.clone(), second.clone()]).await;
     line.submit_for("ada@example.com").await;
     line.expect_dead_letters(&["rate-limited"]).await;

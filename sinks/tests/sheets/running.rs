@@ -1,6 +1,6 @@
 //! A sink at work.
 
-use formline_core::{Shutdown, Telemetry};
+use formline_core::{Shutdown, Telemetry, shutdown::Ending};
 use formline_sinks::{Options, Placed};
 use formline_testing::eventually;
 use tokio::{net::TcpListener, runtime::Runtime};
@@ -76,7 +76,7 @@ impl Running {
 
     pub(crate) async fn stop(self) {
         self.shutdown.begin();
-        self.shutdown.finish(DEADLINE).await;
+        assert_eq!(self.shutdown.finish(DEADLINE).await, Ending::Finished);
     }
 }
 

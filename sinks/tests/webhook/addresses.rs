@@ -66,7 +66,7 @@ async fn a_name_that_leads_behind_the_firewall_is_not_called() {
     let running = line.start();
     let id = line.submit_one().await;
     running.expect_stopped("is not public").await;
-    line.expect_journal(&id, &["failed"]).await;
+    line.expect_journal(&id, &["put-off"]).await;
     assert!(!intranet.was_called());
     running.stop().await;
     // What the installation allows is called.
@@ -75,6 +75,6 @@ async fn a_name_that_leads_behind_the_firewall_is_not_called() {
     let id = line.submit_one().await;
     eventually(DEADLINE, async || intranet.was_called()).await;
     drop(intranet);
-    line.expect_journal(&id, &["failed"]).await;
+    line.expect_journal(&id, &["put-off"]).await;
     running.stop().await;
 }

@@ -5,13 +5,12 @@ use std::{collections::BTreeMap, ops::Deref, time::Duration};
 use formline_core::{
     Telemetry,
     app::{SinkKind, Webhook},
-    reader::{From, Reader},
     settings::Secret,
     topic,
 };
 use formline_sinks::{
-    Options,
-    outcomes::{Outside, Question},
+    Error, Options,
+    outcomes::{Outside, Question, State},
 };
 use formline_testing::{Kafka, Receiver, eventually, kafka};
 use jiff::Timestamp;
@@ -55,6 +54,7 @@ impl Line {
             receiver,
             networks: vec!["127.0.0.0/8"],
         };
+        // As many partitions as are needed: an app has 20, which costs Kafka time.
         let delays = i32::try_from(schedule.len()).unwrap();
         line.create(&topic::retries(&line.app, "crm"), delays).await;
         let journal = topic::journal(&line.app, "crm");
@@ -83,7 +83,13 @@ impl Line {
     }
 
     pub(crate) fn start(&self) -> Running {
-        Running::start(self.options(), vec![self.placed(self.kind())])
+        self.start_as("one")
+    }
+
+    pub(crate) fn start_as(&self, instance: &str) -> Running {
+        let mut options = self.options();
+        instance.clone_into(&mut options.instance);
+        Running::start(options, vec![self.placed(self.kind())])
     }
 
     /// A record; its id.
@@ -110,19 +116,39 @@ impl Line {
         .await;
     }
 
-    /// How many records were ever put off, by the number of the delay.
-    pub(crate) async fn put_off(&self) -> BTreeMap<i32, usize> {
-        let (client, topic) = (self.client.clone(), topic::retries(&self.app, "crm"));
-        let read = move || {
-            let mut reader = Reader::open(&client, &topic, &[], From::Beginning).unwrap();
-            let mut found = BTreeMap::new();
-            let count = |record: formline_core::Record| {
-                *found.entry(record.partition.number).or_default() += 1;
-            };
-            reader.read_to_end(|| true, count).unwrap();
-            found
+    /// Waits until the receiver has taken these, at least once each.
+    pub(crate) async fn expect_all(&self, ids: &[String]) {
+        eventually(DEADLINE, async || {
+            let found = self.receiver.taken();
+            ids.iter().all(|id| found.contains(id))
+        })
+        .await;
+    }
+
+    /// Waits until an outsider is told that these were taken, and these are under way.
+    pub(crate) async fn expect_outcomes(&self, taken: &[String], under_way: &[String]) {
+        let sorted = |ids: &[String]| {
+            let mut ids = ids.to_vec();
+            ids.sort();
+            ids
         };
-        tokio::task::spawn_blocking(read).await.unwrap()
+        eventually(DEADLINE, async || {
+            let recently = Timestamp::now() - HOUR;
+            let (found, waiting) = self.outcomes(recently).await.unwrap_or_default();
+            let found = (sorted(&found), sorted(&waiting));
+            let is_it = found == (sorted(taken), sorted(under_way));
+            is_it.then_some(()).ok_or(found)
+        })
+        .await;
+    }
+
+    /// How many records were ever put off, by the number of the delay.
+    async fn put_off(&self) -> BTreeMap<i32, usize> {
+        let mut found = BTreeMap::new();
+        for record in self.read(&topic::retries(&self.app, "crm")).await {
+            *found.entry(record.partition.number).or_default() += 1;
+        }
+        found
     }
 
     pub(crate) async fn expect_put_off(&self, expected: &[(i32, usize)]) {
@@ -134,8 +160,11 @@ impl Line {
         .await;
     }
 
-    /// What an outsider is told of the sink: ids that were taken, and ids that are still under way.
-    pub(crate) async fn outcomes(&self) -> (Vec<String>, Vec<String>) {
+    /// Ids that were taken, and ids that are still under way.
+    pub(crate) async fn outcomes(
+        &self,
+        since: Timestamp,
+    ) -> Result<(Vec<String>, Vec<String>), Error> {
         let outside = Outside {
             client: self.client.clone(),
             google: None,
@@ -145,18 +174,16 @@ impl Line {
         let question = Question {
             sink: &sink,
             sources: &[],
-            since: Timestamp::UNIX_EPOCH,
+            since,
         };
         let (mut taken, mut under_way) = (Vec::new(), Vec::new());
-        let mut visit = |outcome: formline_sinks::outcomes::Outcome| {
-            if outcome.is_under_way {
-                under_way.push(outcome.id.to_string());
-            } else {
-                taken.push(outcome.id.to_string());
-            }
+        let mut visit = |outcome: formline_sinks::outcomes::Outcome| match outcome.state {
+            State::Done => taken.push(outcome.id.to_string()),
+            State::UnderWay => under_way.push(outcome.id.to_string()),
+            State::Uncertain => panic!("{outcome:?}"),
         };
-        outside.outcomes(question, &mut visit).await.unwrap();
-        (taken, under_way)
+        outside.outcomes(question, &mut visit).await?;
+        Ok((taken, under_way))
     }
 }
 

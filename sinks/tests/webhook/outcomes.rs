@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use formline_core::{EventId, event::header, record::Headers, settings::Secret};
 use formline_testing::{Reply, eventually};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::line::{DEADLINE, HOUR, Line};
@@ -24,7 +25,11 @@ async fn a_call_is_signed_and_comes_once() {
     let sink = format!("{}.crm", line.app);
     let calls = format!(r#"formline_webhook_calls_total{{outcome="taken",sink="{sink}"}}"#);
     assert_eq!(running.metric(&calls).await, 1.0);
-    assert_eq!(line.outcomes().await, (vec![id], vec![]));
+    line.expect_outcomes(&[id], &[]).await;
+    assert!(!line.journal_text().await.contains("Ada"));
+    let long_ago = Timestamp::now() - HOUR * 24 * 31;
+    let error = line.outcomes(long_ago).await.unwrap_err().to_string();
+    assert!(error.contains("goes back 30 days"), "{error}");
     running.stop().await;
 }
 
@@ -34,13 +39,11 @@ async fn what_fails_holds_up_nobody_and_is_known_to_be_under_way() {
     line.receiver.script(&[Reply::Status(500)]);
     let running = line.start();
     let failed = line.submit_one().await;
-    line.expect_journal(&failed, &["failed"]).await;
+    line.expect_journal(&failed, &["put-off"]).await;
     let others = line.submit_many(20).await;
     line.expect(&others).await;
     assert_eq!(line.receiver.calls_about(&failed), 1);
-    let (mut taken, under_way) = line.outcomes().await;
-    taken.sort();
-    assert_eq!((taken, under_way), (others, vec![failed]));
+    line.expect_outcomes(&others, &[failed]).await;
     running.stop().await;
 }
 
@@ -54,9 +57,9 @@ async fn what_fails_comes_by_the_schedule_with_the_same_id() {
     line.expect(std::slice::from_ref(&id)).await;
     line.expect_put_off(&[(0, 1), (1, 1)]).await;
     assert_eq!(line.receiver.calls_about(&id), 3);
-    line.expect_journal(&id, &["failed", "failed", "sent"])
+    line.expect_journal(&id, &["put-off", "put-off", "sent"])
         .await;
-    assert_eq!(line.outcomes().await, (vec![id], vec![]));
+    line.expect_outcomes(&[id], &[]).await;
     running.stop().await;
 }
 
@@ -97,7 +100,8 @@ async fn what_fails_to_the_end_is_a_dead_letter_and_can_be_replayed() {
     let id = line.submit_one().await;
     line.expect_dead_letters(&["exhausted"]).await;
     assert_eq!(line.receiver.calls_about(&id), 3);
-    assert_eq!(line.outcomes().await, (vec![], vec![]));
+    let detail = line.dead_letter_detail().await;
+    assert!(detail.contains("the answer was 500"), "{detail}");
     // It fails again, and may be replayed again.
     line.replay().await;
     eventually(DEADLINE, async || line.receiver.calls_about(&id) == 6).await;
@@ -163,7 +167,7 @@ async fn a_secret_is_replaced_while_the_receiver_knows_one_of_the_two() {
     line.settings.secrets = vec![other];
     let running = line.start();
     let id = line.submit_one().await;
-    line.expect_journal(&id, &["failed"]).await;
+    line.expect_journal(&id, &["put-off"]).await;
     running.expect_stopped("the answer was 401").await;
     running.stop().await;
 }
@@ -177,7 +181,6 @@ async fn all_come_when_a_receiver_was_down_each_once() {
     eventually(DEADLINE, async || line.receiver.calls().len() > 80).await;
     line.receiver.be_down(false);
     line.expect(&ids).await;
-    let (taken, under_way) = line.outcomes().await;
-    assert_eq!((taken.len(), under_way.len()), (60, 0));
+    line.expect_outcomes(&ids, &[]).await;
     running.stop().await;
 }

@@ -16,7 +16,7 @@ pub(crate) struct Verify {
     /// Look again until nothing is under way any more, for at most so long, such as 30s
     #[arg(long, value_name = "DURATION", value_parser = patience)]
     pub(crate) wait: Option<Duration>,
-    /// Take what a step has not passed on for missing
+    /// End with 1 also if a step has not passed something on, or something is still under way
     #[arg(long)]
     pub(crate) complete: bool,
     #[command(flatten)]

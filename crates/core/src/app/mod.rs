@@ -9,6 +9,7 @@ mod form;
 mod load;
 mod outline;
 mod plugin;
+mod schedule;
 mod section;
 mod sink;
 mod step;

@@ -1,10 +1,11 @@
 //! A sink: a consumer group whose effect leaves Kafka.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Location, Section, Webhook,
     outline::{Kind, Part, check_topics},
+    schedule::{self, MAX_DELAYS},
 };
 use crate::{
     client,
@@ -104,6 +105,8 @@ pub struct Email {
     pub per_address: usize,
     /// Most mails for one form in an hour.
     pub per_form: usize,
+    /// How long to wait each time the server puts a mail off. After the last delay it is a dead letter.
+    pub schedule: Vec<Duration>,
 }
 
 /// Reads the settings of one kind.
@@ -117,12 +120,17 @@ const KINDS: &[(&str, Read)] = &[
     ("webhook", Webhook::read),
 ];
 
-/// How much longer than the longest delay a record may wait for its next attempt.
-const RETRIES_SPARE: Duration = Duration::from_secs(14 * 86_400);
+/// 21 days: a delay may have seven, and a record that Kafka deletes while it waits is lost, also one that waits while the
+/// sink is switched off.
+const RETRIES_KEPT: &str = "1814400000";
 
 /// 30 days, as dead letters: so far back `formline verify` can say what became of a submission, and longer than any
 /// record waits for its next attempt.
 const JOURNAL_KEPT: &str = "2592000000";
+
+/// Until a mailbox has room again or a greylist lets us pass, about two days: whom our server cannot reach it tries for
+/// itself.
+const MAIL_SCHEDULE: [u64; 8] = [300, 900, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400];
 
 /// Google refuses a longer title.
 const MAX_TAB_CHARACTERS: usize = 100;
@@ -206,7 +214,7 @@ impl Sink {
 
     /// The topic where records wait for their next attempt, if its kind puts them off.
     pub fn retries_topic(&self) -> Option<String> {
-        let puts_off = matches!(self.kind, SinkKind::Webhook(_));
+        let puts_off = !self.kind.schedule().is_empty();
         puts_off.then(|| topic::retries(&self.app, &self.name))
     }
 
@@ -223,26 +231,17 @@ impl Sink {
         retries.into_iter().chain(journal).collect()
     }
 
-    /// One partition for each delay of the schedule: in each the next one due is the first.
+    /// In each partition lies what waits for one delay.
     fn retries(&self) -> Option<Topic> {
-        let SinkKind::Webhook(webhook) = &self.kind else {
-            return None;
-        };
-        let longest = webhook.schedule.iter().max().copied().unwrap_or_default();
         let config = [
-            ("cleanup.policy", "delete".to_owned()),
-            // A record that Kafka deletes while it waits is lost: also one that waits while the sink is switched off.
-            (
-                "retention.ms",
-                (longest + RETRIES_SPARE).as_millis().to_string(),
-            ),
-            ("max.message.bytes", client::RECORD_BYTES.to_owned()),
+            ("cleanup.policy", "delete"),
+            ("retention.ms", RETRIES_KEPT),
+            ("max.message.bytes", client::RECORD_BYTES),
         ];
-        let delays = webhook.schedule.len().max(1);
         Some(Topic {
-            name: topic::retries(&self.app, &self.name),
-            partitions: i32::try_from(delays).unwrap_or(DEFAULT_PARTITIONS),
-            config: config.map(|(name, value)| (name.to_owned(), value)).into(),
+            name: self.retries_topic()?,
+            partitions: i32::try_from(MAX_DELAYS).unwrap_or(DEFAULT_PARTITIONS),
+            config: owned(config),
         })
     }
 
@@ -260,9 +259,7 @@ impl Sink {
         Some(Topic {
             name: self.journal_topic(),
             partitions: read.max().unwrap_or(DEFAULT_PARTITIONS),
-            config: config
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
+            config: owned(config),
         })
     }
 }
@@ -283,6 +280,15 @@ impl SinkKind {
         match self {
             Self::Email(_) | Self::Webhook(_) => true,
             Self::Sheets(_) | Self::Postgres(_) => false,
+        }
+    }
+
+    /// How long it waits after each attempt that has failed; empty if it makes all attempts in place.
+    pub fn schedule(&self) -> Vec<Duration> {
+        match self {
+            Self::Email(email) => email.schedule.clone(),
+            Self::Webhook(webhook) => webhook.schedule.clone(),
+            Self::Sheets(_) | Self::Postgres(_) => Vec::new(),
         }
     }
 
@@ -387,6 +393,11 @@ impl Buffer {
     }
 }
 
+fn owned<const N: usize>(config: [(&str, &str); N]) -> BTreeMap<String, String> {
+    let owned = config.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    owned.into()
+}
+
 /// One of these words; the first if none is written.
 fn one_of(section: &mut Section<'_>, key: &'static str, words: &[&'static str]) -> &'static str {
     let Some(written) = section.text(key) else {
@@ -433,6 +444,7 @@ impl Email {
             template: section.required_name("template"),
             per_address: section.size("per_address", 3, 1..=1_000),
             per_form: section.size("per_form", 1_000, 1..=100_000),
+            schedule: schedule::read(section, &MAIL_SCHEDULE),
         })
     }
 }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
-use super::{Section, SinkKind};
+use super::{Section, SinkKind, schedule};
 use crate::settings::Secret;
 
 /// Settings of a webhook sink. Whether address and secrets can be used is the sink's business.
@@ -27,12 +25,6 @@ pub struct Webhook {
 /// The schedule that Standard Webhooks 1.0.0 gives as an example, behind the call at once.
 const SCHEDULE: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 
-/// Delays of one schedule: each has a partition of its own.
-const MAX_DELAYS: usize = 20;
-
-/// A longer wait than this is for a person: the dead letter.
-const MAX_DELAY: SignedDuration = SignedDuration::from_hours(7 * 24);
-
 // === impl Webhook ===
 
 impl Webhook {
@@ -49,34 +41,7 @@ impl Webhook {
             secrets: secrets.into_iter().map(Secret::new).collect(),
             timeout: Duration::from_millis(timeout.into()),
             in_flight: section.size("in_flight", 8, 1..=100),
-            schedule: read_schedule(section),
+            schedule: schedule::read(section, &SCHEDULE),
         })
     }
-}
-
-fn read_schedule(section: &mut Section<'_>) -> Vec<Duration> {
-    let key = "schedule";
-    let Some(written) = section.optional_texts(key) else {
-        return SCHEDULE.map(Duration::from_secs).to_vec();
-    };
-    let mut delays: Vec<Duration> = Vec::with_capacity(written.len());
-    for text in written.iter().filter(|text| !text.is_empty()) {
-        match text.parse::<SignedDuration>() {
-            Ok(delay) if delay > SignedDuration::ZERO && delay <= MAX_DELAY => {
-                delays.push(delay.unsigned_abs());
-            }
-            _ => {
-                let remedy = "write delays of up to seven days, such as [\"5s\", \"10m\", \"24h\"]";
-                section.mistake(key, &format!("`{text}` is not a delay"), remedy);
-            }
-        }
-    }
-    let remedy = match () {
-        () if written.is_empty() => "write at least one delay, or leave `schedule` away",
-        () if written.len() > MAX_DELAYS => "write at most 20 delays",
-        () if !delays.is_sorted() => "write no delay that is shorter than the one before",
-        () => return delays,
-    };
-    section.mistake(key, "this is no schedule of calls", remedy);
-    delays
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use formline_core::EventId;
-use formline_sinks::outcomes::{Naming, Outcome, Place};
+use formline_sinks::outcomes::{Naming, Outcome, Place, State};
 
 use super::{
     submissions::Submissions,
@@ -43,6 +43,8 @@ struct Item {
     given_up: u32,
     /// How often the sink has it.
     held: u32,
+    /// How often it may have it or not.
+    uncertain: u32,
     /// Whether the sink has put it off.
     is_put_off: bool,
 }
@@ -53,6 +55,8 @@ pub(super) enum Fate {
     /// A step has made nothing of it.
     NotPassedOn,
     Delivered,
+    /// Nobody knows whether it had its effect, and the sink does not try again.
+    Uncertain,
     /// It was given up by a step or the sink.
     DeadLetter,
     /// Some group has not passed it yet.
@@ -118,6 +122,7 @@ impl<'a> Account<'a> {
             passed: 0,
             given_up: 0,
             held: 0,
+            uncertain: 0,
             is_put_off: false,
         })
     }
@@ -139,11 +144,14 @@ impl<'a> Account<'a> {
         let Some(item) = self.items.get_mut(&outcome.id) else {
             return;
         };
-        if outcome.is_under_way {
-            item.is_put_off = true;
-            return;
+        match outcome.state {
+            State::Done => item.held += 1,
+            State::Uncertain => item.uncertain += 1,
+            State::UnderWay => {
+                item.is_put_off = true;
+                return;
+            }
         }
-        item.held += 1;
         let submission = item.submission;
         if outcome.is_late {
             self.late += 1;
@@ -172,14 +180,24 @@ impl<'a> Account<'a> {
         }
     }
 
+    /// What is wrong only since an earlier look is still moving.
+    pub(super) fn doubt(&mut self, earlier: &Account<'_>) {
+        for (id, fate) in &mut self.fates {
+            let before = earlier.fates.get(id).copied();
+            if *fate >= Fate::Missing && before.is_none_or(|before| before < Fate::Missing) {
+                *fate = Fate::UnderWay;
+            }
+        }
+    }
+
     pub(super) fn has_under_way(&self) -> bool {
         self.of(Fate::UnderWay).next().is_some()
     }
 
-    /// Whether something is missing, doubled or out of order.
+    /// Whether something is missing, doubled or out of order; `complete`: or has no outcome at all.
     pub(super) fn is_wrong(&self, complete: bool) -> bool {
-        let wrong =
-            |fate: &Fate| *fate >= Fate::Missing || (complete && *fate == Fate::NotPassedOn);
+        let is_open = |fate: &Fate| matches!(fate, Fate::NotPassedOn | Fate::UnderWay);
+        let wrong = |fate: &Fate| *fate >= Fate::Missing || (complete && is_open(fate));
         !self.disorder.is_empty() || self.fates.values().any(wrong)
     }
 
@@ -195,7 +213,7 @@ impl<'a> Account<'a> {
 impl Item {
     /// `is_pending`: a step may have given the sink more than we have seen.
     fn fate(&self, is_pending: bool) -> Fate {
-        let found = self.held + self.given_up;
+        let found = self.held + self.uncertain + self.given_up;
         // Kafka may have deleted the record of what the sink has.
         let given = self.given.max(1);
         match () {
@@ -204,6 +222,7 @@ impl Item {
             () if found < self.passed && !self.is_put_off => Fate::Missing,
             () if found < given => Fate::UnderWay,
             () if self.given_up > 0 => Fate::DeadLetter,
+            () if self.uncertain > 0 => Fate::Uncertain,
             () => Fate::Delivered,
         }
     }
@@ -220,6 +239,7 @@ mod tests {
             passed,
             given_up,
             held,
+            uncertain: 0,
             is_put_off: false,
         }
     }
@@ -262,5 +282,15 @@ mod tests {
         assert_eq!(put_off(0, 0).fate(false), Fate::UnderWay);
         assert_eq!(put_off(0, 1).fate(false), Fate::Delivered);
         assert_eq!(put_off(1, 0).fate(false), Fate::DeadLetter);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_uncertain() {
+        let uncertain = |held, uncertain| Item {
+            uncertain,
+            ..item(1, 1, 0, held)
+        };
+        assert_eq!(uncertain(0, 1).fate(false), Fate::Uncertain);
+        assert_eq!(uncertain(1, 1).fate(false), Fate::Doubled);
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &Verify) -> Result<()> {
     let end = Instant::now() + arguments.wait.unwrap_or_default();
     let mut accounts = Vec::with_capacity(sinks.len());
     for placed in &sinks {
-        accounts.push(look.at_rest(placed, arguments, end)?);
+        accounts.push(look.at_rest(placed, end)?);
     }
     text::unless_closed(report::print(
         &look.submissions,
@@ -77,9 +77,9 @@ pub(super) fn run(arguments: &Verify) -> Result<()> {
 
 impl Look {
     /// The account of a sink, once nothing is under way or `end` has come.
-    fn at_rest(&self, placed: &Placed, arguments: &Verify, end: Instant) -> Result<Account<'_>> {
+    fn at_rest(&self, placed: &Placed, end: Instant) -> Result<Account<'_>> {
         loop {
-            let account = self.sure(placed, arguments.complete)?;
+            let account = self.sure(placed)?;
             if !account.has_under_way() || Instant::now() >= end {
                 return Ok(account);
             }
@@ -88,15 +88,16 @@ impl Look {
         }
     }
 
-    /// What is wrong is believed at the second look: a dead letter that somebody replays between the looks at its topic
-    /// and at the sheet has two outcomes in the first one.
-    fn sure(&self, placed: &Placed, complete: bool) -> Result<Account<'_>> {
+    /// What is wrong is believed at the second look: a dead letter that is parked or replayed between the looks at its topic
+    /// and at the sink has no outcome in the first one, or two.
+    fn sure(&self, placed: &Placed) -> Result<Account<'_>> {
         let first = self.once(placed)?;
-        if first.is_wrong(complete) {
-            self.once(placed)
-        } else {
-            Ok(first)
+        if !first.is_wrong(false) {
+            return Ok(first);
         }
+        let mut second = self.once(placed)?;
+        second.doubt(&first);
+        Ok(second)
     }
 
     fn once(&self, (app, sink): &Placed) -> Result<Account<'_>> {

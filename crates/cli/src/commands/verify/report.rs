@@ -15,10 +15,11 @@ use crate::commands::text;
 /// Ids of one list on a terminal; `--json` prints all.
 const SHOWN: usize = 100;
 
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "accepted",
     "delivered",
     "late",
+    "uncertain",
     "dead letters",
     "under way",
     "not passed on",
@@ -74,6 +75,7 @@ fn counts(account: &Account<'_>) -> [usize; COLUMNS.len()] {
         account.fates.len(),
         count(Fate::Delivered),
         account.late,
+        count(Fate::Uncertain),
         count(Fate::DeadLetter),
         count(Fate::UnderWay),
         count(Fate::NotPassedOn),
@@ -94,6 +96,7 @@ fn lists(out: &mut impl Write, account: &Account<'_>) -> io::Result<()> {
         let (stop, reason) = given_up(account, id);
         format!("{id}  dead letter at {stop}: {reason}")
     });
+    list(out, account, "uncertain", ids(Fate::Uncertain))?;
     list(out, account, "dead letters", letters)?;
     list(out, account, "under way", ids(Fate::UnderWay))?;
     list(out, account, "not passed on", ids(Fate::NotPassedOn))
@@ -155,6 +158,7 @@ fn sink_as_json(account: &Account<'_>) -> Value {
         "accepted": account.fates.len(),
         "delivered": account.of(Fate::Delivered).count(),
         "late": account.late,
+        "uncertain": ids(Fate::Uncertain),
         "dead_letters": letters.collect::<Value>(),
         "under_way": ids(Fate::UnderWay),
         "not_passed_on": ids(Fate::NotPassedOn),
