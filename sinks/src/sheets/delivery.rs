@@ -95,6 +95,7 @@ impl Tab {
         let (mut open, mut refusal) = (false, None);
         loop {
             // First the leave to write, which may take a while, then the check that the batch is not too old.
+            tokio::time::sleep(batch.pause(now_ms())).await;
             self.quotas.writes.take().await;
             if open || !batch.is_fresh(now_ms()) {
                 let (entries, known_ms) = match self.entries().await {

@@ -26,8 +26,16 @@ pub(crate) const KEEP_MS: i64 = 600_000;
 /// mark that would refuse it is gone (200 s here, 200 s until we give up, 180 s inside Google: less than `KEEP_MS`).
 pub(crate) const FRESH_MS: i64 = 200_000;
 
-/// Google keeps 30,000 characters of metadata for a tab. The quota allows 600 old marks, of 18 characters each.
+/// Google keeps 30,000 characters of metadata for a tab. Old marks have 18 characters each, and are at most `MANY` and
+/// those that come slowly: 13,600 characters.
 pub(crate) const MAX_BYTES: usize = 16_000;
+
+/// So many marks are replaced within `KEEP_MS` as fast as the quota grants. With Google's default they are never more.
+const MANY: usize = 650;
+
+/// Between two writes to a tab that has as many. None of the old marks can go sooner: a request with its id, still under
+/// way, would be applied.
+const SLOW_MS: i64 = KEEP_MS / 100;
 
 /// Google's limit of cells in a spreadsheet, all its tabs and the empty cells included.
 pub(crate) const MAX_CELLS: u64 = 10_000_000;
@@ -158,6 +166,15 @@ impl Known {
 
     pub(crate) fn is_fresh(&self, now_ms: i64) -> bool {
         (0..=FRESH_MS).contains(&(now_ms - self.read_ms))
+    }
+
+    /// How long a batch that is made at `at` must wait, or old marks would leave no room for new ones.
+    pub(crate) fn pause_ms(&self, at: i64, now_ms: i64) -> i64 {
+        let kept = self.older.iter().filter(|(_, old)| *old >= at - KEEP_MS);
+        if kept.count() < MANY {
+            return 0;
+        }
+        (self.read_ms + SLOW_MS - now_ms).clamp(0, SLOW_MS)
     }
 }
 

@@ -38,9 +38,10 @@ pub(crate) fn of(batch: &Batch) -> BatchUpdateSpreadsheetRequest {
         requests.push(add_sheet(sheet, title));
         requests.push(heading(sheet, 0, &FIXED));
     }
-    requests.push(create_mark(batch));
-    requests.extend(batch.stripped().map(|(id, at)| strip_mark(id, at)));
+    // What becomes shorter comes first: after no request may the tab have more metadata than Google takes.
     requests.extend(batch.expired().map(delete_mark));
+    requests.extend(batch.stripped().map(|(id, at)| strip_mark(id, at)));
+    requests.push(create_mark(batch));
     if !batch.headings.is_empty() {
         let first = FIXED.len() + batch.mark.columns.len() - batch.headings.len();
         requests.push(append_columns(sheet, batch.headings.len()));

@@ -3,7 +3,7 @@
 use formline_testing::eventually;
 use serde_json::{Value, json};
 
-use crate::line::{DEADLINE, Line, TAB, any, now};
+use crate::line::{DEADLINE, Line, TAB, any, cell, now};
 
 #[tokio::test]
 async fn a_deleted_tab_stops_the_sink_and_is_not_written_anew() {
@@ -198,6 +198,32 @@ fn metadata(id: i64, sheet: &Value, value: &str) -> Value {
         "metadataId": id, "metadataKey": "formline", "metadataValue": value,
         "visibility": "DOCUMENT", "location": { "sheetId": sheet },
     } } })
+}
+
+#[tokio::test]
+async fn two_large_marks_need_not_fit_beside_what_an_add_on_keeps() {
+    let line = Line::new().await;
+    let running = line.start();
+    // Names of columns for a mark of more than 7,500 characters.
+    let wide: Value = (0..78)
+        .map(|n| cell(&format!("{n}{}", "x".repeat(90)), n))
+        .collect();
+    let mut ids = vec![line.submit(now(), wide.clone()).await];
+    line.expect(&ids).await;
+    let mark = line.newest_mark().await.len();
+    assert!(2 * mark > 15_000, "{mark}");
+    let note = json!({ "createDeveloperMetadata": { "developerMetadata": {
+        "metadataKey": "add-on", "metadataValue": "x".repeat(30_000 - 15_000),
+        "visibility": "DOCUMENT", "location": { "sheetId": line.tab().await["sheetId"] },
+    } } });
+    line.change(json!([note])).await;
+    for _ in 0..3 {
+        ids.push(line.submit(now(), wide.clone()).await);
+        line.expect(&ids).await;
+    }
+    let refused = r#"formline_sheets_requests_total{outcome="refused"}"#;
+    assert_eq!(running.metric(refused).await, 0.0);
+    running.stop().await;
 }
 
 #[tokio::test]
