@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use formline_core::{
-    App, Client, EventId, Producer, Shutdown, Telemetry,
+    App, Client, EventId, Producer, Telemetry,
     app::{self, Location, Sink, SinkKind},
     event::{Submission, header},
     ledger::{DeadLetters, Ledger},
@@ -18,7 +18,6 @@ use formline_sinks::Options;
 use formline_testing::{Postgres, eventually, kafka, unique};
 use jiff::Timestamp;
 use sqlx::{Connection as _, PgConnection};
-use tokio::net::TcpListener;
 
 use crate::running::Running;
 
