@@ -16,9 +16,11 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use yup_oauth2::{CustomHyperClientBuilder, ServiceAccountAuthenticator};
 
-use super::mark::{self, Entry};
+use super::{
+    account::Account,
+    mark::{self, Entry},
+};
 use crate::Error;
 
 /// Which Google to write to.
@@ -78,8 +80,6 @@ const TIMEOUT: Duration = Duration::from_secs(200);
 /// The emulator is near, and its faults are for tests. Asking the marks early is safe, it only costs a call.
 const EMULATOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
-
 // === impl Api ===
 
 impl Api {
@@ -92,22 +92,8 @@ impl Api {
                 (hub, Some(base_url), EMULATOR_TIMEOUT, base_url.clone())
             }
             Google::ServiceAccount { key_file, base_url } => {
-                let unusable = |source| Error::Key {
-                    path: key_file.clone(),
-                    source,
-                };
-                let key = yup_oauth2::read_service_account_key(key_file)
-                    .await
-                    .map_err(unusable)?;
-                let name = key.client_email.clone();
-                let tokens = Client::builder(TokioExecutor::new()).build(connector());
-                let tokens = CustomHyperClientBuilder::from(tokens);
-                let account = ServiceAccountAuthenticator::with_client(key, tokens);
-                let account = account
-                    .with_timeout(TOKEN_TIMEOUT)
-                    .build()
-                    .await
-                    .map_err(unusable)?;
+                let account = Account::open(key_file, connector()).await?;
+                let name = account.name.clone();
                 let hub = Hub::new(client, account);
                 (hub, base_url.as_ref(), TIMEOUT, name)
             }

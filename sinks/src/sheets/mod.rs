@@ -7,6 +7,7 @@
 //! Rows are keyed by form, so a tab has one owner. A tab that takes several forms may get several, one per process: then
 //! each row still stands once, but what one owner writes after a later row of another is flagged late.
 
+mod account;
 mod batch;
 mod buffer;
 mod delivery;
