@@ -92,6 +92,16 @@ pub enum Error {
         /// The sink's consumer group.
         group: String,
     },
+    /// Rows are written by position, so values would stand below the headings of others. Stop.
+    #[error(
+        "columns of the tab `{tab}` were inserted, moved or deleted: `{heading}` is not where it was written; bring them back into their order, and keep columns of your own in another tab"
+    )]
+    ColumnsMoved {
+        /// Title of the tab in the app's definition.
+        tab: String,
+        /// A heading that stands elsewhere.
+        heading: String,
+    },
     /// The spreadsheet is a copy, and so would be the rows. Stop.
     #[error(
         "spreadsheet {spreadsheet} is a copy of {original}; name the original in the app, or delete the copied tab"

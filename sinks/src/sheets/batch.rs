@@ -51,7 +51,7 @@ pub(crate) enum Verdict {
     Refused(String),
     /// Another batch was written in its place, by another owner or by a former life of this one.
     Overtaken,
-    /// The tab that it was for is not there any more.
+    /// The tab that it was for is not there any more, or its columns are not where they were.
     Gone,
 }
 
@@ -144,6 +144,14 @@ impl Batch {
         match &self.follows {
             Follows::Mark(known) => known.is_fresh(now_ms),
             Follows::Nothing { .. } => true,
+        }
+    }
+
+    /// The mark before it; none if it creates the tab.
+    pub(crate) fn before(&self) -> Option<&Mark> {
+        match &self.follows {
+            Follows::Mark(known) => Some(&known.mark),
+            Follows::Nothing { .. } => None,
         }
     }
 

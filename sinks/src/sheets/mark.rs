@@ -44,7 +44,7 @@ pub(crate) const MAX_CELLS: u64 = 10_000_000;
 /// are not counted yet.
 pub(crate) const ENOUGH_CELLS: u64 = MAX_CELLS / 10 * 9;
 
-/// The part of that for the names of columns.
+/// The part of `MAX_BYTES` for the names of columns and the digests of their headings.
 pub(crate) const MAX_COLUMN_BYTES: usize = 8_000;
 
 const VERSION_BITS: u32 = 24;
@@ -66,6 +66,9 @@ pub(crate) struct Mark {
     pub(crate) last: (i64, String),
     /// Names of the columns, in order, behind the fixed ones.
     pub(crate) columns: Vec<String>,
+    /// Digests of what was written above them (`headings`). Marks of an older version have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) headings: Vec<u16>,
     /// What need not be read again.
     pub(crate) positions: Positions,
     /// The spreadsheet in which the sink goes on: this tab is closed.

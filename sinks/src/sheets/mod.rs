@@ -14,6 +14,7 @@ mod delivery;
 mod flusher;
 mod following;
 mod google;
+mod headings;
 mod in_memory;
 mod kafka;
 mod mark;
@@ -149,6 +150,7 @@ async fn prepare(
             title: settings.tab.clone(),
             api: api.clone(),
             quotas: Arc::clone(&quotas),
+            looked: Arc::default(),
             metrics: metrics.of(common.parking.metrics.clone()),
         };
         let waiting = waiting(&common, &settings);

@@ -151,6 +151,85 @@ async fn while_a_person_has_taken_a_column_away_rows_wait() {
     running.stop().await;
 }
 
+fn columns(sheet: &Value, start: u64, end: u64) -> Value {
+    json!({ "sheetId": sheet, "dimension": "COLUMNS", "startIndex": start, "endIndex": end })
+}
+
+#[tokio::test]
+async fn a_column_that_a_person_has_inserted_stops_a_sink_that_starts() {
+    let line = Line::new().await;
+    let running = line.start();
+    let mut ids = vec![line.submit(now(), any()).await];
+    line.expect(&ids).await;
+    running.stop().await;
+    let sheet = line.tab().await["sheetId"].clone();
+    line.change(json!([{ "insertDimension": { "range": columns(&sheet, 3, 4) } }]))
+        .await;
+    let running = line.start();
+    ids.push(line.submit(now(), any()).await);
+    running
+        .expect_stopped("inserted, moved or deleted: `ROLL`")
+        .await;
+    assert_eq!(line.ids().await.len(), 1, "nothing stands in its place");
+    running.stop().await;
+    // What helps is what the error says. A heading may have another name, and something may stand on the right.
+    let edit = |column: u64, text: &str| {
+        let start = json!({ "sheetId": sheet, "rowIndex": 0, "columnIndex": column });
+        let cell = json!({ "userEnteredValue": { "stringValue": text } });
+        let rows = json!([{ "values": [cell] }]);
+        json!({ "updateCells": { "start": start, "rows": rows, "fields": "userEnteredValue" } })
+    };
+    line.change(json!([
+        { "deleteDimension": { "range": columns(&sheet, 3, 4) } },
+        edit(3, "Matriculation number"),
+        { "insertDimension": { "range": columns(&sheet, 4, 5) } },
+        edit(4, "mine"),
+    ]))
+    .await;
+    let running = line.start();
+    line.expect(&ids).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_column_that_a_person_deletes_stops_the_sink_at_the_refusal() {
+    let line = Line::new().await;
+    let running = line.start();
+    let id = line.submit(now(), any()).await;
+    line.expect(std::slice::from_ref(&id)).await;
+    let sheet = line.tab().await["sheetId"].clone();
+    line.change(json!([{ "deleteDimension": { "range": columns(&sheet, 1, 2) } }]))
+        .await;
+    line.submit(now(), any()).await;
+    running.expect_stopped("`Note` is not where").await;
+    assert_eq!(line.ids().await, [id]);
+    assert_eq!(line.dead_letters().await, []);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_column_that_a_person_inserts_stops_the_sink_at_the_next_look() {
+    let line = Line::new().await;
+    let running = line.start();
+    let id = line.submit(now(), any()).await;
+    line.expect(&[id]).await;
+    let sheet = line.tab().await["sheetId"].clone();
+    line.change(json!([{ "insertDimension": { "range": columns(&sheet, 0, 1) } }]))
+        .await;
+    // It looks before it writes.
+    let submissions = async {
+        loop {
+            line.submit(now(), any()).await;
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        }
+    };
+    tokio::select! {
+        () = running.expect_stopped("`Submission` is not where") => {}
+        () = submissions => {}
+    }
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_copy_of_a_spreadsheet_is_not_written() {
     let mut line = Line::new().await;
