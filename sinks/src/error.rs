@@ -134,7 +134,7 @@ pub enum Error {
     },
     /// The mark of a tab has been replaced 16 million times. Stop.
     #[error(
-        "the tab `{tab}` has had all the writes that can be told apart; name a new tab in the app"
+        "the tab `{tab}` has had all the writes that can be told apart; name another spreadsheet behind its own in the app, in which the sink goes on"
     )]
     TabUsedUp {
         /// Title of the tab.
@@ -142,7 +142,7 @@ pub enum Error {
     },
     /// Offsets that the sheet holds are not in Kafka yet: the topic is another one of the same name. Stop.
     #[error(
-        "topic {topic} was deleted and made again, so its offsets start over; name a new tab in the app to write what it holds"
+        "topic {topic} was deleted and made again, so its offsets start over; name a new spreadsheet in the app instead of the present one, to write what it holds"
     )]
     TopicStartedOver {
         /// The topic.

@@ -161,10 +161,18 @@ impl Positions {
 // === impl Known ===
 
 impl Known {
-    /// The id of the mark that follows; none if the tab has used up all its versions.
+    /// The id of the mark that follows; none if the tab has used up all its versions but the one that may close it.
     pub(crate) fn next_id(&self) -> Option<i32> {
-        let last = self.id | ((1 << VERSION_BITS) - 1);
-        (self.id < last).then(|| self.id + 1)
+        (self.id < self.last_id() - 1).then(|| self.id + 1)
+    }
+
+    /// The id of the mark that closes the tab, which is the one that any other batch would have.
+    pub(crate) fn closing_id(&self) -> Option<i32> {
+        (self.id < self.last_id()).then(|| self.id + 1)
+    }
+
+    fn last_id(&self) -> i32 {
+        self.id | ((1 << VERSION_BITS) - 1)
     }
 
     pub(crate) fn is_fresh(&self, now_ms: i64) -> bool {
@@ -297,7 +305,10 @@ mod tests {
             cells: 0,
         };
         assert_eq!(known(1).next_id(), Some(2));
-        assert_eq!(known((1 << 24) - 1).next_id(), None);
+        assert_eq!(known((1 << 24) - 3).next_id(), Some((1 << 24) - 2));
+        assert_eq!(known((1 << 24) - 2).next_id(), None);
+        assert_eq!(known((1 << 24) - 2).closing_id(), Some((1 << 24) - 1));
+        assert_eq!(known((1 << 24) - 1).closing_id(), None);
         assert_eq!(known(i32::MAX).next_id(), None);
     }
 

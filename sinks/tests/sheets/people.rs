@@ -1,9 +1,12 @@
 //! What people do to a spreadsheet.
 
-use formline_testing::eventually;
+use formline_testing::{eventually, unique};
 use serde_json::{Value, json};
 
-use crate::line::{DEADLINE, Line, TAB, any, cell, now};
+use crate::{
+    kafka::make_again,
+    line::{DEADLINE, Line, TAB, any, cell, now},
+};
 
 #[tokio::test]
 async fn a_deleted_tab_stops_the_sink_and_is_not_written_anew() {
@@ -241,7 +244,7 @@ async fn a_copy_of_a_spreadsheet_is_not_written() {
         "metadataId": 5, "metadataKey": "formline", "visibility": "DOCUMENT", "location": { "sheetId": 7 },
         "metadataValue": line.newest_mark().await.replace(&line.tab().await["sheetId"].to_string(), "7"),
     } } }]);
-    line.settings.spreadsheet = formline_testing::unique("copy");
+    line.settings.spreadsheet = unique("copy");
     line.change(json!([{ "addSheet": { "properties": { "title": TAB, "sheetId": 7 } } }]))
         .await;
     line.change(search).await;
@@ -251,23 +254,23 @@ async fn a_copy_of_a_spreadsheet_is_not_written() {
 }
 
 #[tokio::test]
-async fn a_topic_that_was_made_again_stops_the_sink() {
-    let line = Line::new().await;
+async fn a_topic_that_was_made_again_stops_the_sink_until_it_has_another_spreadsheet() {
+    let mut line = Line::new().await;
     let running = line.start();
     let id = line.submit(now(), any()).await;
     line.expect(&[id]).await;
+    line.expect_committed().await;
     running.stop().await;
-    // The same tab and group; the topic of the sheet's rows is gone, and one with fewer records has its name.
-    let mark = line.newest_mark().await;
-    let ahead = mark.replace("[1,[]]", "[1000,[]]");
-    assert_ne!(mark, ahead);
-    let update = json!([{ "updateDeveloperMetadata": {
-        "dataFilters": [{ "developerMetadataLookup": { "metadataKey": "formline", "metadataValue": mark } }],
-        "developerMetadata": { "metadataValue": ahead }, "fields": "metadataValue",
-    } }]);
-    line.change(update).await;
+    make_again(&mut line).await;
     let running = line.start();
-    running.expect_stopped("offsets start over").await;
+    running
+        .expect_stopped("offsets start over; name a new spreadsheet")
+        .await;
+    running.stop().await;
+    let ids = [line.submit(now(), any()).await];
+    line.settings.spreadsheet = unique("sheet");
+    let running = line.start();
+    line.expect(&ids).await;
     running.stop().await;
 }
 
@@ -306,19 +309,27 @@ async fn two_large_marks_need_not_fit_beside_what_an_add_on_keeps() {
 }
 
 #[tokio::test]
-async fn a_tab_whose_mark_cannot_move_on_stops_the_sink() {
-    let line = Line::new().await;
+async fn a_tab_whose_mark_cannot_move_on_stops_the_sink_until_it_has_a_further_spreadsheet() {
+    let mut line = Line::new().await;
     let running = line.start();
     let id = line.submit(now(), any()).await;
     line.expect(std::slice::from_ref(&id)).await;
     running.stop().await;
     let sheet = line.tab().await["sheetId"].clone();
-    let last = metadata((1 << 24) - 1, &sheet, &line.newest_mark().await);
-    line.change(json!([last])).await;
+    let last_but_one = metadata((1 << 24) - 2, &sheet, &line.newest_mark().await);
+    line.change(json!([last_but_one])).await;
     let running = line.start();
-    line.submit(now(), any()).await;
-    running.expect_stopped("name a new tab").await;
+    let next = line.submit(now(), any()).await;
+    running.expect_stopped("name another spreadsheet").await;
     assert_eq!(line.ids().await, [id]);
+    running.stop().await;
+    let further = unique("sheet");
+    line.settings.further = vec![further.clone()];
+    let running = line.start();
+    eventually(DEADLINE, async || {
+        line.ids_in(&further).await == [next.clone()]
+    })
+    .await;
     running.stop().await;
 }
 

@@ -131,6 +131,11 @@ impl Plan {
         self.full || self.known.cells >= ENOUGH_CELLS
     }
 
+    /// Whether the tab has no version left for a row. Another spreadsheet is the way out, as of a full one.
+    pub(crate) fn is_used_up(&self) -> bool {
+        !self.is_closed() && self.known.next_id().is_none()
+    }
+
     /// Rows that are neither written nor in hand.
     pub(crate) fn buffered(&self) -> usize {
         self.buffer.len() + usize::from(self.suspect.is_some())
@@ -196,13 +201,13 @@ impl Plan {
 
     /// The next write, if one is due. Its rows leave the buffer.
     pub(crate) fn next_batch(&mut self, now_ms: i64) -> Option<Batch> {
-        self.known.next_id()?;
         if self.is_closed() {
             return None;
         }
-        if self.is_nearly_full() && self.next_spreadsheet.is_some() {
+        if (self.is_nearly_full() || self.is_used_up()) && self.next_spreadsheet.is_some() {
             return self.close(now_ms);
         }
+        self.known.next_id()?;
         if self.suspect.is_some() {
             return self.build(Vec::new(), now_ms);
         }
@@ -333,7 +338,7 @@ impl Plan {
             ..self.known.mark.clone()
         };
         Some(Batch {
-            id: self.known.next_id()?,
+            id: self.known.closing_id()?,
             value: mark.to_json(),
             mark,
             follows: Follows::Mark(self.known.clone()),
