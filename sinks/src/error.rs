@@ -92,6 +92,16 @@ pub enum Error {
         /// The sink's consumer group.
         group: String,
     },
+    /// Rows are written by position, so values would stand below the headings of others. Stop.
+    #[error(
+        "columns of the tab `{tab}` were inserted, moved or deleted: `{heading}` is not where it was written; bring them back into their order, and keep columns of your own in another tab"
+    )]
+    ColumnsMoved {
+        /// Title of the tab in the app's definition.
+        tab: String,
+        /// A heading that stands elsewhere.
+        heading: String,
+    },
     /// The spreadsheet is a copy, and so would be the rows. Stop.
     #[error(
         "spreadsheet {spreadsheet} is a copy of {original}; name the original in the app, or delete the copied tab"
@@ -124,7 +134,7 @@ pub enum Error {
     },
     /// The mark of a tab has been replaced 16 million times. Stop.
     #[error(
-        "the tab `{tab}` has had all the writes that can be told apart; name a new tab in the app"
+        "the tab `{tab}` has had all the writes that can be told apart; name another spreadsheet behind its own in the app, in which the sink goes on"
     )]
     TabUsedUp {
         /// Title of the tab.
@@ -132,7 +142,7 @@ pub enum Error {
     },
     /// Offsets that the sheet holds are not in Kafka yet: the topic is another one of the same name. Stop.
     #[error(
-        "topic {topic} was deleted and made again, so its offsets start over; name a new tab in the app to write what it holds"
+        "topic {topic} was deleted and made again, so its offsets start over; name a new spreadsheet in the app instead of the present one, to write what it holds"
     )]
     TopicStartedOver {
         /// The topic.

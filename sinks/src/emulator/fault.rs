@@ -1,5 +1,5 @@
-//! Faults on request: what a network and a tired service do to writes, made to happen in tests. A
-//! fault is used up by one write request; they queue and are taken in order.
+//! Faults on request: what a network and a tired service do to requests, made to happen in tests. A fault is used up
+//! by one request of the kind that it is for; they queue, and those of a kind are taken in order.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -19,20 +19,23 @@ const MAX_QUEUED: usize = 10_000;
 /// A hanging request ends at last: well after any client has given up (Google: 180 s).
 const HANG: Duration = Duration::from_secs(600);
 const MAX_DELAY_MS: u64 = 600_000;
-/// Answers to writes are small; a larger one is cut to nothing.
+/// Answers are small, but for values of a large range; a larger one is cut to nothing.
 const MAX_CUT_BYTES: usize = 64 << 20;
 /// Lets the first half of a cut answer reach the client before the connection breaks.
 const CUT_PAUSE: Duration = Duration::from_millis(20);
 
-/// What happens to one or more write requests, as `POST /admin/faults` takes it.
+/// What happens to one or more requests, as `POST /admin/faults` takes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fault {
     kind: Kind,
+    /// Which requests it is for.
+    #[serde(default)]
+    on: On,
     /// The status of `refuse` (default 503) and `apply_then_status` (default 500).
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
-    /// Waits before anything else. The write then happens even if the client has gone.
+    /// Waits before anything else. A write then happens even if the client has gone.
     #[serde(default)]
     delay_ms: u64,
     /// How many requests it is for.
@@ -44,7 +47,19 @@ fn once() -> usize {
     1
 }
 
-/// The kinds of faults. After `apply_…` the write is done, and only the answer is spoilt; a write
+/// The kinds of requests. People by hand meet no faults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum On {
+    #[default]
+    Write,
+    /// Spreadsheets, values and metadata.
+    Read,
+    /// The token endpoint.
+    Token,
+}
+
+/// The kinds of faults. After `apply_…` the request is carried out, and only the answer is spoilt; one
 /// that is refused by itself is answered as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -58,7 +73,7 @@ enum Kind {
     ApplyTwice,
     /// Nothing but the delay.
     Delay,
-    /// Neither written nor answered.
+    /// Neither carried out nor answered.
     Hang,
 }
 
@@ -92,14 +107,15 @@ impl Faults {
         self.queue().clear();
     }
 
-    /// The fault for the write request that has just arrived.
-    pub(super) fn take(&self) -> Option<Fault> {
+    /// The fault for the request that has just arrived.
+    pub(super) fn take(&self, on: On) -> Option<Fault> {
         let mut queue = self.queue();
-        let fault = queue.front_mut()?;
+        let place = queue.iter().position(|fault| fault.on == on)?;
+        let fault = queue.get_mut(place)?;
         fault.times -= 1;
         let taken = fault.clone();
         if taken.times == 0 {
-            queue.pop_front();
+            queue.remove(place);
         }
         Some(taken)
     }
@@ -126,11 +142,11 @@ impl Fault {
         Ok(())
     }
 
-    /// Runs a write with this fault. At `stop` whatever it is waiting for ends in a broken connection.
-    pub(super) async fn run<W: Future<Output = Response>>(
+    /// Runs a request with this fault. At `stop` whatever it is waiting for ends in a broken connection.
+    pub(super) async fn run<A: Future<Output = Response>>(
         self,
         stop: CancellationToken,
-        write: impl Fn() -> W,
+        apply: impl Fn() -> A,
     ) -> Response {
         if !wait(Duration::from_millis(self.delay_ms), &stop).await {
             return broken();
@@ -142,7 +158,7 @@ impl Fault {
             wait(HANG, &stop).await;
             return broken();
         }
-        let answer = write().await;
+        let answer = apply().await;
         if !answer.status().is_success() {
             return answer;
         }
@@ -153,7 +169,7 @@ impl Fault {
                 wait(HANG, &stop).await;
                 broken()
             }
-            Kind::ApplyTwice => write().await,
+            Kind::ApplyTwice => apply().await,
             Kind::Refuse | Kind::Delay | Kind::Hang => answer,
         }
     }

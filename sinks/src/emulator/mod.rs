@@ -3,7 +3,7 @@
 //!
 //! What differs from Google: an id that nobody has written to is an empty spreadsheet with the tab
 //! `Sheet1` instead of an error, so that a fresh machine needs no manual step; requests without a token
-//! are served (it is made to listen on loopback); `POST /admin/faults` makes writes fail on request.
+//! are served (it is made to listen on loopback); `POST /admin/faults` makes requests fail.
 //! Formulas are kept but not calculated, number formats are kept but not applied, and fields that are
 //! not kept (notes, colours of tabs) are refused, never dropped in silence.
 

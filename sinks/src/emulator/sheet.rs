@@ -68,12 +68,17 @@ impl Sheet {
 
     /// Adds rows or columns at the end. An overflow is over every limit, which is checked next.
     pub(super) fn grow(&mut self, dimension: Dimension, length: u32) -> Result<(), Refusal> {
-        let count = match dimension {
-            Dimension::Rows => &mut self.row_count,
-            Dimension::Columns => &mut self.column_count,
-        };
+        let count = self.count_mut(dimension);
         *count = count.saturating_add(length);
         self.check_grid()
+    }
+
+    /// How many rows or columns its grid has.
+    pub(super) fn count_mut(&mut self, dimension: Dimension) -> &mut u32 {
+        match dimension {
+            Dimension::Rows => &mut self.row_count,
+            Dimension::Columns => &mut self.column_count,
+        }
     }
 
     fn check_grid(&self) -> Result<(), Refusal> {

@@ -43,7 +43,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of a migration, which may have to build an index.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Of a whole transaction. sqlx waits for ever for a server that says nothing.
+/// Of a whole transaction, and of each step of a trial.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the server itself gives up on, so that a sink whose connection is dead holds no lock for long. It is less than the
@@ -116,11 +116,10 @@ impl Target {
 
     /// Connects and brings the schema up to date.
     pub(crate) async fn connect(&self) -> Result<Database, Failure> {
-        let connected = timeout(CONNECT_TIMEOUT, self.options.connect()).await;
-        let mut connection = connected.map_err(|_| Failure::timed_out())??;
-        let migrated = timeout(MIGRATE_TIMEOUT, self.migrate(&mut connection)).await;
-        migrated.map_err(|_| Failure::timed_out())??;
-        connection.execute("SET statement_timeout = '20s'").await?;
+        let mut connection = within(CONNECT_TIMEOUT, self.options.connect()).await?;
+        within(MIGRATE_TIMEOUT, self.migrate(&mut connection)).await?;
+        let limit = connection.execute("SET statement_timeout = '20s'");
+        within(CONNECT_TIMEOUT, limit).await?;
         Ok(Database {
             connection,
             group: self.group.clone(),
@@ -163,8 +162,7 @@ impl Database {
             let all = all.bind(&self.group).fetch_all(&mut self.connection);
             Ok::<_, Failure>(all.await?)
         };
-        let all = timeout(TRANSACTION_TIMEOUT, read).await;
-        let all = all.map_err(|_| Failure::timed_out())??;
+        let all = within(TRANSACTION_TIMEOUT, read).await?;
         let ours = all.into_iter().filter_map(|(topic, number, next)| {
             let is_it = |asked: &&Partition| *asked.topic == *topic && asked.number == number;
             Some((of.iter().find(is_it)?.clone(), next))
@@ -185,36 +183,29 @@ impl Database {
             transaction.commit().await?;
             Ok(new)
         };
-        let stored = timeout(TRANSACTION_TIMEOUT, store).await;
-        stored.map_err(|_| Failure::timed_out())?
+        within(TRANSACTION_TIMEOUT, store).await
     }
 
     /// The rows that PostgreSQL does not take, each with the reason. Stores nothing.
     pub(crate) async fn find_bad(&mut self, rows: &[Row]) -> Result<Vec<(usize, String)>, Failure> {
         let mut bad = Vec::new();
-        let mut trial = self.connection.begin().await?;
+        let mut trial = within(TRANSACTION_TIMEOUT, self.connection.begin()).await?;
         let mut ranges: Vec<Range<usize>> = std::iter::once(0..rows.len()).collect();
         while let Some(range) = ranges.pop() {
-            let mut part = trial.begin().await?;
-            let inserted = insert(&mut part, &rows[range.clone()]);
-            let inserted = timeout(TRANSACTION_TIMEOUT, inserted).await;
-            match inserted.map_err(|_| Failure::timed_out())? {
-                Ok(_) => part.commit().await?,
-                Err(Failure::Row(why)) => {
-                    part.rollback().await?;
-                    let middle = range.start.midpoint(range.end);
-                    if middle == range.start {
-                        bad.push((middle, why));
-                    } else {
-                        // The last one is tried first: thus the bad ones come in order.
-                        ranges.push(middle..range.end);
-                        ranges.push(range.start..middle);
-                    }
+            // Each part has its own time: many bad rows may need more than a transaction.
+            let tried = try_insert(&mut trial, &rows[range.clone()]);
+            if let Some(why) = within(TRANSACTION_TIMEOUT, tried).await? {
+                let middle = range.start.midpoint(range.end);
+                if middle == range.start {
+                    bad.push((middle, why));
+                } else {
+                    // The last one is tried first: thus the bad ones come in order.
+                    ranges.push(middle..range.end);
+                    ranges.push(range.start..middle);
                 }
-                Err(failure) => return Err(failure),
             }
         }
-        trial.rollback().await?;
+        within(TRANSACTION_TIMEOUT, trial.rollback()).await?;
         Ok(bad)
     }
 
@@ -223,6 +214,33 @@ impl Database {
         if let Err(error) = self.connection.close().await {
             tracing::debug!(%error, sink = self.group, "the connection was gone already");
         }
+    }
+}
+
+/// sqlx waits for ever for a server that says nothing, so whatever is asked of one goes through here.
+async fn within<T, E>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    match timeout(limit, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Failure::timed_out()),
+    }
+}
+
+/// Why these rows cannot all be inserted, if so; then none of them is.
+async fn try_insert(trial: &mut PgConnection, rows: &[Row]) -> Result<Option<String>, Failure> {
+    let mut part = trial.begin().await?;
+    match insert(&mut part, rows).await {
+        Ok(_) => part.commit().await.map(|()| None).map_err(Failure::from),
+        Err(Failure::Row(why)) => {
+            part.rollback().await?;
+            Ok(Some(why))
+        }
+        Err(failure) => Err(failure),
     }
 }
 

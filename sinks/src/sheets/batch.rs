@@ -1,5 +1,7 @@
 //! One atomic write: rows and the mark that says so, and how to tell what became of it.
 
+use std::time::Duration;
+
 use super::{
     mark::{self, Entry, Found, KEEP_MS, Known, Mark},
     request::FIXED,
@@ -49,7 +51,7 @@ pub(crate) enum Verdict {
     Refused(String),
     /// Another batch was written in its place, by another owner or by a former life of this one.
     Overtaken,
-    /// The tab that it was for is not there any more.
+    /// The tab that it was for is not there any more, or its columns are not where they were.
     Gone,
 }
 
@@ -145,6 +147,23 @@ impl Batch {
         }
     }
 
+    /// The mark before it; none if it creates the tab.
+    pub(crate) fn before(&self) -> Option<&Mark> {
+        match &self.follows {
+            Follows::Mark(known) => Some(&known.mark),
+            Follows::Nothing { .. } => None,
+        }
+    }
+
+    /// How long the tab must be left alone before the batch is sent.
+    pub(crate) fn pause(&self, now_ms: i64) -> Duration {
+        let pause_ms = match &self.follows {
+            Follows::Mark(known) => known.pause_ms(self.mark.at, now_ms),
+            Follows::Nothing { .. } => 0,
+        };
+        Duration::from_millis(pause_ms.unsigned_abs())
+    }
+
     /// Notes that the mark before it was still the newest one at `read_ms`.
     pub(crate) fn confirm(&mut self, read_ms: i64) {
         if let Follows::Mark(known) = &mut self.follows {
@@ -172,5 +191,69 @@ impl Batch {
             Some(why) => Next::End(Verdict::Refused(why.to_owned())),
             None => Next::Resend,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic)]
+    use super::*;
+    use crate::sheets::mark::{KEY, MAX_BYTES};
+
+    /// The batch behind `known`, as it is made at `at`.
+    fn behind(known: &Known, at: i64) -> Batch {
+        Batch {
+            id: known.next_id().expect("far from the last"),
+            value: "x".repeat(MAX_BYTES),
+            mark: Mark {
+                at,
+                ..known.mark.clone()
+            },
+            follows: Follows::Mark(known.clone()),
+            headings: Vec::new(),
+            rows: Vec::new(),
+            probe: false,
+        }
+    }
+
+    /// Characters of metadata that a tab has at most while it is written for an hour, every `every_ms` if it may be, and
+    /// how often it was written.
+    fn fill(every_ms: i64) -> (usize, i32) {
+        let begin = 1_700_000_000_000;
+        let (mut now, mut most) = (begin, 0);
+        let mut known = Known {
+            id: 1,
+            mark: Mark::default(),
+            read_ms: now,
+            older: Vec::new(),
+            cells: 0,
+        };
+        while now < begin + 3_600_000 && most <= 30_000 {
+            let batch = behind(&known, now);
+            now += i64::try_from(batch.pause(now).as_millis()).unwrap_or(i64::MAX);
+            let sent_ms = now;
+            known = batch.into_known(sent_ms).0;
+            let old = known.older.len() * (KEY.len() + 10);
+            most = most.max(KEY.len() + MAX_BYTES + old);
+            now += every_ms;
+        }
+        (most, known.id - 1)
+    }
+
+    #[test]
+    fn old_marks_leave_room_for_the_next_however_fast_a_tab_is_written() {
+        for every_ms in [10, 50, 200] {
+            let (most, written) = fill(every_ms);
+            assert!(most <= 29_900, "{most} characters");
+            assert!(written > 3_600, "{written} writes in an hour");
+        }
+        let (_, written) = fill(1_000);
+        assert_eq!(written, 3_600, "google's default is not slowed down");
+    }
+
+    #[test]
+    fn a_new_tab_waits_for_nothing() {
+        let batch = Batch::creating(Mark::default(), "Responses", &[]);
+        assert_eq!(batch.map(|batch| batch.pause(0)), Some(Duration::ZERO));
     }
 }

@@ -1,7 +1,13 @@
 //! Finds the tab of a sink and carries batches to it, for as long as it takes. What an answer means for a batch is
 //! decided in `batch`; this is the sending, asking and waiting around it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use formline_core::retry::Backoff;
 use jiff::Timestamp;
@@ -9,7 +15,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     batch::{Batch, Next, Verdict},
-    google::{Api, Outcome},
+    google::{self, Api, Outcome},
+    headings,
     kafka::Committed,
     mark::{Entry, Found, Known, Mark},
     metrics::Metrics,
@@ -29,6 +36,8 @@ pub(crate) struct Tab {
     pub(crate) title: String,
     pub(crate) api: Api,
     pub(crate) quotas: Arc<Quotas>,
+    /// When its headings were read, in milliseconds since 1970; 0 is long ago.
+    pub(crate) looked: Arc<AtomicI64>,
     pub(crate) metrics: Metrics,
 }
 
@@ -95,26 +104,21 @@ impl Tab {
         let (mut open, mut refusal) = (false, None);
         loop {
             // First the leave to write, which may take a while, then the check that the batch is not too old.
+            tokio::time::sleep(batch.pause(now_ms())).await;
             self.quotas.writes.take().await;
-            if open || !batch.is_fresh(now_ms()) {
-                let (entries, known_ms) = match self.entries().await {
-                    Ok(read) => read,
-                    Err(why) => {
-                        trouble.wait(&why).await;
-                        continue;
-                    }
-                };
-                match batch.judge(&entries, refusal.as_deref()) {
-                    Next::End(verdict) => {
-                        return Delivered {
-                            batch,
-                            verdict,
-                            known_ms,
-                        };
-                    }
-                    Next::Resend => batch.confirm(known_ms),
+            match self.check(&mut batch, open, refusal.as_deref()).await {
+                Ok(None) => open = false,
+                Ok(Some((verdict, known_ms))) => {
+                    return Delivered {
+                        batch,
+                        verdict,
+                        known_ms,
+                    };
                 }
-                open = false;
+                Err(why) => {
+                    trouble.wait(&why).await;
+                    continue;
+                }
             }
             let known_ms = now_ms();
             let outcome = self.write(&request).await;
@@ -126,7 +130,11 @@ impl Tab {
                         known_ms,
                     };
                 }
-                Outcome::Refused(why) => (open, refusal) = (true, Some(why)),
+                Outcome::Refused(why) => {
+                    (open, refusal) = (true, Some(why));
+                    // It may be for a column that is gone.
+                    self.looked.store(0, Ordering::Relaxed);
+                }
                 Outcome::Busy(wait) => self.quotas.writes.pause(trouble.pause(wait)).await,
                 Outcome::Denied(why) => trouble.wait(&why).await,
                 Outcome::Unknown(why) => {
@@ -135,6 +143,57 @@ impl Tab {
                 }
             }
         }
+    }
+
+    /// What has become of a batch, and when that was known; none if it is to be sent. `open` says that it was, and that
+    /// nobody knows what came of it.
+    async fn check(
+        &self,
+        batch: &mut Batch,
+        open: bool,
+        refusal: Option<&str>,
+    ) -> Result<Option<(Verdict, i64)>, String> {
+        if let Some(before) = batch.before()
+            && self.is_time_to_look()
+            && self.look(before).await?.is_some()
+        {
+            // Whoever then looks for the tab is told why.
+            return Ok(Some((Verdict::Gone, now_ms())));
+        }
+        if !open && batch.is_fresh(now_ms()) {
+            return Ok(None);
+        }
+        let (entries, known_ms) = self.entries().await?;
+        match batch.judge(&entries, refusal) {
+            Next::End(verdict) => Ok(Some((verdict, known_ms))),
+            Next::Resend => {
+                batch.confirm(known_ms);
+                Ok(None)
+            }
+        }
+    }
+
+    fn is_time_to_look(&self) -> bool {
+        let every = i64::try_from(self.api.look_every().as_millis()).unwrap_or(i64::MAX);
+        now_ms() - self.looked.load(Ordering::Relaxed) >= every
+    }
+
+    /// A heading that is not where it was written, if there is one.
+    async fn look(&self, mark: &Mark) -> Result<Option<String>, String> {
+        let tabs = self.tabs().await?;
+        self.displaced(mark, &tabs).await
+    }
+
+    async fn displaced(&self, mark: &Mark, tabs: &[google::Tab]) -> Result<Option<String>, String> {
+        let Some(tab) = tabs.iter().find(|tab| tab.id == mark.sheet) else {
+            // Whether it is gone is for the marks to say.
+            return Ok(None);
+        };
+        self.quotas.reads.take().await;
+        let row = self.api.headings(&self.spreadsheet, &tab.title).await;
+        let row = self.value(row).await?;
+        self.looked.store(now_ms(), Ordering::Relaxed);
+        Ok(headings::displaced(&row, mark).map(str::to_owned))
     }
 
     /// The tab in another spreadsheet, and those behind it in the list.
@@ -178,15 +237,22 @@ impl Tab {
         committed: &Committed,
     ) -> Result<Known, Hindrance> {
         // Tabs before marks: a tab that another process creates in between is then seen by its mark.
-        let (taken, cells) = self.look_at_tabs().await.map_err(Hindrance::Passing)?;
+        let tabs = self.tabs().await.map_err(Hindrance::Passing)?;
+        let cells = tabs.iter().map(|tab| tab.cells).sum();
         let (entries, read_ms) = self.entries().await.map_err(Hindrance::Passing)?;
         let (spreadsheet, tab) = (self.spreadsheet.clone(), self.title.clone());
         let error = match Found::among(&entries, &self.sink, &spreadsheet, read_ms) {
             Found::Known(known) => {
-                return committed
-                    .check(&known.mark)
-                    .map_err(Hindrance::Lasting)
-                    .map(|()| Known { cells, ..known });
+                committed.check(&known.mark).map_err(Hindrance::Lasting)?;
+                let displaced = match &known.mark.next {
+                    // What people do to a closed tab is their affair.
+                    Some(_) => Ok(None),
+                    None => self.displaced(&known.mark, &tabs).await,
+                };
+                match displaced.map_err(Hindrance::Passing)? {
+                    None => return Ok(Known { cells, ..known }),
+                    Some(heading) => Error::ColumnsMoved { tab, heading },
+                }
             }
             Found::CopyOf(original) => Error::Copy {
                 spreadsheet,
@@ -197,7 +263,9 @@ impl Tab {
                 spreadsheet,
                 group: self.sink.clone(),
             },
-            Found::Nothing if taken => Error::TabTaken { tab, spreadsheet },
+            Found::Nothing if tabs.iter().any(|other| other.title == tab) => {
+                Error::TabTaken { tab, spreadsheet }
+            }
             Found::Nothing => {
                 let known = self.create(before, &entries).await?;
                 return Ok(Known { cells, ..known });
@@ -230,14 +298,13 @@ impl Tab {
         i32::from_be_bytes(bytes) & i32::MAX
     }
 
-    /// Whether the spreadsheet has a tab of our title, and its cells.
-    async fn look_at_tabs(&self) -> Result<(bool, u64), String> {
+    /// All tabs of the spreadsheet.
+    async fn tabs(&self) -> Result<Vec<google::Tab>, String> {
         self.quotas.reads.take().await;
         let tabs = self.api.tabs(&self.spreadsheet).await;
         let tabs = self.value(tabs).await?;
-        let cells = tabs.iter().map(|tab| tab.cells).sum();
-        self.metrics.cells(cells);
-        Ok((tabs.iter().any(|tab| tab.title == self.title), cells))
+        self.metrics.cells(tabs.iter().map(|tab| tab.cells).sum());
+        Ok(tabs)
     }
 
     /// All marks of the spreadsheet, and a moment since which nothing older can be in the answer.

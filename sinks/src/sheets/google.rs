@@ -1,4 +1,4 @@
-//! The three calls of the Sheets API that the sink makes, and what each answer means. The crate google-sheets4 knows
+//! The four calls of the Sheets API that the sink makes, and what each answer means. The crate google-sheets4 knows
 //! neither time limits nor which of its errors leave the outcome of a write open.
 
 use std::{path::PathBuf, time::Duration};
@@ -16,9 +16,11 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use yup_oauth2::{CustomHyperClientBuilder, ServiceAccountAuthenticator};
 
-use super::mark::{self, Entry};
+use super::{
+    account::Account,
+    mark::{self, Entry},
+};
 use crate::Error;
 
 /// Which Google to write to.
@@ -43,6 +45,8 @@ pub enum Google {
 pub(crate) struct Api {
     hub: Hub<HttpsConnector<HttpConnector>>,
     timeout: Duration,
+    /// How often the headings of a tab are read.
+    look_every: Duration,
     /// Whose calls Google counts.
     account: String,
 }
@@ -75,10 +79,14 @@ pub(crate) struct Tab {
 /// Above the 180 s after which Google itself gives up, so that nothing is under way any more.
 const TIMEOUT: Duration = Duration::from_secs(200);
 
+/// Each look is two calls, of which Google grants 60 a minute for all sinks.
+const LOOK_EVERY: Duration = Duration::from_secs(300);
+
+/// Tests wait for it.
+const EMULATOR_LOOK_EVERY: Duration = Duration::from_secs(20);
+
 /// The emulator is near, and its faults are for tests. Asking the marks early is safe, it only costs a call.
 const EMULATOR_TIMEOUT: Duration = Duration::from_secs(10);
-
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 // === impl Api ===
 
@@ -86,30 +94,17 @@ impl Api {
     /// Reads the key, if there is one. Connects only when it is first used.
     pub(crate) async fn open(google: &Google) -> Result<Self, Error> {
         let client = Client::builder(TokioExecutor::new()).build(connector());
-        let (mut hub, base_url, timeout, account) = match google {
+        let (mut hub, base_url, [timeout, look_every], account) = match google {
             Google::Emulator { base_url } => {
                 let hub = Hub::new(client, NoToken);
-                (hub, Some(base_url), EMULATOR_TIMEOUT, base_url.clone())
+                let times = [EMULATOR_TIMEOUT, EMULATOR_LOOK_EVERY];
+                (hub, Some(base_url), times, base_url.clone())
             }
             Google::ServiceAccount { key_file, base_url } => {
-                let unusable = |source| Error::Key {
-                    path: key_file.clone(),
-                    source,
-                };
-                let key = yup_oauth2::read_service_account_key(key_file)
-                    .await
-                    .map_err(unusable)?;
-                let name = key.client_email.clone();
-                let tokens = Client::builder(TokioExecutor::new()).build(connector());
-                let tokens = CustomHyperClientBuilder::from(tokens);
-                let account = ServiceAccountAuthenticator::with_client(key, tokens);
-                let account = account
-                    .with_timeout(TOKEN_TIMEOUT)
-                    .build()
-                    .await
-                    .map_err(unusable)?;
+                let account = Account::open(key_file, connector()).await?;
+                let name = account.name.clone();
                 let hub = Hub::new(client, account);
-                (hub, base_url.as_ref(), TIMEOUT, name)
+                (hub, base_url.as_ref(), [TIMEOUT, LOOK_EVERY], name)
             }
         };
         if let Some(base_url) = base_url {
@@ -119,8 +114,14 @@ impl Api {
         Ok(Self {
             hub,
             timeout,
+            look_every,
             account,
         })
+    }
+
+    /// How often the headings of a tab are read.
+    pub(crate) fn look_every(&self) -> Duration {
+        self.look_every
     }
 
     /// Whose calls Google counts: the service account.
@@ -203,6 +204,18 @@ impl Api {
         })
     }
 
+    /// The texts of a tab's first row.
+    pub(crate) async fn headings(&self, spreadsheet: &str, title: &str) -> Outcome<Vec<String>> {
+        let row = [format!("{}!1:1", quoted(title))];
+        let read = self.columns(spreadsheet, &row).await;
+        read.map(|ranges| {
+            let columns = ranges.into_iter().flatten();
+            columns
+                .map(|cells| cells.into_iter().next().unwrap_or_default())
+                .collect()
+        })
+    }
+
     /// Applies a batch, all of it or nothing.
     pub(crate) async fn write(
         &self,
@@ -278,6 +291,11 @@ fn read_entry(found: google_sheets4::api::DeveloperMetadata) -> Option<Entry> {
         sheet,
         value: found.metadata_value.unwrap_or_default(),
     })
+}
+
+/// The title of a tab in A1 notation.
+pub(crate) fn quoted(title: &str) -> String {
+    format!("'{}'", title.replace('\'', "''"))
 }
 
 /// A mask of one field.

@@ -105,14 +105,13 @@ impl InMemory {
     }
 
     fn write(&mut self) -> Result<(), Error> {
-        if self.plan.known().next_id().is_none() {
-            return Err(Error::TabUsedUp {
-                tab: self.tab.title.clone(),
-            });
-        }
         if let Some(batch) = self.plan.next_batch(now_ms()) {
             self.next_write = Instant::now() + self.flush_interval;
             self.delivery = Some(Box::pin(self.tab.clone().deliver(batch)));
+        } else if self.plan.is_used_up() {
+            return Err(Error::TabUsedUp {
+                tab: self.tab.title.clone(),
+            });
         }
         Ok(())
     }

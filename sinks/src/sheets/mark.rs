@@ -26,8 +26,16 @@ pub(crate) const KEEP_MS: i64 = 600_000;
 /// mark that would refuse it is gone (200 s here, 200 s until we give up, 180 s inside Google: less than `KEEP_MS`).
 pub(crate) const FRESH_MS: i64 = 200_000;
 
-/// Google keeps 30,000 characters of metadata for a tab. The quota allows 600 old marks, of 18 characters each.
+/// Google keeps 30,000 characters of metadata for a tab. Old marks have 18 characters each, and are at most `MANY` and
+/// those that come slowly: 13,600 characters.
 pub(crate) const MAX_BYTES: usize = 16_000;
+
+/// So many marks are replaced within `KEEP_MS` as fast as the quota grants. With Google's default they are never more.
+const MANY: usize = 650;
+
+/// Between two writes to a tab that has as many. None of the old marks can go sooner: a request with its id, still under
+/// way, would be applied.
+const SLOW_MS: i64 = KEEP_MS / 100;
 
 /// Google's limit of cells in a spreadsheet, all its tabs and the empty cells included.
 pub(crate) const MAX_CELLS: u64 = 10_000_000;
@@ -36,7 +44,7 @@ pub(crate) const MAX_CELLS: u64 = 10_000_000;
 /// are not counted yet.
 pub(crate) const ENOUGH_CELLS: u64 = MAX_CELLS / 10 * 9;
 
-/// The part of that for the names of columns.
+/// The part of `MAX_BYTES` for the names of columns and the digests of their headings.
 pub(crate) const MAX_COLUMN_BYTES: usize = 8_000;
 
 const VERSION_BITS: u32 = 24;
@@ -58,6 +66,9 @@ pub(crate) struct Mark {
     pub(crate) last: (i64, String),
     /// Names of the columns, in order, behind the fixed ones.
     pub(crate) columns: Vec<String>,
+    /// Digests of what was written above them (`headings`). Marks of an older version have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) headings: Vec<u16>,
     /// What need not be read again.
     pub(crate) positions: Positions,
     /// The spreadsheet in which the sink goes on: this tab is closed.
@@ -150,14 +161,31 @@ impl Positions {
 // === impl Known ===
 
 impl Known {
-    /// The id of the mark that follows; none if the tab has used up all its versions.
+    /// The id of the mark that follows; none if the tab has used up all its versions but the one that may close it.
     pub(crate) fn next_id(&self) -> Option<i32> {
-        let last = self.id | ((1 << VERSION_BITS) - 1);
-        (self.id < last).then(|| self.id + 1)
+        (self.id < self.last_id() - 1).then(|| self.id + 1)
+    }
+
+    /// The id of the mark that closes the tab, which is the one that any other batch would have.
+    pub(crate) fn closing_id(&self) -> Option<i32> {
+        (self.id < self.last_id()).then(|| self.id + 1)
+    }
+
+    fn last_id(&self) -> i32 {
+        self.id | ((1 << VERSION_BITS) - 1)
     }
 
     pub(crate) fn is_fresh(&self, now_ms: i64) -> bool {
         (0..=FRESH_MS).contains(&(now_ms - self.read_ms))
+    }
+
+    /// How long a batch that is made at `at` must wait, or old marks would leave no room for new ones.
+    pub(crate) fn pause_ms(&self, at: i64, now_ms: i64) -> i64 {
+        let kept = self.older.iter().filter(|(_, old)| *old >= at - KEEP_MS);
+        if kept.count() < MANY {
+            return 0;
+        }
+        (self.read_ms + SLOW_MS - now_ms).clamp(0, SLOW_MS)
     }
 }
 
@@ -277,7 +305,10 @@ mod tests {
             cells: 0,
         };
         assert_eq!(known(1).next_id(), Some(2));
-        assert_eq!(known((1 << 24) - 1).next_id(), None);
+        assert_eq!(known((1 << 24) - 3).next_id(), Some((1 << 24) - 2));
+        assert_eq!(known((1 << 24) - 2).next_id(), None);
+        assert_eq!(known((1 << 24) - 2).closing_id(), Some((1 << 24) - 1));
+        assert_eq!(known((1 << 24) - 1).closing_id(), None);
         assert_eq!(known(i32::MAX).next_id(), None);
     }
 

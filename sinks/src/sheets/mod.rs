@@ -7,12 +7,14 @@
 //! Rows are keyed by form, so a tab has one owner. A tab that takes several forms may get several, one per process: then
 //! each row still stands once, but what one owner writes after a later row of another is flagged late.
 
+mod account;
 mod batch;
 mod buffer;
 mod delivery;
 mod flusher;
 mod following;
 mod google;
+mod headings;
 mod in_memory;
 mod kafka;
 mod mark;
@@ -148,6 +150,7 @@ async fn prepare(
             title: settings.tab.clone(),
             api: api.clone(),
             quotas: Arc::clone(&quotas),
+            looked: Arc::default(),
             metrics: metrics.of(common.parking.metrics.clone()),
         };
         let waiting = waiting(&common, &settings);

@@ -7,7 +7,7 @@ use formline_core::{app::Sheets, retry::Backoff};
 
 use super::{
     check_spreadsheet,
-    google::{self, Api, Google, Outcome as Answer},
+    google::{self, Api, Google, Outcome as Answer, quoted},
     mark::Found,
     request::{FIXED, LATE},
 };
@@ -113,13 +113,11 @@ impl Look<'_> {
 
     /// Where the fixed columns stand by now, from 0.
     async fn columns(&self, tab: &google::Tab) -> Result<[usize; 3], Error> {
-        let heading = [format!("{}!1:1", quoted(&tab.title))];
-        let read = self.ask(|| self.api.columns(self.spreadsheet, &heading));
-        let headings = read.await?.into_iter().next().unwrap_or_default();
+        let read = self.ask(|| self.api.headings(self.spreadsheet, &tab.title));
+        let headings = read.await?;
         let mut columns = [0; FIXED.len()];
         for (column, name) in columns.iter_mut().zip(FIXED) {
-            let is_it = |cells: &Vec<String>| cells.first().is_some_and(|cell| cell == name);
-            let found = headings.iter().position(is_it);
+            let found = headings.iter().position(|heading| heading == name);
             *column = found.ok_or_else(|| Error::NoColumn {
                 tab: tab.title.clone(),
                 column: name,
@@ -162,10 +160,6 @@ impl Look<'_> {
 fn range(title: &str, column: usize, rows: &RangeInclusive<u64>) -> String {
     let (letters, title) = (letters(column), quoted(title));
     format!("{title}!{letters}{}:{letters}{}", rows.start(), rows.end())
-}
-
-fn quoted(title: &str) -> String {
-    format!("'{}'", title.replace('\'', "''"))
 }
 
 /// The name of a column that is counted from 0: A to Z, AA to ZZ, AAA and so on.

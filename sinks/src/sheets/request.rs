@@ -38,9 +38,10 @@ pub(crate) fn of(batch: &Batch) -> BatchUpdateSpreadsheetRequest {
         requests.push(add_sheet(sheet, title));
         requests.push(heading(sheet, 0, &FIXED));
     }
-    requests.push(create_mark(batch));
-    requests.extend(batch.stripped().map(|(id, at)| strip_mark(id, at)));
+    // What becomes shorter comes first: after no request may the tab have more metadata than Google takes.
     requests.extend(batch.expired().map(delete_mark));
+    requests.extend(batch.stripped().map(|(id, at)| strip_mark(id, at)));
+    requests.push(create_mark(batch));
     if !batch.headings.is_empty() {
         let first = FIXED.len() + batch.mark.columns.len() - batch.headings.len();
         requests.push(append_columns(sheet, batch.headings.len()));
@@ -105,10 +106,9 @@ fn heading(sheet: i32, first: usize, titles: &[impl AsRef<str>]) -> Request {
         row_index: Some(0),
         column_index: Some(int(first)),
     };
-    let short = |title: &str| title.chars().take(MAX_HEADING).collect::<String>();
     let cells = titles
         .iter()
-        .map(|title| text(&short(title.as_ref()), ""))
+        .map(|title| text(&shown(title.as_ref()), ""))
         .collect();
     let update_cells = UpdateCellsRequest {
         start: Some(start),
@@ -122,6 +122,12 @@ fn heading(sheet: i32, first: usize, titles: &[impl AsRef<str>]) -> Request {
         update_cells: Some(update_cells),
         ..Default::default()
     }
+}
+
+/// A heading as it stands in the sheet.
+pub(crate) fn shown(title: &str) -> String {
+    let short = title.chars().take(MAX_HEADING);
+    short.collect::<String>().replace('\0', "\u{fffd}")
 }
 
 fn create_mark(batch: &Batch) -> Request {

@@ -169,7 +169,7 @@ async fn a_stop_does_not_wait_for_planned_faults() {
 }
 
 #[tokio::test]
-async fn faults_are_for_writes_only_and_can_be_taken_back() {
+async fn faults_are_for_writes_unless_they_say_so_and_can_be_taken_back() {
     let (server, _folder) = Server::start().await;
     let planned = json!([{ "kind": "refuse", "status": 503, "times": 5 }]);
     server.plan_faults(planned).await;
@@ -177,7 +177,7 @@ async fn faults_are_for_writes_only_and_can_be_taken_back() {
     let waiting = server.get(FAULTS).await.ok();
     assert_eq!(
         waiting,
-        json!([{ "kind": "refuse", "status": 503, "delay_ms": 0, "times": 5 }])
+        json!([{ "kind": "refuse", "on": "write", "status": 503, "delay_ms": 0, "times": 5 }])
     );
     let cleared = server
         .http
@@ -187,6 +187,65 @@ async fn faults_are_for_writes_only_and_can_be_taken_back() {
         .unwrap();
     assert_eq!(cleared.json::<Value>().await.unwrap(), json!([]));
     assert_eq!(write(&server, SOON).await, Some(200));
+}
+
+/// Reads in each of the ways in which the sink does; the status, none if no whole answer came.
+async fn read(server: &Server, way: usize) -> Option<u16> {
+    let base = format!("{}/v4/spreadsheets/{ID}", server.base);
+    let everything = json!({ "dataFilters": [{ "developerMetadataLookup": {} }] });
+    let request = match way % 3 {
+        0 => server.http.get(base),
+        1 => server.http.get(format!("{base}/values/Sheet1")),
+        _ => (server.http.post(format!("{base}/developerMetadata:search"))).json(&everything),
+    };
+    let answer = request.send().await.ok()?;
+    let status = answer.status().as_u16();
+    answer.bytes().await.ok().map(|_| status)
+}
+
+#[tokio::test]
+async fn reads_meet_their_own_faults_and_leave_those_of_writes() {
+    let (server, _folder) = Server::start().await;
+    server
+        .plan_faults(json!([
+            { "kind": "refuse", "status": 429 },
+            { "kind": "refuse", "on": "read", "times": 3 },
+            { "kind": "apply_then_cut", "on": "read", "times": 3 },
+            { "kind": "delay", "on": "read", "delay_ms": 300 },
+            { "kind": "hang", "on": "read" },
+        ]))
+        .await;
+    for way in 0..3 {
+        assert_eq!(read(&server, way).await, Some(503));
+    }
+    for way in 0..3 {
+        assert_eq!(read(&server, way).await, None, "it was cut");
+    }
+    let start = Instant::now();
+    assert_eq!(read(&server, 0).await, Some(200));
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    let url = format!("{}/v4/spreadsheets/{ID}", server.base);
+    let hanging = tokio::spawn(server.http.get(url).send());
+    eventually(SOON, async || planned(&server).await == 1).await;
+    assert_eq!(read(&server, 2).await, Some(200));
+    assert!(!hanging.is_finished(), "it was answered");
+    hanging.abort();
+    assert_eq!(write(&server, SOON).await, Some(429));
+}
+
+#[tokio::test]
+async fn tokens_are_refused_as_planned() {
+    let (server, _folder) = Server::start().await;
+    server
+        .plan_faults(json!([{ "kind": "refuse", "on": "token" }]))
+        .await;
+    let ask = async || {
+        let grant = server.http.post(format!("{}/token", server.base));
+        let form = grant.body("grant_type=none").send().await.unwrap();
+        form.status().as_u16()
+    };
+    assert_eq!(ask().await, 503);
+    assert_eq!(ask().await, 400, "the next one is judged by what it says");
 }
 
 #[tokio::test]
@@ -199,6 +258,7 @@ async fn faults_that_make_no_sense_are_refused() {
         json!([{ "kind": "delay" }]),
         json!([{ "kind": "delay", "delay_ms": 600_001 }]),
         json!([{ "kind": "refuse", "when": "now" }]),
+        json!([{ "kind": "refuse", "on": "page" }]),
         json!({ "kind": "refuse" }),
         json!(vec![json!({ "kind": "refuse" }); 10_001]),
         json!([{ "kind": "refuse" }, { "kind": "refuse", "status": 99 }]),

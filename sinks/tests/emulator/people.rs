@@ -1,4 +1,4 @@
-//! What people do by hand: rows are inserted, deleted and sorted.
+//! What people do by hand: rows and columns are inserted and deleted, rows are sorted.
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,10 @@ async fn by_hand(server: &Server, requests: Value) -> Answer {
 
 fn rows(start: u64, end: u64) -> Value {
     json!({ "sheetId": 0, "dimension": "ROWS", "startIndex": start, "endIndex": end })
+}
+
+fn columns(start: u64, end: u64) -> Value {
+    json!({ "sheetId": 0, "dimension": "COLUMNS", "startIndex": start, "endIndex": end })
 }
 
 fn sort(order: &str) -> Value {
@@ -66,6 +70,35 @@ async fn rows_move_with_their_marks() {
 }
 
 #[tokio::test]
+async fn columns_move_with_their_marks() {
+    let (server, _folder) = Server::start().await;
+    let pin = |id: i32, column: u64| {
+        json!({ "createDeveloperMetadata": { "developerMetadata": {
+            "metadataId": id, "metadataKey": "pin", "visibility": "DOCUMENT",
+            "location": { "dimensionRange": columns(column, column + 1) },
+        } } })
+    };
+    let content: &[&[&str]] = &[&["a", "b", "c"], &["1"], &["", "2"]];
+    server
+        .batch(json!([append(0, content), pin(1, 1), pin(2, 2)]))
+        .await
+        .ok();
+    let insert = json!([{ "insertDimension": { "range": columns(1, 3) } }]);
+    by_hand(&server, insert).await.ok();
+    assert_eq!(
+        server.values("Sheet1").await,
+        json!([["a", "", "", "b", "c"], ["1"], ["", "", "", "2"]])
+    );
+    let delete = json!([{ "deleteDimension": { "range": columns(0, 4) } }]);
+    by_hand(&server, delete).await.ok();
+    assert_eq!(server.values("Sheet1").await, json!([["c"]]));
+    assert_eq!(server.metadata_ids().await, [2], "the pin of `b` is gone");
+    let shown = server.get(&format!("/v4/spreadsheets/{ID}")).await.ok();
+    let grid = &shown["sheets"][0]["properties"]["gridProperties"];
+    assert_eq!(grid["columnCount"], 24);
+}
+
+#[tokio::test]
 async fn rows_are_sorted_below_the_heading() {
     let (server, _folder) = Server::start().await;
     let cell = |value: Value| json!({ "values": [{ "userEnteredValue": value }, { "userEnteredValue": { "stringValue": "x" } }] });
@@ -111,10 +144,12 @@ async fn a_person_meets_neither_faults_nor_quotas() {
 #[tokio::test]
 async fn what_cannot_be_moved_is_refused() {
     let (server, _folder) = Server::start().await;
-    let columns = json!({ "sheetId": 0, "dimension": "COLUMNS", "startIndex": 0, "endIndex": 1 });
     let by_two = json!([{ "dimensionIndex": 0 }, { "dimensionIndex": 1 }]);
     for bad in [
-        json!({ "insertDimension": { "range": columns } }),
+        json!({ "insertDimension": { "range": columns(27, 28) } }),
+        json!({ "insertDimension": { "range": columns(0, 20_000) } }),
+        json!({ "deleteDimension": { "range": columns(0, 26) } }),
+        json!({ "deleteDimension": { "range": columns(25, 27) } }),
         json!({ "insertDimension": { "range": rows(3, 3) } }),
         json!({ "insertDimension": { "range": rows(1_001, 1_002) } }),
         json!({ "insertDimension": { "range": rows(0, 1_000_000) } }),

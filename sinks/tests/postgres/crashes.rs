@@ -65,7 +65,7 @@ async fn survive(fault: Fault, count: usize) {
     let mut ids = line.submit_many(1).await;
     line.expect(&ids).await;
     running.stop().await;
-    let proxy = Proxy::before(&mut line, fault, count).await;
+    let proxy = Proxy::before(&mut line, "COMMIT", fault, count).await;
     let running = line.start();
     ids.extend(line.submit_many(200).await);
     line.expect(&ids).await;
@@ -90,6 +90,43 @@ async fn a_commit_whose_answer_is_lost_is_not_repeated() {
 #[tokio::test]
 async fn a_server_that_says_nothing_is_given_up() {
     survive(Fault::Silence, 1).await;
+}
+
+/// A server that falls silent at a statement of the search for a bad row is given up, and the search made again.
+async fn survive_silence_at(statement: &'static str) {
+    let mut line = Line::new().await;
+    let proxy = Proxy::before(&mut line, statement, Fault::Silence, 1).await;
+    let mut ids = line.submit_many(3).await;
+    line.submit("no json").await;
+    let running = line.start();
+    // The limits are 10 s and 30 s, and the next attempt follows soon.
+    eventually(DEADLINE, async || proxy.left() == 0).await;
+    running.expect_stopped("no answer in time").await;
+    line.expect(&ids).await;
+    ids.extend(line.submit_many(3).await);
+    line.expect(&ids).await;
+    assert_eq!(line.dead_letters().await.len(), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_after_the_migration_is_given_up() {
+    survive_silence_at("SET statement_timeout").await;
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_when_a_trial_begins_is_given_up() {
+    survive_silence_at("SAVEPOINT").await;
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_when_a_part_of_a_trial_is_taken_back_is_given_up() {
+    survive_silence_at("ROLLBACK TO").await;
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_when_a_part_of_a_trial_is_taken_is_given_up() {
+    survive_silence_at("RELEASE SAVEPOINT").await;
 }
 
 #[tokio::test]

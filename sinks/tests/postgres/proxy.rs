@@ -1,4 +1,4 @@
-//! A stretch of network between sink and PostgreSQL that fails at a COMMIT.
+//! A stretch of network between sink and PostgreSQL that fails at a statement, such as a COMMIT.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::line::Line;
 
-/// What happens to a COMMIT.
+/// What happens to a statement.
 #[derive(Clone, Copy)]
 pub(crate) enum Fault {
     /// It does not arrive.
@@ -23,14 +23,19 @@ pub(crate) enum Fault {
     Silence,
 }
 
-/// Commits that are still to fail.
+/// Statements that are still to fail.
 pub(crate) struct Proxy {
     left: Arc<AtomicUsize>,
 }
 
 impl Proxy {
-    /// Puts itself between the sink and its database; the next `count` commits fail.
-    pub(crate) async fn before(line: &mut Line, fault: Fault, count: usize) -> Self {
+    /// Puts itself between the sink and its database; the next `count` statements that begin like this fail.
+    pub(crate) async fn before(
+        line: &mut Line,
+        statement: &'static str,
+        fault: Fault,
+        count: usize,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (_, address) = line.database.split_once('@').unwrap();
         let (server, _) = address.split_once('/').unwrap();
@@ -41,7 +46,8 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(&server).await.unwrap();
-                tokio::spawn(carry(client, server, fault, Arc::clone(&counted)));
+                let left = Arc::clone(&counted);
+                tokio::spawn(carry(client, server, statement, fault, left));
             }
         });
         Self { left }
@@ -53,14 +59,20 @@ impl Proxy {
 }
 
 /// Until a fault or one of the two ends.
-async fn carry(mut client: TcpStream, mut server: TcpStream, fault: Fault, left: Arc<AtomicUsize>) {
+async fn carry(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    statement: &'static str,
+    fault: Fault,
+    left: Arc<AtomicUsize>,
+) {
     let (mut sent, mut answer) = (vec![0; 65_536], vec![0; 65_536]);
     loop {
         tokio::select! {
             count = client.read(&mut sent) => {
                 let Some(count) = count.ok().filter(|count| *count > 0) else { return };
-                let is_commit = sent[..count].windows(6).any(|text| text == b"COMMIT");
-                if is_commit && take_one(&left) {
+                let mut texts = sent[..count].windows(statement.len());
+                if texts.any(|text| text == statement.as_bytes()) && take_one(&left) {
                     if !matches!(fault, Fault::Lost) {
                         server.write_all(&sent[..count]).await.unwrap();
                         // The server has done it when it answers.

@@ -1,7 +1,7 @@
 //! The way to Google itself: a service account, its token, and the emulator in Google's place.
 
 use formline_sinks::{Error, Options, sheets::Google};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::line::{DEADLINE, Line, any, now};
 use formline_testing::eventually;
@@ -28,6 +28,29 @@ async fn rows_are_written_as_a_service_account() {
     let running = line.start();
     let id = line.submit(now(), any()).await;
     line.expect(&[id]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_fails_is_asked_again() {
+    let mut line = Line::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let key_file = key_file(&line, folder.path());
+    line.google = Google::ServiceAccount {
+        key_file,
+        base_url: Some(line.emulated.base.clone()),
+    };
+    line.plan(json!([
+        { "kind": "refuse", "on": "token" },
+        { "kind": "apply_then_cut", "on": "token" },
+    ]))
+    .await;
+    let running = line.start();
+    let id = line.submit(now(), any()).await;
+    line.expect(&[id]).await;
+    assert_eq!(line.planned().await, 0);
+    let denied = r#"formline_sheets_requests_total{outcome="denied"}"#;
+    assert!(running.metric(denied).await >= 1.0);
     running.stop().await;
 }
 

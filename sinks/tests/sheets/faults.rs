@@ -60,6 +60,57 @@ async fn writes_without_an_answer_are_settled() {
     .await;
 }
 
+/// A write whose outcome is unknown, and a search for the mark that would tell, which fails in this way, too.
+async fn survive_a_search_that_fails(search: Value) {
+    let line = Line::new().await;
+    let running = line.start();
+    let mut ids = vec![line.submit(now(), any()).await];
+    line.expect(&ids).await;
+    for write in ["refuse", "apply_then_status", "apply_then_cut"] {
+        line.plan(json!([{ "kind": write }, search])).await;
+        ids.push(line.submit(now(), any()).await);
+        eventually(DEADLINE, async || line.planned().await == 0).await;
+        line.expect(&ids).await;
+    }
+    ids.push(line.submit(now(), any()).await);
+    line.expect(&ids).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_search_for_the_mark_that_is_refused_is_made_again() {
+    survive_a_search_that_fails(json!({ "kind": "refuse", "on": "read", "times": 2 })).await;
+    survive_a_search_that_fails(json!({ "kind": "refuse", "on": "read", "status": 429 })).await;
+}
+
+#[tokio::test]
+async fn a_search_for_the_mark_whose_answer_breaks_off_is_made_again() {
+    survive_a_search_that_fails(json!({ "kind": "apply_then_cut", "on": "read" })).await;
+}
+
+#[tokio::test]
+async fn a_search_for_the_mark_without_an_answer_is_made_again() {
+    survive_a_search_that_fails(json!({ "kind": "hang", "on": "read" })).await;
+}
+
+#[tokio::test]
+async fn a_start_whose_questions_fail_asks_again() {
+    let line = Line::new().await;
+    let faults = json!([
+        { "kind": "refuse", "on": "read", "status": 403 },
+        { "kind": "apply_then_cut", "on": "read", "times": 2 },
+        { "kind": "delay", "on": "read", "delay_ms": 300 },
+        { "kind": "refuse", "on": "read", "status": 429 },
+    ]);
+    line.plan(faults).await;
+    let running = line.start();
+    // The sink asks alone until the faults are used up.
+    eventually(DEADLINE, async || line.planned().await == 0).await;
+    let id = line.submit(now(), any()).await;
+    line.expect(&[id]).await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_write_that_is_applied_after_everybody_gave_up_is_not_applied_twice() {
     let line = Line::new().await;

@@ -6,6 +6,7 @@ mod account;
 mod cells;
 mod faults;
 mod further;
+mod kafka;
 mod line;
 mod live;
 mod metrics;

@@ -6,20 +6,21 @@ use formline_core::{
     Consumer, EventId,
     app::{Limits, Location, Step},
     consumer::{self, Polled},
+    record::Outgoing,
     topic::{self, Topic},
     transaction::Transactions,
 };
 use serde_json::{Value, json};
 
-use crate::line::{DEADLINE, Line, any, earlier, now, outgoing};
+use crate::{
+    kafka::expire,
+    line::{DEADLINE, Line, any, earlier, now, outgoing},
+};
 use formline_testing::eventually;
 
 #[tokio::test]
 async fn rows_that_come_out_of_order_are_put_in_order() {
-    let mut line = Line::new().await;
-    // Long enough to send all rows, however busy the machine is.
-    line.settings.grace = Duration::from_secs(8);
-    let running = line.start();
+    let line = Line::new().await;
     let begin = now();
     let mut sent = Vec::new();
     for n in [7_i64, 2, 9, 0, 5, 1, 8, 3, 6, 4] {
@@ -28,6 +29,8 @@ async fn rows_that_come_out_of_order_are_put_in_order() {
             sent.push((n, line.submit(time, any()).await, twin));
         }
     }
+    // All are there when the sink comes, so that none is written before an earlier one has come.
+    let running = line.start();
     // Submissions of one moment stand in order of their ids.
     sent.sort();
     let ids: Vec<_> = sent.into_iter().map(|(_, id, _)| id).collect();
@@ -179,6 +182,33 @@ async fn a_row_does_not_wait_for_ever() {
     step.work(1).await;
     line.expect(&[free, stuck]).await;
     assert_eq!(line.sheet().await[1][2], "late");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_partition_whose_records_have_all_expired_holds_nothing_back() {
+    let mut line = Line::new().await;
+    // Far longer than the test waits.
+    line.settings.hold_back = Duration::from_secs(600);
+    let row = json!({ "version": 1, "form": "f", "cells": any() }).to_string();
+    let submit = async |partition| {
+        let id = EventId::new().to_string();
+        let record = outgoing(&line.rows, &id, now(), Some(row.as_bytes()));
+        let record = Outgoing {
+            partition: Some(partition),
+            ..record
+        };
+        line.producer.send(record).await.unwrap();
+        id
+    };
+    submit(0).await;
+    expire(&line.rows, 0).await;
+    let running = line.start();
+    let mut ids = vec![submit(1).await];
+    line.expect(&ids).await;
+    ids.push(submit(0).await);
+    ids.push(submit(1).await);
+    line.expect(&ids).await;
     running.stop().await;
 }
 

@@ -1,9 +1,12 @@
 //! What people do to a spreadsheet.
 
-use formline_testing::eventually;
+use formline_testing::{eventually, unique};
 use serde_json::{Value, json};
 
-use crate::line::{DEADLINE, Line, TAB, any, now};
+use crate::{
+    kafka::make_again,
+    line::{DEADLINE, Line, TAB, any, cell, now},
+};
 
 #[tokio::test]
 async fn a_deleted_tab_stops_the_sink_and_is_not_written_anew() {
@@ -151,6 +154,85 @@ async fn while_a_person_has_taken_a_column_away_rows_wait() {
     running.stop().await;
 }
 
+fn columns(sheet: &Value, start: u64, end: u64) -> Value {
+    json!({ "sheetId": sheet, "dimension": "COLUMNS", "startIndex": start, "endIndex": end })
+}
+
+#[tokio::test]
+async fn a_column_that_a_person_has_inserted_stops_a_sink_that_starts() {
+    let line = Line::new().await;
+    let running = line.start();
+    let mut ids = vec![line.submit(now(), any()).await];
+    line.expect(&ids).await;
+    running.stop().await;
+    let sheet = line.tab().await["sheetId"].clone();
+    line.change(json!([{ "insertDimension": { "range": columns(&sheet, 3, 4) } }]))
+        .await;
+    let running = line.start();
+    ids.push(line.submit(now(), any()).await);
+    running
+        .expect_stopped("inserted, moved or deleted: `ROLL`")
+        .await;
+    assert_eq!(line.ids().await.len(), 1, "nothing stands in its place");
+    running.stop().await;
+    // What helps is what the error says. A heading may have another name, and something may stand on the right.
+    let edit = |column: u64, text: &str| {
+        let start = json!({ "sheetId": sheet, "rowIndex": 0, "columnIndex": column });
+        let cell = json!({ "userEnteredValue": { "stringValue": text } });
+        let rows = json!([{ "values": [cell] }]);
+        json!({ "updateCells": { "start": start, "rows": rows, "fields": "userEnteredValue" } })
+    };
+    line.change(json!([
+        { "deleteDimension": { "range": columns(&sheet, 3, 4) } },
+        edit(3, "Matriculation number"),
+        { "insertDimension": { "range": columns(&sheet, 4, 5) } },
+        edit(4, "mine"),
+    ]))
+    .await;
+    let running = line.start();
+    line.expect(&ids).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_column_that_a_person_deletes_stops_the_sink_at_the_refusal() {
+    let line = Line::new().await;
+    let running = line.start();
+    let id = line.submit(now(), any()).await;
+    line.expect(std::slice::from_ref(&id)).await;
+    let sheet = line.tab().await["sheetId"].clone();
+    line.change(json!([{ "deleteDimension": { "range": columns(&sheet, 1, 2) } }]))
+        .await;
+    line.submit(now(), any()).await;
+    running.expect_stopped("`Note` is not where").await;
+    assert_eq!(line.ids().await, [id]);
+    assert_eq!(line.dead_letters().await, []);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_column_that_a_person_inserts_stops_the_sink_at_the_next_look() {
+    let line = Line::new().await;
+    let running = line.start();
+    let id = line.submit(now(), any()).await;
+    line.expect(&[id]).await;
+    let sheet = line.tab().await["sheetId"].clone();
+    line.change(json!([{ "insertDimension": { "range": columns(&sheet, 0, 1) } }]))
+        .await;
+    // It looks before it writes.
+    let submissions = async {
+        loop {
+            line.submit(now(), any()).await;
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        }
+    };
+    tokio::select! {
+        () = running.expect_stopped("`Submission` is not where") => {}
+        () = submissions => {}
+    }
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_copy_of_a_spreadsheet_is_not_written() {
     let mut line = Line::new().await;
@@ -162,7 +244,7 @@ async fn a_copy_of_a_spreadsheet_is_not_written() {
         "metadataId": 5, "metadataKey": "formline", "visibility": "DOCUMENT", "location": { "sheetId": 7 },
         "metadataValue": line.newest_mark().await.replace(&line.tab().await["sheetId"].to_string(), "7"),
     } } }]);
-    line.settings.spreadsheet = formline_testing::unique("copy");
+    line.settings.spreadsheet = unique("copy");
     line.change(json!([{ "addSheet": { "properties": { "title": TAB, "sheetId": 7 } } }]))
         .await;
     line.change(search).await;
@@ -172,23 +254,23 @@ async fn a_copy_of_a_spreadsheet_is_not_written() {
 }
 
 #[tokio::test]
-async fn a_topic_that_was_made_again_stops_the_sink() {
-    let line = Line::new().await;
+async fn a_topic_that_was_made_again_stops_the_sink_until_it_has_another_spreadsheet() {
+    let mut line = Line::new().await;
     let running = line.start();
     let id = line.submit(now(), any()).await;
     line.expect(&[id]).await;
+    line.expect_committed().await;
     running.stop().await;
-    // The same tab and group; the topic of the sheet's rows is gone, and one with fewer records has its name.
-    let mark = line.newest_mark().await;
-    let ahead = mark.replace("[1,[]]", "[1000,[]]");
-    assert_ne!(mark, ahead);
-    let update = json!([{ "updateDeveloperMetadata": {
-        "dataFilters": [{ "developerMetadataLookup": { "metadataKey": "formline", "metadataValue": mark } }],
-        "developerMetadata": { "metadataValue": ahead }, "fields": "metadataValue",
-    } }]);
-    line.change(update).await;
+    make_again(&mut line).await;
     let running = line.start();
-    running.expect_stopped("offsets start over").await;
+    running
+        .expect_stopped("offsets start over; name a new spreadsheet")
+        .await;
+    running.stop().await;
+    let ids = [line.submit(now(), any()).await];
+    line.settings.spreadsheet = unique("sheet");
+    let running = line.start();
+    line.expect(&ids).await;
     running.stop().await;
 }
 
@@ -201,19 +283,53 @@ fn metadata(id: i64, sheet: &Value, value: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_tab_whose_mark_cannot_move_on_stops_the_sink() {
+async fn two_large_marks_need_not_fit_beside_what_an_add_on_keeps() {
     let line = Line::new().await;
+    let running = line.start();
+    // Names of columns for a mark of more than 7,500 characters.
+    let wide: Value = (0..78)
+        .map(|n| cell(&format!("{n}{}", "x".repeat(90)), n))
+        .collect();
+    let mut ids = vec![line.submit(now(), wide.clone()).await];
+    line.expect(&ids).await;
+    let mark = line.newest_mark().await.len();
+    assert!(2 * mark > 15_000, "{mark}");
+    let note = json!({ "createDeveloperMetadata": { "developerMetadata": {
+        "metadataKey": "add-on", "metadataValue": "x".repeat(30_000 - 15_000),
+        "visibility": "DOCUMENT", "location": { "sheetId": line.tab().await["sheetId"] },
+    } } });
+    line.change(json!([note])).await;
+    for _ in 0..3 {
+        ids.push(line.submit(now(), wide.clone()).await);
+        line.expect(&ids).await;
+    }
+    let refused = r#"formline_sheets_requests_total{outcome="refused"}"#;
+    assert_eq!(running.metric(refused).await, 0.0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_tab_whose_mark_cannot_move_on_stops_the_sink_until_it_has_a_further_spreadsheet() {
+    let mut line = Line::new().await;
     let running = line.start();
     let id = line.submit(now(), any()).await;
     line.expect(std::slice::from_ref(&id)).await;
     running.stop().await;
     let sheet = line.tab().await["sheetId"].clone();
-    let last = metadata((1 << 24) - 1, &sheet, &line.newest_mark().await);
-    line.change(json!([last])).await;
+    let last_but_one = metadata((1 << 24) - 2, &sheet, &line.newest_mark().await);
+    line.change(json!([last_but_one])).await;
     let running = line.start();
-    line.submit(now(), any()).await;
-    running.expect_stopped("name a new tab").await;
+    let next = line.submit(now(), any()).await;
+    running.expect_stopped("name another spreadsheet").await;
     assert_eq!(line.ids().await, [id]);
+    running.stop().await;
+    let further = unique("sheet");
+    line.settings.further = vec![further.clone()];
+    let running = line.start();
+    eventually(DEADLINE, async || {
+        line.ids_in(&further).await == [next.clone()]
+    })
+    .await;
     running.stop().await;
 }
 

@@ -52,7 +52,7 @@ enum Mishap {
     MasterKilled,
     /// The Sentinels are told to make another one the master.
     FailOver,
-    /// The emulator spoils one of the next writes.
+    /// The emulator spoils one of the next writes and one of the next reads, such as that which asks what became of it.
     Google,
     /// SIGKILL for the emulator: what it has answered is on its disk.
     EmulatorKilled,
@@ -244,7 +244,7 @@ impl Works {
                 self.redis.order_fail_over().await;
                 self.redis.wait_for_other_master(before).await;
             }
-            Mishap::Google => self.spoil_a_write(seed).await,
+            Mishap::Google => self.spoil_calls(seed).await,
             Mishap::EmulatorKilled => {
                 self.emulator.as_mut().unwrap().kill9();
                 self.start_emulator();
@@ -253,8 +253,8 @@ impl Works {
     }
 
     /// A write that hangs ends with the sink, which would wait for it for as long as Google may take.
-    async fn spoil_a_write(&mut self, seed: &mut Seed) {
-        let faults = [
+    async fn spoil_calls(&mut self, seed: &mut Seed) {
+        let writes = [
             json!({ "kind": "refuse", "status": 503 }),
             json!({ "kind": "refuse", "status": 429 }),
             json!({ "kind": "apply_then_status", "status": 500 }),
@@ -264,10 +264,18 @@ impl Works {
             json!({ "kind": "apply_then_hang" }),
             json!({ "kind": "hang" }),
         ];
-        let place = usize::try_from(seed.below(faults.len() as u64)).unwrap();
-        println!("  {}", faults[place]);
+        let reads = [
+            json!({ "kind": "refuse", "on": "read", "status": 503 }),
+            json!({ "kind": "refuse", "on": "read", "status": 429 }),
+            json!({ "kind": "apply_then_cut", "on": "read" }),
+            json!({ "kind": "delay", "on": "read", "delay_ms": 3000 }),
+        ];
+        let mut roll = |faults: &[Value]| usize::try_from(seed.below(faults.len() as u64)).unwrap();
+        let place = roll(&writes);
+        let faults = [&writes[place], &reads[roll(&reads)]];
+        println!("  {} {}", faults[0], faults[1]);
         let url = format!("http://{}/admin/faults", self.sheets);
-        let plan = self.http.post(url).json(&[&faults[place]]);
+        let plan = self.http.post(url).json(&faults);
         // It may be starting.
         if plan.send().await.is_ok() && place >= 6 {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -310,7 +318,11 @@ impl Works {
         let sinks = report["sinks"].as_array().unwrap();
         assert_eq!(sinks.len(), 2);
         for sink in sinks {
+            println!("{}: {} late", sink["sink"], sink["late"]);
             assert_eq!(sink["delivered"], accepted, "{sink:#}");
+            // The step is never killed, so every row is on its topic within seconds. What has been read is written in
+            // order, however long it waited; only what comes after `hold_back_ms`, a minute, could be late.
+            assert_eq!(sink["late"], 0, "{sink:#}");
         }
     }
 }

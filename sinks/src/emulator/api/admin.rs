@@ -9,19 +9,18 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 
 use super::super::batch;
+use super::super::fault::On;
 use super::super::json;
 use super::super::refusal::Refusal;
 use super::super::store::Draft;
 use super::super::token;
-use super::Shared;
 use super::input::{check_id, check_json, read_body};
+use super::{Api, Shared};
 
 pub(super) async fn grant_token(State(api): Shared, body: Body) -> Result<Response, Refusal> {
     let body = read_body(body).await?;
-    let tasks = api.tasks.clone();
-    tasks
-        .spawn_blocking(move || token::grant(&api.store, &body, SystemTime::now()))
-        .await?
+    let grant = move |api: &Api| token::grant(&api.store, &body, SystemTime::now());
+    api.run(On::Token, grant).await
 }
 
 /// What a person does in the browser: the requests of a `batchUpdate`, without quota and planned faults.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::fault::Faults;
+use super::fault::{Faults, On};
 use super::quota::{Access, Budget};
 use super::refusal::Refusal;
 use super::spreadsheet::Spreadsheet;
@@ -80,43 +80,53 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 
 impl Api {
     /// Runs a read request against a snapshot.
-    async fn read<T: IntoResponse + Send + 'static>(
+    async fn read<T: IntoResponse>(
         self: Arc<Self>,
         headers: &HeaderMap,
-        work: impl FnOnce(&Self, &Snapshot) -> Result<T, Refusal> + Send + 'static,
+        work: impl Fn(&Self, &Snapshot) -> Result<T, Refusal> + Send + Sync + 'static,
     ) -> Result<Response, Refusal> {
-        let user = token::user(&self.store, headers, SystemTime::now())?;
-        self.budget.take(&user, Access::Read, Instant::now())?;
-        let tasks = self.tasks.clone();
-        let work = move || Ok(work(&self, &self.store.read()?)?.into_response());
-        tasks.spawn_blocking(work).await?
+        self.admit(headers, Access::Read)?;
+        let work = move |api: &Self| Ok(work(api, &api.store.read()?)?.into_response());
+        self.run(On::Read, work).await
     }
 
-    /// Runs a write request, with the fault that is planned for it.
+    /// Runs a write request.
     async fn write(
         self: Arc<Self>,
         headers: &HeaderMap,
         work: impl Fn(&Self) -> Result<Value, Refusal> + Send + Sync + 'static,
     ) -> Result<Response, Refusal> {
+        self.admit(headers, Access::Write)?;
+        let work = move |api: &Self| work(api).map(|answer| Json(answer).into_response());
+        self.run(On::Write, work).await
+    }
+
+    /// Counts a request of a user who may ask.
+    fn admit(&self, headers: &HeaderMap, access: Access) -> Result<(), Refusal> {
         let user = token::user(&self.store, headers, SystemTime::now())?;
-        self.budget.take(&user, Access::Write, Instant::now())?;
-        let (fault, api, work) = (self.faults.take(), Arc::clone(&self), Arc::new(work));
-        let write = move || {
+        self.budget.take(&user, access, Instant::now())
+    }
+
+    /// Runs a request, with the fault that is planned for its kind.
+    async fn run(
+        self: Arc<Self>,
+        on: On,
+        work: impl Fn(&Self) -> Result<Response, Refusal> + Send + Sync + 'static,
+    ) -> Result<Response, Refusal> {
+        let (fault, api, work) = (self.faults.take(on), Arc::clone(&self), Arc::new(work));
+        let apply = move || {
             let (api, work) = (Arc::clone(&api), Arc::clone(&work));
             async move {
                 let tasks = api.tasks.clone();
                 let done = tasks.spawn_blocking(move || work(&api)).await;
-                done.map_err(Refusal::from)
-                    .flatten()
-                    .map(Json)
-                    .into_response()
+                done.map_err(Refusal::from).flatten().into_response()
             }
         };
         let stop = self.stop.clone();
         let task = async move {
             match fault {
-                Some(fault) => fault.run(stop, write).await,
-                None => write().await,
+                Some(fault) => fault.run(stop, apply).await,
+                None => apply().await,
             }
         };
         Ok(self.tasks.spawn(task).await?)

@@ -83,7 +83,7 @@ pub(super) async fn show(
     let work = move |api: &Api, snapshot: &Snapshot| {
         let mut resource = api.resource(&id, &snapshot.spreadsheet(&id)?);
         show_metadata_in(&mut resource, snapshot, &id)?;
-        if let Some(fields) = fields {
+        if let Some(fields) = &fields {
             fields.filter(&mut resource);
         }
         Ok(Json(resource))

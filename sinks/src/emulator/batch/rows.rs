@@ -1,11 +1,11 @@
-//! Requests that move rows, as people do: inserting, deleting and sorting.
+//! Requests that move rows and columns, as people do: inserting, deleting and sorting.
 
 use std::cmp::Ordering;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::cell::{EnteredValue, Row};
+use super::super::cell::{Cell, EnteredValue, Row};
 use super::super::metadata::{Dimension, Location};
 use super::super::named_range::GridRange;
 use super::super::refusal::Refusal;
@@ -26,7 +26,7 @@ pub(super) struct DeleteDimension {
     range: Lines,
 }
 
-/// Whole rows of a tab, half-open.
+/// Whole rows or columns of a tab, half-open.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Lines {
@@ -67,25 +67,29 @@ impl Batch<'_, '_> {
         let lines = &request.range;
         let (start, count) = self.check_lines(lines)?;
         let sheet = self.spreadsheet.sheet_mut(lines.sheet_id)?;
-        sheet.row_count = sheet.row_count.saturating_add(count);
+        sheet.grow(lines.dimension, count)?;
         self.spreadsheet.check_cells()?;
-        self.move_rows(lines.sheet_id, start, |index| Some(index + count))?;
-        Ok(json!({}))
+        self.move_lines(lines, |index| {
+            Some(if index < start { index } else { index + count })
+        })
     }
 
     pub(super) fn delete_dimension(&mut self, request: &DeleteDimension) -> Result<Value, Refusal> {
         let lines = &request.range;
         let (start, count) = self.check_lines(lines)?;
         let sheet = self.spreadsheet.sheet_mut(lines.sheet_id)?;
-        if lines.end_index > sheet.row_count || count == sheet.row_count {
+        let there = sheet.count_mut(lines.dimension);
+        if lines.end_index > *there || count == *there {
             return Err(Refusal::invalid(
-                "The rows to be deleted must be inside the grid, and one must stay",
+                "What is to be deleted must be inside the grid, and one line must stay",
             ));
         }
-        sheet.row_count -= count;
-        let moved = |index| (index >= lines.end_index).then(|| index - count);
-        self.move_rows(lines.sheet_id, start, moved)?;
-        Ok(json!({}))
+        *there -= count;
+        self.move_lines(lines, |index| match index {
+            _ if index < start => Some(index),
+            _ if index < lines.end_index => None,
+            _ => Some(index - count),
+        })
     }
 
     /// Sorts rows by one of their columns, empty cells last. Nothing else moves: not the developer metadata either.
@@ -117,28 +121,59 @@ impl Batch<'_, '_> {
         Ok(json!({}))
     }
 
-    /// The first of the rows, and how many they are.
-    fn check_lines(&self, lines: &Lines) -> Result<(u32, u32), Refusal> {
-        if lines.dimension != Dimension::Rows {
-            return Err(Refusal::invalid(
-                "The emulator inserts and deletes rows, not columns",
-            ));
-        }
-        let sheet = self.spreadsheet.sheet(lines.sheet_id)?;
+    /// The first of the lines, and how many they are.
+    fn check_lines(&mut self, lines: &Lines) -> Result<(u32, u32), Refusal> {
+        let there = *self
+            .spreadsheet
+            .sheet_mut(lines.sheet_id)?
+            .count_mut(lines.dimension);
         let mut named = self.spreadsheet.named_ranges.iter();
-        if named.any(|named| named.range.sheet_id == sheet.id) {
+        if named.any(|named| named.range.sheet_id == lines.sheet_id) {
             return Err(Refusal::invalid(
-                "The emulator does not move named ranges with their rows",
+                "The emulator does not move named ranges with their cells",
             ));
         }
         let count = lines.end_index.checked_sub(lines.start_index);
-        match count.filter(|count| *count > 0 && lines.start_index <= sheet.row_count) {
+        match count.filter(|count| *count > 0 && lines.start_index <= there) {
             Some(count) => Ok((lines.start_index, count)),
-            None => Err(Refusal::invalid("The range of rows must not be empty")),
+            None => Err(Refusal::invalid("The range must not be empty")),
         }
     }
 
-    /// Gives the rows from `first` on a new index, with their metadata; none removes them.
+    /// Gives lines a new index, with their metadata; none removes them.
+    fn move_lines(
+        &mut self,
+        lines: &Lines,
+        moved: impl Fn(u32) -> Option<u32>,
+    ) -> Result<Value, Refusal> {
+        match lines.dimension {
+            Dimension::Rows => self.move_rows(lines.sheet_id, lines.start_index, &moved)?,
+            Dimension::Columns => self.move_columns(lines.sheet_id, &moved)?,
+        }
+        for mut entry in self.draft.metadata(self.id)? {
+            let Location::Line {
+                sheet,
+                dimension,
+                index,
+            } = &mut entry.location
+            else {
+                continue;
+            };
+            if *sheet != lines.sheet_id || *dimension != lines.dimension {
+                continue;
+            }
+            match moved(*index) {
+                Some(to) => {
+                    *index = to;
+                    self.draft.put_metadata(self.id, &entry)?;
+                }
+                None => self.draft.remove_metadata(self.id, entry.metadata_id)?,
+            }
+        }
+        Ok(json!({}))
+    }
+
+    /// Those from `first` on.
     fn move_rows(
         &mut self,
         sheet: i32,
@@ -155,25 +190,27 @@ impl Batch<'_, '_> {
                 self.draft.put_row(self.id, sheet, index, row)?;
             }
         }
-        for mut entry in self.draft.metadata(self.id)? {
-            let Location::Line {
-                sheet: of,
-                dimension: Dimension::Rows,
-                index,
-            } = &mut entry.location
-            else {
-                continue;
-            };
-            if *of != sheet || *index < first {
-                continue;
-            }
-            match moved(*index) {
-                Some(to) => {
-                    *index = to;
-                    self.draft.put_metadata(self.id, &entry)?;
+        Ok(())
+    }
+
+    fn move_columns(
+        &mut self,
+        sheet: i32,
+        moved: impl Fn(u32) -> Option<u32>,
+    ) -> Result<(), Refusal> {
+        let rows: Vec<(u32, Row)> = self
+            .draft
+            .rows(self.id, sheet, 0..u32::MAX)?
+            .collect::<Result<_, _>>()?;
+        for (index, row) in rows {
+            let mut values = Vec::new();
+            for (column, cell) in (0..).zip(row.values) {
+                if let Some(to) = moved(column) {
+                    values.resize(to as usize, Cell::default());
+                    values.push(cell);
                 }
-                None => self.draft.remove_metadata(self.id, entry.metadata_id)?,
             }
+            self.draft.put_row(self.id, sheet, index, Row { values })?;
         }
         Ok(())
     }

@@ -14,8 +14,10 @@ use formline_core::record::Partition;
 use super::{
     batch::{Batch, Follows, Line},
     buffer::Buffer,
+    headings,
     mark::{ENOUGH_CELLS, Known, MAX_BYTES, MAX_COLUMN_BYTES, Mark, Positions},
     offsets::Offsets,
+    request,
     row::{Cell, Key, Row},
 };
 
@@ -73,6 +75,9 @@ const MAX_BATCH_BYTES: usize = 1 << 20;
 /// When so many rows were blamed one after another, the sheet must be at fault, although it took blank rows.
 const MAX_BLAMED: usize = 2;
 
+/// Of a heading in the mark, with a comma.
+const DIGEST_BYTES: usize = 6;
+
 /// What Google says of a full spreadsheet.
 const FULL: &str = "10000000 cells";
 
@@ -124,6 +129,11 @@ impl Plan {
     /// Whether the spreadsheet will soon take no row, or takes none already.
     pub(crate) fn is_nearly_full(&self) -> bool {
         self.full || self.known.cells >= ENOUGH_CELLS
+    }
+
+    /// Whether the tab has no version left for a row. Another spreadsheet is the way out, as of a full one.
+    pub(crate) fn is_used_up(&self) -> bool {
+        !self.is_closed() && self.known.next_id().is_none()
     }
 
     /// Rows that are neither written nor in hand.
@@ -191,13 +201,13 @@ impl Plan {
 
     /// The next write, if one is due. Its rows leave the buffer.
     pub(crate) fn next_batch(&mut self, now_ms: i64) -> Option<Batch> {
-        self.known.next_id()?;
         if self.is_closed() {
             return None;
         }
-        if self.is_nearly_full() && self.next_spreadsheet.is_some() {
+        if (self.is_nearly_full() || self.is_used_up()) && self.next_spreadsheet.is_some() {
             return self.close(now_ms);
         }
+        self.known.next_id()?;
         if self.suspect.is_some() {
             return self.build(Vec::new(), now_ms);
         }
@@ -328,7 +338,7 @@ impl Plan {
             ..self.known.mark.clone()
         };
         Some(Batch {
-            id: self.known.next_id()?,
+            id: self.known.closing_id()?,
             value: mark.to_json(),
             mark,
             follows: Follows::Mark(self.known.clone()),
@@ -346,9 +356,9 @@ impl Plan {
             positions: self.done.clone(),
             ..self.known.mark.clone()
         };
-        let (had_rows, mut headings, mut lines) = (!rows.is_empty(), Vec::new(), Vec::new());
+        let (had_rows, mut titles, mut lines) = (!rows.is_empty(), Vec::new(), Vec::new());
         for row in rows {
-            if let Err(detail) = add_columns(&mut mark.columns, &mut headings, &row) {
+            if let Err(detail) = add_columns(&mut mark, &mut titles, &row) {
                 self.given_up.push(GivenUp {
                     row,
                     reason: "too-many-columns",
@@ -375,7 +385,7 @@ impl Plan {
             value: mark.to_json(),
             mark,
             follows,
-            headings,
+            headings: titles,
             rows: lines,
             probe: self.suspect.is_some(),
         })
@@ -383,11 +393,8 @@ impl Plan {
 }
 
 /// Adds the columns that a row is the first to have. They must fit into the mark.
-fn add_columns(
-    columns: &mut Vec<String>,
-    headings: &mut Vec<String>,
-    row: &Row,
-) -> Result<(), String> {
+fn add_columns(mark: &mut Mark, titles: &mut Vec<String>, row: &Row) -> Result<(), String> {
+    let columns = &mut mark.columns;
     let new: Vec<_> = row
         .cells
         .iter()
@@ -400,13 +407,18 @@ fn add_columns(
         .iter()
         .chain(new.iter().map(|cell| &cell.column))
         .collect();
-    let bytes = serde_json::to_string(&all).expect("they are texts").len();
+    let names = serde_json::to_string(&all).expect("they are texts").len();
+    let bytes = names + all.len() * DIGEST_BYTES;
     if bytes > MAX_COLUMN_BYTES {
         return Err(format!(
             "the names of all columns would need {bytes} bytes; {MAX_COLUMN_BYTES} is the limit"
         ));
     }
-    headings.extend(new.iter().map(|cell| cell.title.clone()));
+    titles.extend(new.iter().map(|cell| cell.title.clone()));
+    mark.headings.resize(columns.len(), headings::UNKNOWN);
+    let shown = new.iter().map(|cell| request::shown(&cell.title));
+    mark.headings
+        .extend(shown.map(|title| headings::digest(&title)));
     columns.extend(new.iter().map(|cell| cell.column.clone()));
     Ok(())
 }

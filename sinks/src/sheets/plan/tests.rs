@@ -238,12 +238,19 @@ fn records_that_were_read_before_are_not_read_again() {
 
 #[test]
 fn a_tab_without_versions_left_is_not_written() {
-    let mut plan = plan((1 << 24) - 1);
+    let mut plan = plan((1 << 24) - 2);
     plan.read(&partition(), 0);
     plan.add(row(0, 1, ""), 0);
     plan.complete_until(1);
     assert!(plan.next_batch(0).is_none());
+    assert!(plan.is_used_up());
     assert_eq!(plan.buffered(), 1);
+    // The last version closes it.
+    plan.next_spreadsheet = Some("next".to_owned());
+    let closing = plan.next_batch(0).unwrap();
+    assert_eq!((closing.id, closing.rows.len()), ((1 << 24) - 1, 0));
+    plan.written(closing, 0);
+    assert!(plan.is_closed() && !plan.is_used_up());
 }
 
 #[test]
