@@ -63,10 +63,15 @@ impl Records {
 
     /// Creates a topic, or gives it more partitions.
     pub(crate) async fn create(&self, name: &str, partitions: i32) {
+        self.create_for(name, partitions, "1048576").await;
+    }
+
+    /// The same for records of at most so many bytes.
+    pub(crate) async fn create_for(&self, name: &str, partitions: i32, bytes: &str) {
         let topic = Topic {
             name: name.to_owned(),
             partitions,
-            config: BTreeMap::new(),
+            config: [("max.message.bytes".to_owned(), bytes.to_owned())].into(),
         };
         topic::apply(&self.client, &[topic]).await.unwrap();
     }

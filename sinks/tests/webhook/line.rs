@@ -40,6 +40,11 @@ impl Line {
     }
 
     pub(crate) async fn on(kafka: &Kafka, schedule: &[Duration]) -> Self {
+        Self::with_topics(kafka, schedule, "1048576").await
+    }
+
+    /// The sink's own topics take records of at most so many bytes.
+    pub(crate) async fn with_topics(kafka: &Kafka, schedule: &[Duration], bytes: &str) -> Self {
         let records = Records::on(kafka, "crm").await;
         let receiver = Receiver::start().await;
         let line = Self {
@@ -56,8 +61,11 @@ impl Line {
         };
         // As many partitions as are needed: an app has 20, which costs Kafka time.
         let delays = i32::try_from(schedule.len()).unwrap();
-        line.create(&topic::retries(&line.app, "crm"), delays).await;
-        let journal = topic::journal(&line.app, "crm");
+        let (retries, journal) = (
+            topic::retries(&line.app, "crm"),
+            topic::journal(&line.app, "crm"),
+        );
+        line.create_for(&retries, delays, bytes).await;
         line.create(&journal, delays.max(2)).await;
         line
     }

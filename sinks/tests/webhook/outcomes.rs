@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use formline_core::{EventId, event::header, record::Headers, settings::Secret};
-use formline_testing::{Reply, eventually};
+use formline_testing::{Reply, eventually, kafka};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -126,6 +126,20 @@ async fn a_receiver_that_wants_no_more_is_not_called_any_more() {
     // A person starts it again: nothing was lost.
     let running = line.start();
     line.expect(&ids).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_put_off_stops_the_sink() {
+    let line = Line::with_topics(kafka().await, &[SOON], "100").await;
+    line.receiver.script(&[Reply::Status(500)]);
+    let running = line.start();
+    let id = line.submit_one().await;
+    running.expect_stopped("raise its max.message.bytes").await;
+    running.stop().await;
+    // Nothing is lost: the record lies in its topic.
+    let running = line.start();
+    line.expect(&[id]).await;
     running.stop().await;
 }
 

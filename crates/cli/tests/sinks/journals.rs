@@ -72,7 +72,7 @@ async fn calls_and_mails_are_accounted_for() {
     let traced = text(&line.ask(&["trace", &waiting]));
     for part in [
         "journal      ",
-        "failed, attempt 2: the answer was 500",
+        "put-off, attempt 2: the answer was 500",
         "retry        ",
         "attempt 3 is due 20",
         "sent, attempt 1",
