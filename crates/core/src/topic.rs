@@ -71,6 +71,10 @@ pub const NAME_LIMIT: usize = 249;
 
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Looks at a topic that has no partitions yet, and the time between two.
+const LOOKS: usize = 100;
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Name of the changelog of a step's stores.
 pub fn state(app: &str, step: &str) -> String {
     format!("{app}.{step}.state")
@@ -148,17 +152,7 @@ async fn extend(
     admin: &AdminClient<DefaultClientContext>,
     topic: &Topic,
 ) -> Result<Applied, Error> {
-    let found = {
-        let metadata = admin
-            .inner()
-            .fetch_metadata(Some(&topic.name), client::QUERY_TIMEOUT);
-        let metadata = metadata.map_err(|error| client.unreachable(error))?;
-        let count = metadata
-            .topics()
-            .first()
-            .map_or(0, |found| found.partitions().len());
-        i32::try_from(count).expect("kafka counts partitions in 32 bits")
-    };
+    let found = count_partitions(client, admin, &topic.name).await?;
     if found > topic.partitions {
         let (topic, declared) = (topic.name.clone(), topic.partitions);
         return Err(Error::TooManyPartitions {
@@ -181,6 +175,30 @@ async fn extend(
         Some(Err((topic, code))) => Err(refused(client, topic, code)),
         _ => Ok(Applied::Extended { from: found }),
     }
+}
+
+/// How many partitions a topic has. A topic that somebody else has made just now may be there without partitions at first.
+async fn count_partitions(
+    client: &Client,
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+) -> Result<i32, Error> {
+    for _ in 0..LOOKS {
+        let metadata = admin
+            .inner()
+            .fetch_metadata(Some(topic), client::QUERY_TIMEOUT);
+        let metadata = metadata.map_err(|error| client.unreachable(error))?;
+        let count = metadata
+            .topics()
+            .first()
+            .map_or(0, |found| found.partitions().len());
+        if count > 0 {
+            return Ok(i32::try_from(count).expect("kafka counts partitions in 32 bits"));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+    Err(client.unreachable(unknown).into())
 }
 
 fn admin_options() -> AdminOptions {

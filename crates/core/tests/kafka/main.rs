@@ -25,6 +25,28 @@ use self::vocabulary::{
     values,
 };
 
+/// All processes of an installation do so when they start.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_create_the_same_topics_at_once() {
+    let client = new_client().await;
+    let topic = |_| Topic {
+        name: unique("topic"),
+        partitions: 20,
+        config: BTreeMap::new(),
+    };
+    let topics: Vec<Topic> = (0..5).map(topic).collect();
+    let mut processes = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (client, topics) = (client.clone(), topics.clone());
+        processes.spawn(async move { topic::apply(&client, &topics).await.unwrap() });
+    }
+    let applied: Vec<Applied> = (processes.join_all().await.into_iter().flatten())
+        .map(|(_, applied)| applied)
+        .collect();
+    let created = applied.iter().filter(|one| **one == Applied::Created);
+    assert_eq!((created.count(), applied.len()), (5, 20));
+}
+
 #[tokio::test]
 async fn topics_are_created_kept_and_extended_but_never_shrunk() {
     let client = new_client().await;
