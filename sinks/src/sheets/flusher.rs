@@ -110,10 +110,19 @@ impl Flusher {
             if look.places.is_empty() {
                 return Ok(Flush::Written(0));
             }
-            let known = match self.known.take() {
+            let is_of = |known: &Known| look.tab == Some(known.mark.began);
+            let known = match self.known.take().filter(is_of) {
                 Some(known) => known,
                 None => self.find(&look).await?,
             };
+            if !is_of(&known) {
+                tracing::warn!(
+                    sink = self.tab.sink,
+                    "what waits in redis is of a tab that is gone; rows are read again"
+                );
+                self.waiting.forget(look.tab).await?;
+                return Ok(Flush::Written(0));
+            }
             self.remove(&already_written(&look, &known), &known).await?;
             let (due, until) = choose(&look, &known, self.limits.rows);
             let records = self.waiting.fetch(&due).await?;
@@ -209,12 +218,7 @@ impl Flusher {
         if members.is_empty() {
             return Ok(());
         }
-        let lows = known.mark.positions.lows().map(|(topic, number, low)| {
-            let topic = topic.into();
-            (Partition { topic, number }, low)
-        });
-        let lows: Vec<_> = lows.collect();
-        Ok(self.waiting.remove(members, &lows).await?)
+        Ok(self.waiting.remove(members, &known.mark).await?)
     }
 }
 

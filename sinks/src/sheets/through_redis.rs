@@ -26,7 +26,7 @@ use super::{
     offsets::Offsets,
     row::{self, Row},
     session::{Happened, Session, Settled},
-    waiting::{Outcome, Put, Waiting},
+    waiting::{Begin, Outcome, Put, Waiting},
 };
 use crate::{
     Error,
@@ -38,6 +38,8 @@ pub(crate) struct ThroughRedis {
     sink: String,
     /// Names this session's filling.
     fill: String,
+    /// Which tab that is, as `began` of its mark says.
+    tab: i64,
     /// What the sheet held when the session began: it is not put again.
     known: Positions,
     waiting: Waiting,
@@ -115,6 +117,7 @@ impl ThroughRedis {
         Self {
             sink: tab.sink.clone(),
             fill: EventId::new().to_string(),
+            tab: known.mark.began,
             known: known.mark.positions.clone(),
             waiting: waiting.clone(),
             following: Following::new(&tab.sink, upstream.clone(), settings.grace),
@@ -170,7 +173,12 @@ impl ThroughRedis {
         self.next_check = Instant::now() + CHECK;
         let mut puts = Vec::new();
         for (partition, read) in &mut self.reads {
-            let begin = (!read.has_begun).then_some(read.told);
+            let begin = (!read.has_begun).then(|| Begin {
+                partition: partition.clone(),
+                fill: self.fill.clone(),
+                start: read.told,
+                tab: self.tab,
+            });
             puts.push((begin, puts_of(partition, read, &self.fill, self.due)));
             read.has_begun = true;
         }
@@ -391,13 +399,13 @@ fn puts_of(partition: &Partition, read: &mut Read, fill: &str, due: Option<i64>)
 async fn put_all(
     waiting: Waiting,
     sink: String,
-    partitions: Vec<(Option<i64>, Vec<Put>)>,
+    partitions: Vec<(Option<Begin>, Vec<Put>)>,
 ) -> Ended {
     let mut patience = Patience::new(sink);
     let (mut lows, mut count) = (Vec::new(), 0);
     for (begin, puts) in partitions {
-        if let (Some(start), Some(put)) = (begin, puts.first()) {
-            while let Err(away) = waiting.begin(&put.partition, &put.fill, start).await {
+        if let Some(begin) = begin {
+            while let Err(away) = waiting.begin(&begin).await {
                 patience.wait(&away.to_string()).await;
             }
         }

@@ -8,6 +8,7 @@ use formline_core::{Record, record::Partition};
 use redis::{Script, ScriptInvocation};
 
 use super::{
+    mark::Mark,
     payload,
     row::{Key, Row},
 };
@@ -23,11 +24,21 @@ pub(crate) struct Waiting {
     bound: usize,
 }
 
+/// What a filling begins with.
+#[derive(Clone, Debug)]
+pub(crate) struct Begin {
+    pub(crate) partition: Partition,
+    /// Names this filling: whoever begins a new one ends those before.
+    pub(crate) fill: String,
+    pub(crate) start: i64,
+    /// `began` of the mark that says where it starts.
+    pub(crate) tab: i64,
+}
+
 /// What is put at one time: what was read of one partition, from one offset to another.
 #[derive(Clone, Debug)]
 pub(crate) struct Put {
     pub(crate) partition: Partition,
-    /// Names this filling: whoever begins a new one ends those before.
     pub(crate) fill: String,
     pub(crate) expected: i64,
     pub(crate) next: i64,
@@ -54,6 +65,8 @@ pub(crate) enum Outcome {
 /// What waits at a moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Look {
+    /// `began` of the mark that it is true of: of another tab, nothing that it says is.
+    pub(crate) tab: Option<i64>,
     /// In the order of the sheet.
     pub(crate) places: Vec<Place>,
     pub(crate) filled: Vec<Filled>,
@@ -81,10 +94,15 @@ pub(crate) struct Filled {
     pub(crate) due: Option<i64>,
 }
 
-/// KEYS of every script: rows, payloads, state, held. ARGV: partition, fill, start.
+/// KEYS of every script: rows, payloads, state, held. ARGV: partition, fill, start, tab. What was kept for another tab
+/// goes with all its partitions: that an offset is done with may be true of that tab alone.
 static BEGIN: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
+if redis.call('HGET', KEYS[3], 'tab') ~= ARGV[4] then
+  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+  redis.call('HSET', KEYS[3], 'tab', ARGV[4])
+end
 local suffix = '|' .. ARGV[1]
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   if string.sub(member, -#suffix) == suffix then
@@ -93,7 +111,7 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     redis.call('HINCRBY', KEYS[3], 'count', -1)
   end
 end
-redis.call('HDEL', KEYS[3], 'due:' .. ARGV[1])
+redis.call('HDEL', KEYS[3], 'due:' .. ARGV[1], 'low:' .. ARGV[1])
 redis.call('HSET', KEYS[3], 'fill:' .. ARGV[1], ARGV[2], 'start:' .. ARGV[1], ARGV[3], 'next:' .. ARGV[1], ARGV[3])
 return 1",
     )
@@ -163,12 +181,14 @@ return found",
     )
 });
 
-/// ARGV: bound, number of partitions, then each with its low; then members.
+/// ARGV: bound, tab, number of partitions, then each with its low; then members. Rows that wait for another tab than the one
+/// that they were written to stay.
 static REMOVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-local lows = 2 + 2 * tonumber(ARGV[2])
-for i = 3, lows, 2 do redis.call('HSET', KEYS[3], 'low:' .. ARGV[i], ARGV[i + 1]) end
+if redis.call('HGET', KEYS[3], 'tab') ~= ARGV[2] then return 0 end
+local lows = 3 + 2 * tonumber(ARGV[3])
+for i = 4, lows, 2 do redis.call('HSET', KEYS[3], 'low:' .. ARGV[i], ARGV[i + 1]) end
 for i = lows + 1, #ARGV do
   if redis.call('ZREM', KEYS[1], ARGV[i]) == 1 then
     redis.call('HDEL', KEYS[2], ARGV[i])
@@ -176,6 +196,15 @@ for i = lows + 1, #ARGV do
   end
 end
 if tonumber(redis.call('HGET', KEYS[3], 'count') or '0') <= ARGV[1] / 2 then redis.call('HDEL', KEYS[3], 'full') end
+return 1",
+    )
+});
+
+/// ARGV: tab, empty if there is none. Who fills finds at the next put that all is gone, and begins anew.
+static FORGET: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+if (redis.call('HGET', KEYS[3], 'tab') or '') == ARGV[1] then redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4]) end
 return 1",
     )
 });
@@ -199,14 +228,10 @@ impl Waiting {
     }
 
     /// Begins to fill a partition anew from `start` on; rows that wait of it go.
-    pub(crate) async fn begin(
-        &self,
-        partition: &Partition,
-        fill: &str,
-        start: i64,
-    ) -> Result<(), Failure> {
+    pub(crate) async fn begin(&self, begin: &Begin) -> Result<(), Failure> {
         let mut script = self.script(&BEGIN);
-        script.arg(name(partition)).arg(fill).arg(start);
+        script.arg(name(&begin.partition)).arg(&begin.fill);
+        script.arg(begin.start).arg(begin.tab);
         self.redis.invoke(&script).await
     }
 
@@ -258,18 +283,22 @@ impl Waiting {
         Ok(places.iter().zip(found).filter_map(read).collect())
     }
 
-    /// Takes rows away that the sheet holds, or that are parked as dead letters.
-    pub(crate) async fn remove(
-        &self,
-        members: &[String],
-        lows: &[(Partition, i64)],
-    ) -> Result<(), Failure> {
+    /// Takes rows away that the sheet holds, or that are parked as dead letters, as its mark says.
+    pub(crate) async fn remove(&self, members: &[String], mark: &Mark) -> Result<(), Failure> {
         let mut script = self.script(&REMOVE);
-        script.arg(self.bound).arg(lows.len());
-        for (partition, low) in lows {
-            script.arg(name(partition)).arg(*low);
+        let lows: Vec<_> = mark.positions.lows().collect();
+        script.arg(self.bound).arg(mark.began).arg(lows.len());
+        for (topic, number, low) in lows {
+            script.arg(format!("{number}|{topic}")).arg(low);
         }
         script.arg(members);
+        self.redis.invoke(&script).await
+    }
+
+    /// Drops what is kept for a tab that is not there any more.
+    pub(crate) async fn forget(&self, tab: Option<i64>) -> Result<(), Failure> {
+        let mut script = self.script(&FORGET);
+        script.arg(tab.map_or_else(String::new, |tab| tab.to_string()));
         self.redis.invoke(&script).await
     }
 
@@ -298,6 +327,7 @@ impl Look {
             })
         });
         Self {
+            tab: number("tab"),
             filled: filled.collect(),
             places: pairs(rows).filter_map(Place::read).collect(),
             held: number("held"),

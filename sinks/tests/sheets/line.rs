@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use formline_core::{
-    App, Client, EventId, Producer, Shutdown, Telemetry,
+    App, Client, Consumer, EventId, Producer, Shutdown, Telemetry,
     app::{Buffer, Location, Sheets, Sink, SinkKind},
+    consumer,
     event::{self, header},
     producer,
     progress::{Progress, Stage},
@@ -217,6 +218,33 @@ impl Line {
             tokio::task::spawn_blocking(look).await.unwrap()
         })
         .await;
+    }
+
+    /// Has the group begin at the first record of each partition, as if its offsets were deleted. Nobody else is in it.
+    pub(crate) async fn forget_offsets(&self) {
+        let options = consumer::Options {
+            group: self.group(),
+            member: "operator".to_owned(),
+            topics: vec![self.rows.clone()],
+        };
+        let mut consumer = Consumer::join(&self.client, &options).unwrap();
+        let forget = move || {
+            loop {
+                consumer.poll(Duration::from_millis(100)).unwrap();
+                let assigned = consumer.assigned().unwrap();
+                let none: Vec<_> = assigned.into_iter().map(|one| (one, 0)).collect();
+                if none.len() == 2 {
+                    consumer.commit(&none).unwrap();
+                    let committed = consumer.committed().unwrap();
+                    if committed.len() == 2 && committed.iter().all(|(_, next)| *next == 0) {
+                        return;
+                    }
+                }
+            }
+        };
+        let forgotten = tokio::task::spawn_blocking(forget);
+        let in_time = tokio::time::timeout(DEADLINE, forgotten).await;
+        in_time.expect("kafka answers").unwrap();
     }
 
     /// Reason and value of each dead letter.

@@ -244,6 +244,58 @@ async fn the_sink_follows_the_master_wherever_it_goes() {
     running.stop().await;
 }
 
+/// A person deletes the tab.
+async fn delete_tab(line: &Line) {
+    let sheet = line.tab().await["sheetId"].clone();
+    line.change(json!([{ "deleteSheet": { "sheetId": sheet } }]))
+        .await;
+}
+
+#[tokio::test]
+async fn a_tab_that_is_made_anew_gets_the_rows_that_the_deleted_one_had() {
+    let redis = Redis::start_own().await;
+    let mut line = line(&redis).await;
+    let running = line.start();
+    let mut ids = Vec::new();
+    submit(&line, &mut ids, 5).await;
+    line.expect(&ids).await;
+    line.expect_committed().await;
+    running.stop().await;
+    line.keep_in_redis(at(&redis), false);
+    let running = line.start();
+    submit(&line, &mut ids, 3).await;
+    eventually(DEADLINE, async || waiting(&redis, &line) == "3").await;
+    running.stop().await;
+
+    delete_tab(&line).await;
+    let error = line.flush().await.unwrap_err().to_string();
+    assert!(error.contains("delete the offsets"), "{error}");
+    line.forget_offsets().await;
+    // A job makes the tab before the sink is back, and must not take the rest for written.
+    assert_eq!(line.flush().await.unwrap(), 0);
+    line.keep_in_redis(at(&redis), true);
+    let running = line.start();
+    expect_each_once(&line, &ids).await;
+    line.expect_committed().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_sink_hears_from_a_job_that_its_tab_was_made_anew() {
+    let redis = Redis::start_own().await;
+    let mut line = line(&redis).await;
+    line.keep_in_redis(at(&redis), false);
+    let running = line.start();
+    let mut ids = Vec::new();
+    submit(&line, &mut ids, 3).await;
+    eventually(DEADLINE, async || waiting(&redis, &line) == "3").await;
+    // The group has not passed a row yet, so the job makes another one.
+    delete_tab(&line).await;
+    flush_until_written(&line, ids.len()).await;
+    expect_each_once(&line, &ids).await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_sink_that_is_not_told_where_redis_is_does_not_start() {
     let redis = Redis::start_own().await;
