@@ -182,13 +182,13 @@ return found",
 });
 
 /// ARGV: bound, tab, number of partitions, then each with its low; then members. Rows that wait for another tab than the one
-/// that they were written to stay.
+/// that they were written to stay. A Redis whose memory is full refuses a script whose first change needs memory, and none that
+/// has begun to free some: so rows go first.
 static REMOVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 if redis.call('HGET', KEYS[3], 'tab') ~= ARGV[2] then return 0 end
 local lows = 3 + 2 * tonumber(ARGV[3])
-for i = 4, lows, 2 do redis.call('HSET', KEYS[3], 'low:' .. ARGV[i], ARGV[i + 1]) end
 for i = lows + 1, #ARGV do
   if redis.call('ZREM', KEYS[1], ARGV[i]) == 1 then
     redis.call('HDEL', KEYS[2], ARGV[i])
@@ -196,6 +196,7 @@ for i = lows + 1, #ARGV do
   end
 end
 if tonumber(redis.call('HGET', KEYS[3], 'count') or '0') <= ARGV[1] / 2 then redis.call('HDEL', KEYS[3], 'full') end
+for i = 4, lows, 2 do redis.call('HSET', KEYS[3], 'low:' .. ARGV[i], ARGV[i + 1]) end
 return 1",
     )
 });

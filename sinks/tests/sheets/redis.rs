@@ -165,6 +165,28 @@ async fn a_full_redis_makes_the_sink_wait_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn a_redis_whose_memory_is_full_can_still_be_emptied() {
+    let redis = Redis::start_own().await;
+    let mut line = line(&redis).await;
+    line.settings.hold_back = std::time::Duration::from_secs(1);
+    line.keep_in_redis(at(&redis), false);
+    let running = line.start();
+    let mut ids = Vec::new();
+    submit(&line, &mut ids, 10).await;
+    eventually(DEADLINE, async || waiting(&redis, &line) == "10").await;
+    assert_eq!(redis.ask(&["config", "set", "maxmemory", "1"]), "OK");
+    let emptied = tokio::time::timeout(DEADLINE, flush_until_written(&line, ids.len()));
+    emptied.await.expect("rows can be taken away");
+    assert_eq!(waiting(&redis, &line), "0");
+    // What comes meanwhile waits in Kafka.
+    submit(&line, &mut ids, 3).await;
+    assert_eq!(redis.ask(&["config", "set", "maxmemory", "0"]), "OK");
+    flush_until_written(&line, 3).await;
+    expect_each_once(&line, &ids).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_row_that_google_refuses_is_parked_by_whoever_flushes() {
     let redis = Redis::start_own().await;
     let mut line = line(&redis).await;
