@@ -124,10 +124,11 @@ impl Flusher {
                 return Ok(Flush::Written(0));
             }
             self.remove(&already_written(&look, &known), &known).await?;
-            let (due, until) = choose(&look, &known, self.limits.rows);
+            let due = choose(&look, &known, self.limits.rows);
             let records = self.waiting.fetch(&due).await?;
             let mut plan = plan(&look, known, self.limits);
-            plan.complete_until(until);
+            // All that it gets is due.
+            plan.complete_until(i64::MAX);
             for record in records {
                 // Who put it there has read it as a row.
                 if let Ok(cells) = row::cells(record.value().unwrap_or_default()) {
@@ -236,20 +237,20 @@ impl From<Error> for Hitch {
     }
 }
 
-/// What is written next: the earliest rows that are due, and until when rows are due.
-fn choose(look: &Look, known: &Known, rows: usize) -> (Vec<Place>, i64) {
+/// What is written next: the earliest rows that are due.
+fn choose(look: &Look, known: &Known, rows: usize) -> Vec<Place> {
     let is_new = |place: &&Place| !is_in(known, place);
     let mut places: Vec<&Place> = look.places.iter().filter(is_new).collect();
     let due = look.due().unwrap_or(i64::MIN);
     if look.is_full {
-        return (places.into_iter().take(rows).cloned().collect(), i64::MAX);
+        return places.into_iter().take(rows).cloned().collect();
     }
     if gaps(look) > MAX_GAPS {
         places.sort_by_key(|place| place.offset);
-        return (places.into_iter().take(rows).cloned().collect(), i64::MAX);
+        return places.into_iter().take(rows).cloned().collect();
     }
     let places = places.into_iter().take_while(|place| place.time <= due);
-    (places.take(rows).cloned().collect(), due)
+    places.take(rows).cloned().collect()
 }
 
 fn already_written(look: &Look, known: &Known) -> Vec<String> {

@@ -62,6 +62,10 @@ pub(crate) enum Outcome {
     Lost,
 }
 
+/// Redis keeps scores as doubles, which hold microseconds since 1970 exactly until the year 2255. A row from beyond that
+/// waits among those of that moment; its place in the sheet is by its record.
+const MAX_SCORE: i64 = 1 << 53;
+
 /// What waits at a moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Look {
@@ -79,6 +83,7 @@ pub(crate) struct Look {
 /// A row that waits, without its content.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Place {
+    /// In microseconds since 1970, as far as a score goes.
     pub(crate) time: i64,
     pub(crate) partition: Partition,
     pub(crate) offset: i64,
@@ -245,7 +250,8 @@ impl Waiting {
         script.arg(self.bound).arg(now_ms);
         for row in &put.rows {
             if let Some(record) = &row.record {
-                script.arg(row.key.time).arg(member(&row.key));
+                let score = row.key.time.clamp(-MAX_SCORE, MAX_SCORE);
+                script.arg(score).arg(member(&row.key));
                 script.arg(payload::write(record));
             }
         }
@@ -268,7 +274,11 @@ impl Waiting {
         let mut script = self.script(&LOOK);
         script.arg(held_before_ms);
         let answer: Option<(Vec<String>, Vec<String>)> = self.redis.invoke(&script).await?;
-        Ok(answer.map(|(state, rows)| Look::read(&state, &rows)))
+        let read = |(state, rows): (Vec<_>, Vec<_>)| {
+            let unread = || Failure::Refused("what waits there cannot be read".to_owned());
+            Look::read(&state, &rows).ok_or_else(unread)
+        };
+        answer.map(read).transpose()
     }
 
     /// The records of these rows. A row that is not there any more is left out: somebody has written it meanwhile.
@@ -315,11 +325,12 @@ impl Waiting {
 // === impl Look ===
 
 impl Look {
-    fn read(state: &[String], rows: &[String]) -> Self {
+    /// None if a part of it cannot be read. To leave that out would say that it is done with.
+    fn read(state: &[String], rows: &[String]) -> Option<Self> {
         let state: HashMap<&str, &str> = pairs(state).collect();
         let number = |field: &str| state.get(field)?.parse::<i64>().ok();
-        let filled = state.keys().filter_map(|field| {
-            let partition = field.strip_prefix("fill:")?;
+        let partitions = state.keys().filter_map(|field| field.strip_prefix("fill:"));
+        let filled = partitions.map(|partition| {
             Some(Filled {
                 start: number(&format!("start:{partition}"))?,
                 next: number(&format!("next:{partition}"))?,
@@ -327,13 +338,13 @@ impl Look {
                 partition: read_partition(partition)?,
             })
         });
-        Self {
+        Some(Self {
             tab: number("tab"),
-            filled: filled.collect(),
-            places: pairs(rows).filter_map(Place::read).collect(),
+            filled: filled.collect::<Option<_>>()?,
+            places: pairs(rows).map(Place::read).collect::<Option<_>>()?,
             held: number("held"),
             is_full: state.contains_key("full"),
-        }
+        })
     }
 
     /// Rows that were submitted until then are due, in microseconds since 1970: every partition has been read so far, or
@@ -388,4 +399,48 @@ fn read_partition(name: &str) -> Option<Partition> {
 fn pairs(flat: &[String]) -> impl Iterator<Item = (&str, &str)> {
     flat.chunks_exact(2)
         .map(|pair| (pair[0].as_str(), pair[1].as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_never_taken_for_absent() {
+        let texts = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let filled = texts(&[
+            "tab",
+            "7",
+            "fill:3|rows",
+            "x",
+            "start:3|rows",
+            "5",
+            "next:3|rows",
+            "9",
+        ]);
+        let row = texts(&["an|id|00000000000000000008|3|rows", "9007199254740992"]);
+        let look = Look::read(&filled, &row).unwrap();
+        assert_eq!((look.filled[0].start, look.filled[0].next), (5, 9));
+        assert_eq!((look.places[0].time, look.places[0].offset), (MAX_SCORE, 8));
+        for damaged in [
+            ["an|id|8|3|rows", "2.5e+17"],
+            ["3|rows", "1"],
+            ["id|x|3|rows", "1"],
+        ] {
+            assert!(
+                Look::read(&filled, &texts(&damaged)).is_none(),
+                "{damaged:?}"
+            );
+        }
+        assert!(
+            Look::read(&filled[..6], &row).is_none(),
+            "where it was read to"
+        );
+    }
 }

@@ -165,6 +165,22 @@ async fn a_full_redis_makes_the_sink_wait_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn rows_from_the_ends_of_time_wait_like_any_other() {
+    let redis = Redis::start_own().await;
+    let mut line = line(&redis).await;
+    line.settings.hold_back = std::time::Duration::from_secs(1);
+    let running = line.start();
+    let mut ids = Vec::new();
+    for time in ["9999-12-30T00:00:00Z", "0001-01-01T00:00:00Z"] {
+        ids.push(line.submit(time.parse().unwrap(), any()).await);
+        submit(&line, &mut ids, 3).await;
+    }
+    expect_each_once(&line, &ids).await;
+    line.expect_committed().await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_redis_whose_memory_is_full_can_still_be_emptied() {
     let redis = Redis::start_own().await;
     let mut line = line(&redis).await;
