@@ -1,7 +1,7 @@
 //! Writes the rows that wait in Redis and are due, from any process: the sheet's mark decides which of several flushers
 //! wins. The loser looks again, and finds the rows of the winner in the mark.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use formline_core::{app::Sheets, record::Partition};
 
@@ -12,7 +12,7 @@ use super::{
     mark::Known,
     plan::{Limits, Plan},
     row::{self, Row},
-    waiting::{Look, Place, Waiting, member},
+    waiting::{Filled, Look, Place, Waiting},
 };
 use crate::{
     Error,
@@ -100,14 +100,14 @@ impl Flusher {
     async fn try_flush(&mut self) -> Result<Flush, Hitch> {
         loop {
             let held_before = now_ms() - self.limits.hold_back_ms;
-            let Some(look) = self.waiting.look(held_before).await? else {
+            let Some(look) = self.waiting.look(held_before, self.limits.rows).await? else {
                 tracing::warn!(
                     sink = self.tab.sink,
                     "redis has lost rows; they are read again"
                 );
                 return Ok(Flush::Written(0));
             };
-            if look.places.is_empty() {
+            if look.rows.is_empty() {
                 return Ok(Flush::Written(0));
             }
             let is_of = |known: &Known| look.tab == Some(known.mark.began);
@@ -123,8 +123,14 @@ impl Flusher {
                 self.waiting.forget(look.tab).await?;
                 return Ok(Flush::Written(0));
             }
-            self.remove(&already_written(&look, &known), &known).await?;
+            let written = already_written(&look, &known);
+            self.remove(&written, &known).await?;
             let due = choose(&look, &known, self.limits.rows);
+            if due.is_empty() && !written.is_empty() {
+                // They stood before others in the look.
+                self.known = Some(known);
+                continue;
+            }
             let records = self.waiting.fetch(&due).await?;
             let mut plan = plan(&look, known, self.limits);
             // All that it gets is due.
@@ -166,7 +172,7 @@ impl Flusher {
                         self.told_of_cells = tab.tell_of_cells(cells);
                     }
                     written += lines.len();
-                    members.extend(lines.iter().map(|line| member(&line.row.key)));
+                    members.extend(lines.iter().map(|line| Place::of(&line.row.key)));
                 }
                 Verdict::Refused(why) => {
                     hopeless = plan.refused(delivered.batch, why, now_ms());
@@ -194,7 +200,7 @@ impl Flusher {
     }
 
     /// Parks what the plan has given up, and names it in `members`. False if the shutdown came first.
-    async fn park(&self, plan: &mut Plan, members: &mut Vec<String>) -> Result<bool, Error> {
+    async fn park(&self, plan: &mut Plan, members: &mut Vec<Place>) -> Result<bool, Error> {
         for given_up in plan.given_up() {
             let key = given_up.row.key;
             if let Some(record) = given_up.row.record {
@@ -210,12 +216,12 @@ impl Flusher {
                 }
             }
             plan.rowless(&key.partition, key.offset);
-            members.push(member(&key));
+            members.push(Place::of(&key));
         }
         Ok(true)
     }
 
-    async fn remove(&self, members: &[String], known: &Known) -> Result<(), Hitch> {
+    async fn remove(&self, members: &[Place], known: &Known) -> Result<(), Hitch> {
         if members.is_empty() {
             return Ok(());
         }
@@ -240,22 +246,22 @@ impl From<Error> for Hitch {
 /// What is written next: the earliest rows that are due.
 fn choose(look: &Look, known: &Known, rows: usize) -> Vec<Place> {
     let is_new = |place: &&Place| !is_in(known, place);
-    let mut places: Vec<&Place> = look.places.iter().filter(is_new).collect();
+    if !look.is_full && gaps(look).max(known.mark.positions.gaps()) > MAX_GAPS {
+        let lowest = look.filled.iter().flat_map(|filled| &filled.lowest);
+        let mut lowest: Vec<&Place> = lowest.filter(is_new).collect();
+        lowest.sort_by_key(|place| place.offset);
+        return lowest.into_iter().take(rows).cloned().collect();
+    }
     let due = look.due().unwrap_or(i64::MIN);
-    if look.is_full {
-        return places.into_iter().take(rows).cloned().collect();
-    }
-    if gaps(look) > MAX_GAPS {
-        places.sort_by_key(|place| place.offset);
-        return places.into_iter().take(rows).cloned().collect();
-    }
-    let places = places.into_iter().take_while(|place| place.time <= due);
+    let places = look.rows.iter();
+    let places = places.take_while(|(time, _)| look.is_full || *time <= due);
+    let places = places.map(|(_, place)| place).filter(is_new);
     places.take(rows).cloned().collect()
 }
 
-fn already_written(look: &Look, known: &Known) -> Vec<String> {
-    let written = look.places.iter().filter(|place| is_in(known, place));
-    written.map(|place| place.member().to_owned()).collect()
+fn already_written(look: &Look, known: &Known) -> Vec<Place> {
+    let written = look.places().filter(|place| is_in(known, place));
+    written.cloned().collect()
 }
 
 fn is_in(known: &Known, place: &Place) -> bool {
@@ -265,23 +271,15 @@ fn is_in(known: &Known, place: &Place) -> bool {
 
 fn plan(look: &Look, known: Known, limits: Limits) -> Plan {
     let mut plan = Plan::new(known, limits);
-    let waiting = by_partition(look);
     for filled in &look.filled {
-        let none = BTreeSet::new();
-        let waiting = waiting.get(&filled.partition).unwrap_or(&none);
-        plan.read_elsewhere(&filled.partition, filled.start..filled.next, waiting);
+        let read = filled.start..filled.known;
+        plan.read_elsewhere(&filled.partition, read, &offsets(filled));
     }
     plan
 }
 
-fn by_partition(look: &Look) -> BTreeMap<&Partition, BTreeSet<i64>> {
-    let mut all: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for place in &look.places {
-        all.entry(&place.partition)
-            .or_default()
-            .insert(place.offset);
-    }
-    all
+fn offsets(filled: &Filled) -> BTreeSet<i64> {
+    filled.lowest.iter().map(|place| place.offset).collect()
 }
 
 /// How many runs of adjacent offsets wait.
@@ -290,5 +288,5 @@ fn gaps(look: &Look) -> usize {
         let begins = |offset: &&i64| !offsets.contains(&(**offset - 1));
         offsets.iter().filter(begins).count()
     };
-    by_partition(look).into_values().map(runs).sum()
+    look.filled.iter().map(offsets).map(runs).sum()
 }

@@ -142,6 +142,12 @@ impl Positions {
             .or_insert_with(|| Offsets::below(low))
     }
 
+    /// Runs of rows that were written although others before them were not.
+    pub(crate) fn gaps(&self) -> usize {
+        let offsets = self.0.values().flat_map(BTreeMap::values);
+        offsets.map(Offsets::gaps).sum()
+    }
+
     /// Where reading must begin, by topic and number of the partition.
     pub(crate) fn lows(&self) -> impl Iterator<Item = (&str, i32, i64)> {
         self.0.iter().flat_map(|(topic, numbers)| {

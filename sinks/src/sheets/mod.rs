@@ -21,6 +21,7 @@ mod offsets;
 mod outcomes;
 mod payload;
 mod plan;
+mod puts;
 mod quota;
 mod request;
 mod row;

@@ -106,7 +106,7 @@ async fn keys_that_redis_has_dropped_are_missed_and_read_again() {
     let redis = Redis::start_own().await;
     let mut line = line(&redis).await;
     let mut ids = Vec::new();
-    for dropped in ["payloads", "rows", "state"] {
+    for dropped in ["payloads", "rows", "state", "offsets"] {
         line.keep_in_redis(at(&redis), false);
         let running = line.start();
         submit(&line, &mut ids, 10).await;
@@ -161,6 +161,35 @@ async fn a_full_redis_makes_the_sink_wait_and_nothing_is_lost() {
     .await;
     flush_until_written(&line, ids.len()).await;
     expect_each_once(&line, &ids).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn large_rows_go_to_redis_and_back_a_few_at_a_time() {
+    let redis = Redis::start_own().await;
+    // Whoever sends or fetches more at one time is thrown out.
+    for (setting, bytes) in [
+        ("client-query-buffer-limit", "3mb"),
+        ("client-output-buffer-limit", "normal 3mb 3mb 0"),
+    ] {
+        assert_eq!(redis.ask(&["config", "set", setting, bytes]), "OK");
+    }
+    let mut line = line(&redis).await;
+    line.keep_in_redis(at(&redis), false);
+    let mut ids = Vec::new();
+    // Google takes 50,000 characters in a cell.
+    let cells: serde_json::Value = (0..12)
+        .map(|column| cell(&format!("c{column}"), "x".repeat(40_000)))
+        .collect();
+    for _ in 0..20 {
+        ids.push(line.submit(now(), cells.clone()).await);
+    }
+    let running = line.start();
+    eventually(DEADLINE, async || waiting(&redis, &line) == "20").await;
+    line.keep_in_redis(at(&redis), true);
+    let other = line.start_as("two", line.definition());
+    expect_each_once(&line, &ids).await;
+    other.stop().await;
     running.stop().await;
 }
 
