@@ -232,8 +232,11 @@ impl Flusher {
 // === impl Hitch ===
 
 impl From<Failure> for Hitch {
-    fn from(away: Failure) -> Self {
-        Self::Away(away)
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Away(_) | Failure::Denied(_) => Self::Away(failure),
+            Failure::Refused(_) => Self::Lasting(Error::Redis(failure.to_string())),
+        }
     }
 }
 

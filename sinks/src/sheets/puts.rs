@@ -2,17 +2,18 @@
 
 use std::{iter::Peekable, time::Duration};
 
-use formline_core::{record::Partition, retry::Backoff};
+use formline_core::{record::Partition, retry::Backoff, telemetry::Part};
 
 use super::{
     delivery::now_ms,
     row::Row,
     waiting::{Begin, Outcome, Put, Waiting},
 };
+use crate::{Error, redis::Failure};
 
 /// How a round of puts has ended: where a new owner would begin, and how many rows wait; none if Redis has lost
 /// something.
-pub(crate) type Ended = Option<(Vec<(Partition, i64)>, usize)>;
+pub(crate) type Ended = Result<Option<(Vec<(Partition, i64)>, usize)>, Error>;
 
 /// Rows of one put, and their bytes, if it is more than one. A script with more would hold Redis up.
 const PUT_ROWS: usize = 500;
@@ -54,18 +55,19 @@ fn some_of(rows: &mut Peekable<impl Iterator<Item = Row>>) -> Vec<Row> {
     some
 }
 
-/// Puts everything, for as long as it takes.
+/// Puts everything, for as long as it takes, and says in the sink's health what it waits for.
 pub(super) async fn put_all(
     waiting: Waiting,
+    part: Part,
     sink: String,
     partitions: Vec<(Option<Begin>, Vec<Put>)>,
 ) -> Ended {
-    let mut patience = Patience::new(sink);
+    let mut patience = Patience::new(sink, part);
     let (mut lows, mut count) = (Vec::new(), 0);
     for (begin, puts) in partitions {
         if let Some(begin) = begin {
-            while let Err(away) = waiting.begin(&begin).await {
-                patience.wait(&away.to_string()).await;
+            while let Err(failure) = waiting.begin(&begin).await {
+                patience.failed(failure).await?;
             }
         }
         for put in puts {
@@ -77,28 +79,50 @@ pub(super) async fn put_all(
                         break;
                     }
                     Ok(Outcome::Full) => patience.wait("redis holds as many rows as it may").await,
-                    Ok(Outcome::Lost) => return None,
-                    Err(away) => patience.wait(&away.to_string()).await,
+                    Ok(Outcome::Lost) => return Ok(None),
+                    Err(failure) => patience.failed(failure).await?,
                 }
             }
         }
     }
-    Some((lows, count))
+    patience.end();
+    Ok(Some((lows, count)))
 }
 
 /// Waits between attempts, and tells the operator once.
 struct Patience {
     sink: String,
+    part: Part,
     backoff: Backoff,
     told: bool,
+    has_failed: bool,
 }
 
 impl Patience {
-    fn new(sink: String) -> Self {
+    fn new(sink: String, part: Part) -> Self {
         Self {
             sink,
+            part,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
             told: false,
+            has_failed: false,
+        }
+    }
+
+    async fn failed(&mut self, failure: Failure) -> Result<(), Error> {
+        let why = failure.to_string();
+        if let Failure::Refused(_) = failure {
+            return Err(Error::Redis(why));
+        }
+        self.has_failed = true;
+        self.part.waiting(why.clone());
+        self.wait(&why).await;
+        Ok(())
+    }
+
+    fn end(self) {
+        if self.has_failed {
+            self.part.ready();
         }
     }
 

@@ -12,6 +12,7 @@ use formline_core::{
     event,
     record::Partition,
     retry::Backoff,
+    telemetry::Part,
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::Instant;
@@ -29,14 +30,12 @@ use super::{
     session::{Happened, Session, Settled},
     waiting::{Begin, Put, Waiting},
 };
-use crate::{
-    Error,
-    parking::{Letter, Parking},
-};
+use crate::{Error, parking::Letter, run::Common};
 
 /// Partitions whose rows go to Redis.
 pub(crate) struct ThroughRedis {
     sink: String,
+    part: Part,
     /// Names this session's filling.
     fill: String,
     /// Which tab that is, as `began` of its mark says.
@@ -113,13 +112,15 @@ impl ThroughRedis {
         tab: Tab,
         upstream: Upstream,
         waiting: Waiting,
-        parking: Parking,
+        common: &Common,
         settings: &Sheets,
     ) -> Self {
+        let parking = common.parking.clone();
         let flushes = matches!(settings.buffer, Buffer::Redis { flushes: true, .. });
         let now = Instant::now();
         Self {
             sink: tab.sink.clone(),
+            part: common.part.clone(),
             fill: EventId::new().to_string(),
             tab: known.mark.began,
             known: known.mark.positions.clone(),
@@ -192,8 +193,8 @@ impl ThroughRedis {
             puts.push((begin, puts::split(put)));
         }
         self.pending = Pending::default();
-        let (waiting, sink) = (self.waiting.clone(), self.sink.clone());
-        self.put = Some(puts::put_all(waiting, sink, puts).boxed());
+        let (waiting, part, sink) = (self.waiting.clone(), self.part.clone(), self.sink.clone());
+        self.put = Some(puts::put_all(waiting, part, sink, puts).boxed());
     }
 
     fn start_flush(&mut self) {
@@ -210,10 +211,10 @@ impl ThroughRedis {
         }
     }
 
-    fn put_ended(&mut self, ended: Ended) -> Settled {
-        let Some((lows, count)) = ended else {
+    fn put_ended(&mut self, ended: Ended) -> Result<Settled, Error> {
+        let Some((lows, count)) = ended? else {
             tracing::warn!(sink = self.sink, "reading again what redis does not have");
-            return Settled::Lost;
+            return Ok(Settled::Lost);
         };
         self.count = count;
         for (partition, low) in lows {
@@ -221,7 +222,7 @@ impl ThroughRedis {
                 read.low = read.low.max(low);
             }
         }
-        Settled::Written
+        Ok(Settled::Written)
     }
 
     fn flushed(&mut self, flushed: Flushed) -> Result<Settled, Error> {
@@ -352,7 +353,7 @@ impl Session for ThroughRedis {
 
     fn settle(&mut self, happened: Happened) -> Result<Settled, Error> {
         match happened {
-            Happened::Put(ended) => Ok(self.put_ended(ended)),
+            Happened::Put(ended) => self.put_ended(ended),
             Happened::Flushed(flushed) => self.flushed(*flushed),
             Happened::Chased(chased) => {
                 self.following.settle(chased);

@@ -15,7 +15,7 @@ use formline_core::{
     topic::{self, Topic},
 };
 use formline_sinks::{
-    Options,
+    Flushed, Options,
     emulator::Quota,
     outcomes::{Outcome, Outside, Question},
     sheets::Google,
@@ -134,11 +134,18 @@ impl Line {
 
     /// What a scheduled job does. Returns how many rows it has written.
     pub(crate) async fn flush(&self) -> Result<usize, formline_sinks::Error> {
-        let app = Arc::new(self.definition());
-        let sinks = vec![(Arc::clone(&app), Arc::clone(&app.sinks[0]))];
-        let options = self.options("job", Telemetry::new());
-        let written = formline_sinks::flush(options, sinks, Shutdown::new()).await?;
-        Ok(written[0])
+        let mut flushed = self.flush_all(self.definition()).await?;
+        let Flushed { rows, trouble } = flushed.remove(0);
+        trouble.map_or(Ok(rows), Err)
+    }
+
+    /// The same for all sinks of an app.
+    pub(crate) async fn flush_all(&self, app: App) -> Result<Vec<Flushed>, formline_sinks::Error> {
+        let app = Arc::new(app);
+        let sinks = app.sinks.iter();
+        let sinks = sinks.map(|sink| (Arc::clone(&app), Arc::clone(sink)));
+        let (options, sinks) = (self.options("job", Telemetry::new()), sinks.collect());
+        formline_sinks::flush(options, sinks, Shutdown::new(), DEADLINE).await
     }
 
     /// The rows as `formline verify` sees them: spreadsheet and id, as they stand.

@@ -1,12 +1,16 @@
 //! Rows that wait in a real Redis: whatever it loses, each comes into the sheet once and in order.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use formline_core::{
-    app::Buffer,
+    App,
+    app::{Buffer, SinkKind},
     settings::{self, Secret},
 };
-use formline_testing::{Redis, RedisSet, eventually};
+use formline_testing::{Redis, RedisSet, eventually, unique};
 use serde_json::json;
 
 use crate::line::{DEADLINE, Line, any, cell, now};
@@ -58,9 +62,14 @@ async fn flush_until_written(line: &Line, count: usize) {
     .await;
 }
 
+/// A key of the sink.
+fn key(line: &Line, name: &str) -> String {
+    format!("{{{}}}:{name}", line.group())
+}
+
 /// How many rows wait.
 fn waiting(redis: &Redis, line: &Line) -> String {
-    redis.ask(&["zcard", &format!("{{{}}}:rows", line.group())])
+    redis.ask(&["zcard", &key(line, "rows")])
 }
 
 #[tokio::test]
@@ -112,7 +121,7 @@ async fn keys_that_redis_has_dropped_are_missed_and_read_again() {
         submit(&line, &mut ids, 10).await;
         eventually(DEADLINE, async || waiting(&redis, &line) == "10").await;
         running.kill();
-        let _ = redis.ask(&["del", &format!("{{{}}}:{dropped}", line.group())]);
+        let _ = redis.ask(&["del", &key(&line, dropped)]);
         line.keep_in_redis(at(&redis), true);
         let running = line.start();
         line.expect(&ids).await;
@@ -154,7 +163,7 @@ async fn a_full_redis_makes_the_sink_wait_and_nothing_is_lost() {
     let running = line.start();
     let mut ids = Vec::new();
     submit(&line, &mut ids, 1_200).await;
-    let full = format!("{{{}}}:state", line.group());
+    let full = key(&line, "state");
     eventually(DEADLINE, async || {
         redis.ask(&["hget", &full, "full"]) == "1"
     })
@@ -360,6 +369,81 @@ async fn a_sink_hears_from_a_job_that_its_tab_was_made_anew() {
     delete_tab(&line).await;
     flush_until_written(&line, ids.len()).await;
     expect_each_once(&line, &ids).await;
+    running.stop().await;
+}
+
+/// An app with another sink, which writes the same rows to a spreadsheet of its own.
+fn with_another(line: &Line, spreadsheet: &str) -> App {
+    let mut app = line.definition();
+    let mut other = Arc::into_inner(line.definition().sinks.remove(0)).unwrap();
+    other.name = "other".to_owned();
+    if let SinkKind::Sheets(settings) = &mut other.kind {
+        settings.spreadsheet = spreadsheet.to_owned();
+    }
+    app.sinks.push(Arc::new(other));
+    app
+}
+
+#[tokio::test]
+async fn a_sink_whose_rows_cannot_be_read_holds_up_no_other_one() {
+    let redis = Redis::start_own().await;
+    let mut line = line(&redis).await;
+    line.keep_in_redis(at(&redis), false);
+    let second = unique("sheet");
+    let running = line.start_as("one", with_another(&line, &second));
+    let mut ids = Vec::new();
+    submit(&line, &mut ids, 3).await;
+    let others = key(&line, "rows").replace("sheet}", "other}");
+    eventually(DEADLINE, async || {
+        waiting(&redis, &line) == "3" && redis.ask(&["zcard", &others]) == "3"
+    })
+    .await;
+    running.stop().await;
+    let state = key(&line, "state");
+    let fields = redis.ask(&["hkeys", &state]);
+    for field in fields.lines().filter(|field| field.starts_with("next:")) {
+        assert_eq!(redis.ask(&["hset", &state, field, "x"]), "0");
+    }
+    let flushed = line.flush_all(with_another(&line, &second)).await.unwrap();
+    let why = flushed[0].trouble.as_ref().unwrap().to_string();
+    assert!(why.contains("cannot be read"), "{why}");
+    assert!(flushed[1].trouble.is_none(), "{flushed:?}");
+    assert_eq!(line.ids_in(&second).await.len(), flushed[1].rows);
+
+    // The sink of its own begins anew.
+    line.keep_in_redis(at(&redis), true);
+    let running = line.start();
+    expect_each_once(&line, &ids).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn keys_of_somebody_else_stop_the_sink() {
+    let redis = Redis::start_own().await;
+    let line = line(&redis).await;
+    assert_eq!(redis.ask(&["set", &key(&line, "rows"), "theirs"]), "OK");
+    let running = line.start();
+    line.submit(now(), any()).await;
+    running.expect_stopped("redis refuses: ").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_redis_that_does_not_let_the_sink_in_stands_in_its_health_until_it_does() {
+    let redis = Redis::start_own().await;
+    let line = line(&redis).await;
+    let running = line.start();
+    let mut ids = Vec::new();
+    submit(&line, &mut ids, 3).await;
+    line.expect(&ids).await;
+    assert_eq!(redis.ask(&["config", "set", "requirepass", "other"]), "OK");
+    let _ = redis.ask(&["-a", "other", "client", "kill", "type", "normal"]);
+    submit(&line, &mut ids, 3).await;
+    running.expect_stopped("redis does not let us in").await;
+    let allow = ["-a", "other", "config", "set", "requirepass", ""];
+    assert_eq!(redis.ask(&allow), "OK");
+    expect_each_once(&line, &ids).await;
+    running.expect_ready().await;
     running.stop().await;
 }
 
