@@ -190,7 +190,7 @@ fn waiting(common: &Common, settings: &Sheets) -> Option<Waiting> {
         return None;
     };
     let redis = common.redis.clone();
-    redis.map(|redis| Waiting::new(redis, &common.sink.group(), rows))
+    redis.map(|redis| Waiting::new(redis, &common.sink.group(), &settings.spreadsheet, rows))
 }
 
 /// The crate google-sheets4 puts the id into the address as it is, and not every app comes from a checked file.

@@ -60,8 +60,12 @@ impl Line {
 
     /// A line whose dead-letter topic takes messages of so many bytes.
     pub(crate) async fn on(kafka: &Kafka, dead_letter_bytes: &str) -> Self {
+        Self::of(kafka, unique("app"), dead_letter_bytes).await
+    }
+
+    /// The line of an app with this name.
+    pub(crate) async fn of(kafka: &Kafka, app: String, dead_letter_bytes: &str) -> Self {
         let client = Client::new(kafka.bootstrap(), BTreeMap::new());
-        let app = unique("app");
         let rows = format!("{app}.rows");
         let topic = |name: &str, partitions, bytes: &str| Topic {
             name: name.to_owned(),

@@ -1,39 +1,35 @@
 //! Rows that wait in a real Redis: whatever it loses, each comes into the sheet once and in order.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use formline_core::{
-    App,
-    app::{Buffer, SinkKind},
+    app::Buffer,
     settings::{self, Secret},
 };
-use formline_testing::{Redis, RedisSet, eventually, unique};
+use formline_testing::{Redis, RedisSet, eventually};
 use serde_json::json;
 
 use crate::line::{DEADLINE, Line, any, cell, now};
 
-fn at(redis: &Redis) -> settings::Redis {
+pub(crate) fn at(redis: &Redis) -> settings::Redis {
     settings::Redis::Server(Secret::new(redis.url()))
 }
 
-async fn line(redis: &Redis) -> Line {
+pub(crate) async fn line(redis: &Redis) -> Line {
     let mut line = Line::new().await;
     line.keep_in_redis(at(redis), true);
     line
 }
 
 /// Submits some rows, one after another.
-async fn submit(line: &Line, ids: &mut Vec<String>, count: usize) {
+pub(crate) async fn submit(line: &Line, ids: &mut Vec<String>, count: usize) {
     for _ in 0..count {
         ids.push(line.submit(now(), any()).await);
     }
 }
 
 /// The sheet holds these rows, each once, in order of submission unless they are flagged.
-async fn expect_each_once(line: &Line, ids: &[String]) {
+pub(crate) async fn expect_each_once(line: &Line, ids: &[String]) {
     let mut wanted = ids.to_vec();
     wanted.sort();
     eventually(DEADLINE, async || {
@@ -53,7 +49,7 @@ async fn expect_each_once(line: &Line, ids: &[String]) {
 }
 
 /// Runs jobs until they have written so many rows together.
-async fn flush_until_written(line: &Line, count: usize) {
+pub(crate) async fn flush_until_written(line: &Line, count: usize) {
     let written = AtomicUsize::new(0);
     eventually(DEADLINE, async || {
         let rows = line.flush().await.unwrap();
@@ -63,12 +59,13 @@ async fn flush_until_written(line: &Line, count: usize) {
 }
 
 /// A key of the sink.
-fn key(line: &Line, name: &str) -> String {
-    format!("{{{}}}:{name}", line.group())
+pub(crate) fn key(line: &Line, name: &str) -> String {
+    let spreadsheet = &line.settings.spreadsheet;
+    format!("{{{}:{spreadsheet}}}:{name}", line.group())
 }
 
 /// How many rows wait.
-fn waiting(redis: &Redis, line: &Line) -> String {
+pub(crate) fn waiting(redis: &Redis, line: &Line) -> String {
     redis.ask(&["zcard", &key(line, "rows")])
 }
 
@@ -369,81 +366,6 @@ async fn a_sink_hears_from_a_job_that_its_tab_was_made_anew() {
     delete_tab(&line).await;
     flush_until_written(&line, ids.len()).await;
     expect_each_once(&line, &ids).await;
-    running.stop().await;
-}
-
-/// An app with another sink, which writes the same rows to a spreadsheet of its own.
-fn with_another(line: &Line, spreadsheet: &str) -> App {
-    let mut app = line.definition();
-    let mut other = Arc::into_inner(line.definition().sinks.remove(0)).unwrap();
-    other.name = "other".to_owned();
-    if let SinkKind::Sheets(settings) = &mut other.kind {
-        settings.spreadsheet = spreadsheet.to_owned();
-    }
-    app.sinks.push(Arc::new(other));
-    app
-}
-
-#[tokio::test]
-async fn a_sink_whose_rows_cannot_be_read_holds_up_no_other_one() {
-    let redis = Redis::start_own().await;
-    let mut line = line(&redis).await;
-    line.keep_in_redis(at(&redis), false);
-    let second = unique("sheet");
-    let running = line.start_as("one", with_another(&line, &second));
-    let mut ids = Vec::new();
-    submit(&line, &mut ids, 3).await;
-    let others = key(&line, "rows").replace("sheet}", "other}");
-    eventually(DEADLINE, async || {
-        waiting(&redis, &line) == "3" && redis.ask(&["zcard", &others]) == "3"
-    })
-    .await;
-    running.stop().await;
-    let state = key(&line, "state");
-    let fields = redis.ask(&["hkeys", &state]);
-    for field in fields.lines().filter(|field| field.starts_with("next:")) {
-        assert_eq!(redis.ask(&["hset", &state, field, "x"]), "0");
-    }
-    let flushed = line.flush_all(with_another(&line, &second)).await.unwrap();
-    let why = flushed[0].trouble.as_ref().unwrap().to_string();
-    assert!(why.contains("cannot be read"), "{why}");
-    assert!(flushed[1].trouble.is_none(), "{flushed:?}");
-    assert_eq!(line.ids_in(&second).await.len(), flushed[1].rows);
-
-    // The sink of its own begins anew.
-    line.keep_in_redis(at(&redis), true);
-    let running = line.start();
-    expect_each_once(&line, &ids).await;
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn keys_of_somebody_else_stop_the_sink() {
-    let redis = Redis::start_own().await;
-    let line = line(&redis).await;
-    assert_eq!(redis.ask(&["set", &key(&line, "rows"), "theirs"]), "OK");
-    let running = line.start();
-    line.submit(now(), any()).await;
-    running.expect_stopped("redis refuses: ").await;
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn a_redis_that_does_not_let_the_sink_in_stands_in_its_health_until_it_does() {
-    let redis = Redis::start_own().await;
-    let line = line(&redis).await;
-    let running = line.start();
-    let mut ids = Vec::new();
-    submit(&line, &mut ids, 3).await;
-    line.expect(&ids).await;
-    assert_eq!(redis.ask(&["config", "set", "requirepass", "other"]), "OK");
-    let _ = redis.ask(&["-a", "other", "client", "kill", "type", "normal"]);
-    submit(&line, &mut ids, 3).await;
-    running.expect_stopped("redis does not let us in").await;
-    let allow = ["-a", "other", "config", "set", "requirepass", ""];
-    assert_eq!(redis.ask(&allow), "OK");
-    expect_each_once(&line, &ids).await;
-    running.expect_ready().await;
     running.stop().await;
 }
 

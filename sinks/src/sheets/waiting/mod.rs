@@ -85,9 +85,10 @@ const REMOVE_ROWS: usize = 1_000;
 // === impl Waiting ===
 
 impl Waiting {
-    /// The rows of the sink with this consumer group.
-    pub(crate) fn new(redis: Redis, group: &str, bound: usize) -> Self {
-        let key = |name| format!("{{{group}}}:{name}");
+    /// The rows of the sink with this consumer group and first spreadsheet. Installations may share a Redis and the names of
+    /// their apps, each with a Kafka of its own, but not a spreadsheet, in which a sink has one tab.
+    pub(crate) fn new(redis: Redis, group: &str, spreadsheet: &str, bound: usize) -> Self {
+        let key = |name| format!("{{{group}:{spreadsheet}}}:{name}");
         Self {
             redis,
             keys: ["rows", "payloads", "state", "held", "offsets"].map(key),

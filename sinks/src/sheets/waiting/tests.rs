@@ -11,7 +11,7 @@ use crate::sheets::row::tests::row_of;
 async fn open(server: &formline_testing::Redis, bound: usize) -> Waiting {
     let place = settings::Redis::Server(Secret::new(server.url()));
     let redis = Redis::open(&place, &Shutdown::new(), &Telemetry::new()).unwrap();
-    let waiting = Waiting::new(redis, "app.sheet", bound);
+    let waiting = Waiting::new(redis, "app.sheet", "id", bound);
     for number in [1, 2] {
         let begin = Begin {
             partition: partition(number),
