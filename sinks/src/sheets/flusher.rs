@@ -30,6 +30,8 @@ pub(crate) struct Flusher {
     limits: Limits,
     /// The newest mark, until somebody else has written.
     known: Option<Known>,
+    /// Rows that were to blame for a refusal, one after another: after some it must be the sheet's fault.
+    blamed: usize,
     /// The operator knows that the spreadsheet is nearly full.
     told_of_cells: bool,
 }
@@ -78,6 +80,7 @@ impl Flusher {
                 hold_back_ms,
             },
             known: None,
+            blamed: 0,
             told_of_cells: false,
         }
     }
@@ -143,6 +146,7 @@ impl Flusher {
             }
             let tab = self.tab.moved_to(&plan.known().mark.spreadsheet)?;
             let plan = plan.going_on_in(tab.further.first().cloned());
+            let plan = plan.having_blamed(self.blamed);
             if let Some(flush) = self.write(&tab, plan).await? {
                 return Ok(flush);
             }
@@ -179,6 +183,7 @@ impl Flusher {
                 }
                 Verdict::Overtaken | Verdict::Gone => return Ok(None),
             }
+            self.blamed = plan.blamed();
             let has_parked = self.park(&mut plan, &mut members).await?;
             self.remove(&members, plan.known()).await?;
             if let Some(why) = hopeless {

@@ -38,10 +38,10 @@ pub(crate) struct ThroughRedis {
     part: Part,
     /// Names this session's filling.
     fill: String,
-    /// Which tab that is, as `began` of its mark says.
-    tab: i64,
     /// What the sheet held when the session began: it is not put again.
     known: Positions,
+    /// Which tab that is, as `began` of its mark says.
+    tab: i64,
     waiting: Waiting,
     following: Following,
     reads: BTreeMap<Partition, Read>,

@@ -264,6 +264,31 @@ async fn a_row_that_google_refuses_is_parked_by_whoever_flushes() {
 }
 
 #[tokio::test]
+async fn a_third_bad_row_in_as_many_flushes_is_the_fault_of_the_sheet() {
+    let redis = Redis::start_own().await;
+    let mut line = line(&redis).await;
+    line.settings.batch_rows = 1;
+    let running = line.start();
+    let mut ids = vec![line.submit(now(), any()).await];
+    line.expect(&ids).await;
+    // The row, not the blank one, the row again, and not the mark that it is parked: twice it seems to be the row.
+    let refuse = json!({ "kind": "refuse", "status": 400 });
+    let answer = json!({ "kind": "delay", "delay_ms": 1 });
+    let row = [&refuse, &answer, &refuse, &answer];
+    line.plan([row, row, row].concat().into_iter().cloned().collect())
+        .await;
+    for _ in 0..3 {
+        ids.push(line.submit(now(), any()).await);
+    }
+    eventually(DEADLINE, async || line.dead_letters().await.len() == 2).await;
+    // The third one is refused once, waits, and is taken.
+    let third = [ids[0].clone(), ids[3].clone()];
+    expect_each_once(&line, &third).await;
+    assert_eq!(line.dead_letters().await.len(), 2);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn two_owners_of_one_tab_stand_in_one_order() {
     let redis = Redis::start_own().await;
     let line = line(&redis).await;
