@@ -48,7 +48,8 @@ async fn a_sink_whose_rows_cannot_be_read_holds_up_no_other_one() {
     assert!(flushed[1].trouble.is_none(), "{flushed:?}");
     assert_eq!(line.ids_in(&second).await.len(), flushed[1].rows);
 
-    // The sink of its own begins anew.
+    assert!(why.contains(&format!("delete the key {state},")), "{why}");
+    assert_eq!(redis.ask(&["del", &state]), "1");
     line.keep_in_redis(at(&redis), true);
     let running = line.start();
     expect_each_once(&line, &ids).await;

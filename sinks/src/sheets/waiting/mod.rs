@@ -149,8 +149,7 @@ impl Waiting {
         let answer: Option<(Vec<String>, Vec<String>, Vec<Lowest>)> =
             self.redis.invoke(&script).await?;
         let read = |(state, rows, lowest): (Vec<_>, Vec<_>, Vec<_>)| {
-            let unread = || Failure::Refused("what waits there cannot be read".to_owned());
-            Look::read(&state, &rows, &lowest).ok_or_else(unread)
+            Look::read(&state, &rows, &lowest).ok_or_else(|| self.unread())
         };
         answer.map(read).transpose()
     }
@@ -192,6 +191,14 @@ impl Waiting {
         let mut script = self.script(&FORGET);
         script.arg(tab.map_or_else(String::new, |tab| tab.to_string()));
         self.redis.invoke(&script).await
+    }
+
+    /// Where one key is gone, all go, and who fills begins anew.
+    fn unread(&self) -> Failure {
+        let key = &self.keys[2];
+        Failure::Refused(format!(
+            "what waits there cannot be read; delete the key {key}, and it is read from kafka again"
+        ))
     }
 
     fn script<'a>(&self, script: &'a Script) -> ScriptInvocation<'a> {
