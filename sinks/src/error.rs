@@ -47,6 +47,14 @@ pub enum Error {
     /// Google takes no row. What waits is still there.
     #[error("google sheets takes no row: {0}")]
     NoRowTaken(String),
+    /// Redis does not let a flush in, or what a sink keeps there cannot be read. Stop.
+    #[error("{0}")]
+    Redis(String),
+    /// A flush has not ended in the time that it was given. What waits is still there.
+    #[error(
+        "not all rows that are due were written within {0:?}, the others stay in redis; the log says who did not answer, or give it more time"
+    )]
+    Unflushed(std::time::Duration),
     /// The address of Redis cannot be read. Stop.
     #[error(
         "the address of Redis cannot be used: {0}; write redis://USER:PASSWORD@HOST:PORT/DATABASE"

@@ -19,5 +19,5 @@ pub mod webhook;
 
 pub use self::{
     error::Error,
-    run::{Options, Placed, flush, run},
+    run::{Flushed, Options, Placed, flush, run},
 };

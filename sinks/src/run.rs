@@ -144,16 +144,27 @@ fn commons(
     Ok(sinks.into_iter().map(common).collect())
 }
 
-/// Writes the rows that wait in Redis and are due, sink after sink, and ends. Sinks may run meanwhile, and other flushes.
-/// Returns how many rows it has written for each.
+/// What a flush has done for one sink.
+#[derive(Debug)]
+pub struct Flushed {
+    /// Rows that it has written.
+    pub rows: usize,
+    /// Why it has ended before all that was due was written: Google takes no row, somebody did not answer in time, or a
+    /// person must act. The others are still there.
+    pub trouble: Option<Error>,
+}
+
+/// Writes the rows that wait in Redis and are due, for all sinks at once, and ends: after `patience` at the latest, or when
+/// the shutdown begins. Sinks may run meanwhile, and other flushes.
 ///
 /// # Errors
-/// As [`run`]; if a sink keeps its rows in memory; if Google takes no row, or a person must act.
+/// As [`run`]; if a sink keeps its rows in memory.
 pub async fn flush(
     options: Options,
     sinks: Vec<Placed>,
     shutdown: Shutdown,
-) -> Result<Vec<usize>, Error> {
+    patience: Duration,
+) -> Result<Vec<Flushed>, Error> {
     let commons = commons(&options, sinks, &shutdown)?;
     let google = options.google.ok_or(Error::NoGoogle)?;
     let mut sinks = Vec::with_capacity(commons.len());
@@ -172,7 +183,8 @@ pub async fn flush(
     }
     let calls = options.google_calls_per_minute;
     // Boxed: a future of futures of this depth is too much for the compiler.
-    Box::pin(sheets::flush(&google, calls, &options.telemetry, sinks)).await
+    let telemetry = &options.telemetry;
+    Box::pin(sheets::flush(&google, calls, telemetry, sinks, patience)).await
 }
 
 fn start(common: &Common, work: Work) -> tokio::task::JoinHandle<()> {

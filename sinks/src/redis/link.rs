@@ -94,13 +94,16 @@ impl Links {
                 Ok(self.begin(found.connection, found.address))
             }
             Err(error) => {
-                let why = error.to_string();
+                let failure = match Failure::of(&error) {
+                    // Whatever keeps us out, a person or time can change it.
+                    Failure::Refused(why) => Failure::Away(why),
+                    failure => failure,
+                };
                 if next.trouble.is_none() {
-                    tracing::warn!(error = why, "redis is away");
+                    tracing::warn!(error = %failure, "no connection to redis");
                 }
                 next.not_before = Instant::now() + next.backoff.delay();
-                // Whatever keeps us out, a person or time can change it.
-                Err(next.trouble.insert(Failure::Away(why)).clone())
+                Err(next.trouble.insert(failure).clone())
             }
         }
     }

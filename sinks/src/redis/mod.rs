@@ -59,7 +59,7 @@ impl Redis {
             Some(Err(error)) => Failure::of(&error),
             None => Failure::Away("the master has changed".to_owned()),
         };
-        if let Failure::Away(why) = &failure {
+        if let Failure::Away(why) | Failure::Denied(why) = &failure {
             self.links.close(link.generation, why);
         }
         Err(failure)

@@ -178,7 +178,14 @@ async fn what_a_person_can_change_is_waited_for() {
     server_itself.restart().await;
     let locked_out = open(&server(server_itself.url().replace("//", "//:wrong@")));
     let said = try_add(&locked_out, 3).await;
-    assert!(matches!(said, Err(Failure::Away(_))), "{said:?}");
+    assert!(matches!(said, Err(Failure::Denied(_))), "{said:?}");
+    let user = [
+        "acl", "setuser", "guest", "on", ">guest", "~*", "+@all", "-evalsha",
+    ];
+    assert_eq!(server_itself.ask(&user), "OK");
+    let guest = open(&server(server_itself.url().replace("//", "//guest:guest@")));
+    let said = try_add(&guest, 3).await;
+    assert!(matches!(said, Err(Failure::Denied(_))), "{said:?}");
     // It speaks no TLS.
     let encrypted = open(&server(server_itself.url().replace("redis:", "rediss:")));
     let said = try_add(&encrypted, 3).await;

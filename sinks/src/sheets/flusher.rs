@@ -1,7 +1,7 @@
 //! Writes the rows that wait in Redis and are due, from any process: the sheet's mark decides which of several flushers
 //! wins. The loser looks again, and finds the rows of the winner in the mark.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use formline_core::{app::Sheets, record::Partition};
 
@@ -12,7 +12,7 @@ use super::{
     mark::Known,
     plan::{Limits, Plan},
     row::{self, Row},
-    waiting::{Look, Place, Waiting, member},
+    waiting::{Filled, Look, Place, Waiting},
 };
 use crate::{
     Error,
@@ -30,6 +30,8 @@ pub(crate) struct Flusher {
     limits: Limits,
     /// The newest mark, until somebody else has written.
     known: Option<Known>,
+    /// Rows that were to blame for a refusal, one after another: after some it must be the sheet's fault.
+    blamed: usize,
     /// The operator knows that the spreadsheet is nearly full.
     told_of_cells: bool,
 }
@@ -78,6 +80,7 @@ impl Flusher {
                 hold_back_ms,
             },
             known: None,
+            blamed: 0,
             told_of_cells: false,
         }
     }
@@ -100,25 +103,41 @@ impl Flusher {
     async fn try_flush(&mut self) -> Result<Flush, Hitch> {
         loop {
             let held_before = now_ms() - self.limits.hold_back_ms;
-            let Some(look) = self.waiting.look(held_before).await? else {
+            let Some(look) = self.waiting.look(held_before, self.limits.rows).await? else {
                 tracing::warn!(
                     sink = self.tab.sink,
                     "redis has lost rows; they are read again"
                 );
                 return Ok(Flush::Written(0));
             };
-            if look.places.is_empty() {
+            if look.rows.is_empty() {
                 return Ok(Flush::Written(0));
             }
-            let known = match self.known.take() {
+            let is_of = |known: &Known| look.tab == Some(known.mark.began);
+            let known = match self.known.take().filter(is_of) {
                 Some(known) => known,
                 None => self.find(&look).await?,
             };
-            self.remove(&already_written(&look, &known), &known).await?;
-            let (due, until) = choose(&look, &known, self.limits.rows);
+            if !is_of(&known) {
+                tracing::warn!(
+                    sink = self.tab.sink,
+                    "what waits in redis is of a tab that is gone; rows are read again"
+                );
+                self.waiting.forget(look.tab).await?;
+                return Ok(Flush::Written(0));
+            }
+            let written = already_written(&look, &known);
+            self.remove(&written, &known).await?;
+            let due = choose(&look, &known, self.limits.rows);
+            if due.is_empty() && !written.is_empty() {
+                // They stood before others in the look.
+                self.known = Some(known);
+                continue;
+            }
             let records = self.waiting.fetch(&due).await?;
             let mut plan = plan(&look, known, self.limits);
-            plan.complete_until(until);
+            // All that it gets is due.
+            plan.complete_until(i64::MAX);
             for record in records {
                 // Who put it there has read it as a row.
                 if let Ok(cells) = row::cells(record.value().unwrap_or_default()) {
@@ -127,6 +146,7 @@ impl Flusher {
             }
             let tab = self.tab.moved_to(&plan.known().mark.spreadsheet)?;
             let plan = plan.going_on_in(tab.further.first().cloned());
+            let plan = plan.having_blamed(self.blamed);
             if let Some(flush) = self.write(&tab, plan).await? {
                 return Ok(flush);
             }
@@ -156,13 +176,14 @@ impl Flusher {
                         self.told_of_cells = tab.tell_of_cells(cells);
                     }
                     written += lines.len();
-                    members.extend(lines.iter().map(|line| member(&line.row.key)));
+                    members.extend(lines.iter().map(|line| Place::of(&line.row.key)));
                 }
                 Verdict::Refused(why) => {
                     hopeless = plan.refused(delivered.batch, why, now_ms());
                 }
                 Verdict::Overtaken | Verdict::Gone => return Ok(None),
             }
+            self.blamed = plan.blamed();
             let has_parked = self.park(&mut plan, &mut members).await?;
             self.remove(&members, plan.known()).await?;
             if let Some(why) = hopeless {
@@ -184,7 +205,7 @@ impl Flusher {
     }
 
     /// Parks what the plan has given up, and names it in `members`. False if the shutdown came first.
-    async fn park(&self, plan: &mut Plan, members: &mut Vec<String>) -> Result<bool, Error> {
+    async fn park(&self, plan: &mut Plan, members: &mut Vec<Place>) -> Result<bool, Error> {
         for given_up in plan.given_up() {
             let key = given_up.row.key;
             if let Some(record) = given_up.row.record {
@@ -200,29 +221,27 @@ impl Flusher {
                 }
             }
             plan.rowless(&key.partition, key.offset);
-            members.push(member(&key));
+            members.push(Place::of(&key));
         }
         Ok(true)
     }
 
-    async fn remove(&self, members: &[String], known: &Known) -> Result<(), Hitch> {
+    async fn remove(&self, members: &[Place], known: &Known) -> Result<(), Hitch> {
         if members.is_empty() {
             return Ok(());
         }
-        let lows = known.mark.positions.lows().map(|(topic, number, low)| {
-            let topic = topic.into();
-            (Partition { topic, number }, low)
-        });
-        let lows: Vec<_> = lows.collect();
-        Ok(self.waiting.remove(members, &lows).await?)
+        Ok(self.waiting.remove(members, &known.mark).await?)
     }
 }
 
 // === impl Hitch ===
 
 impl From<Failure> for Hitch {
-    fn from(away: Failure) -> Self {
-        Self::Away(away)
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Away(_) | Failure::Denied(_) => Self::Away(failure),
+            Failure::Refused(_) => Self::Lasting(Error::Redis(failure.to_string())),
+        }
     }
 }
 
@@ -232,25 +251,25 @@ impl From<Error> for Hitch {
     }
 }
 
-/// What is written next: the earliest rows that are due, and until when rows are due.
-fn choose(look: &Look, known: &Known, rows: usize) -> (Vec<Place>, i64) {
+/// What is written next: the earliest rows that are due.
+fn choose(look: &Look, known: &Known, rows: usize) -> Vec<Place> {
     let is_new = |place: &&Place| !is_in(known, place);
-    let mut places: Vec<&Place> = look.places.iter().filter(is_new).collect();
+    if !look.is_full && gaps(look).max(known.mark.positions.gaps()) > MAX_GAPS {
+        let lowest = look.filled.iter().flat_map(|filled| &filled.lowest);
+        let mut lowest: Vec<&Place> = lowest.filter(is_new).collect();
+        lowest.sort_by_key(|place| place.offset);
+        return lowest.into_iter().take(rows).cloned().collect();
+    }
     let due = look.due().unwrap_or(i64::MIN);
-    if look.is_full {
-        return (places.into_iter().take(rows).cloned().collect(), i64::MAX);
-    }
-    if gaps(look) > MAX_GAPS {
-        places.sort_by_key(|place| place.offset);
-        return (places.into_iter().take(rows).cloned().collect(), i64::MAX);
-    }
-    let places = places.into_iter().take_while(|place| place.time <= due);
-    (places.take(rows).cloned().collect(), due)
+    let places = look.rows.iter();
+    let places = places.take_while(|(time, _)| look.is_full || *time <= due);
+    let places = places.map(|(_, place)| place).filter(is_new);
+    places.take(rows).cloned().collect()
 }
 
-fn already_written(look: &Look, known: &Known) -> Vec<String> {
-    let written = look.places.iter().filter(|place| is_in(known, place));
-    written.map(|place| place.member().to_owned()).collect()
+fn already_written(look: &Look, known: &Known) -> Vec<Place> {
+    let written = look.places().filter(|place| is_in(known, place));
+    written.cloned().collect()
 }
 
 fn is_in(known: &Known, place: &Place) -> bool {
@@ -260,23 +279,15 @@ fn is_in(known: &Known, place: &Place) -> bool {
 
 fn plan(look: &Look, known: Known, limits: Limits) -> Plan {
     let mut plan = Plan::new(known, limits);
-    let waiting = by_partition(look);
     for filled in &look.filled {
-        let none = BTreeSet::new();
-        let waiting = waiting.get(&filled.partition).unwrap_or(&none);
-        plan.read_elsewhere(&filled.partition, filled.start..filled.next, waiting);
+        let read = filled.start..filled.known;
+        plan.read_elsewhere(&filled.partition, read, &offsets(filled));
     }
     plan
 }
 
-fn by_partition(look: &Look) -> BTreeMap<&Partition, BTreeSet<i64>> {
-    let mut all: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for place in &look.places {
-        all.entry(&place.partition)
-            .or_default()
-            .insert(place.offset);
-    }
-    all
+fn offsets(filled: &Filled) -> BTreeSet<i64> {
+    filled.lowest.iter().map(|place| place.offset).collect()
 }
 
 /// How many runs of adjacent offsets wait.
@@ -285,5 +296,5 @@ fn gaps(look: &Look) -> usize {
         let begins = |offset: &&i64| !offsets.contains(&(**offset - 1));
         offsets.iter().filter(begins).count()
     };
-    by_partition(look).into_values().map(runs).sum()
+    look.filled.iter().map(offsets).map(runs).sum()
 }

@@ -60,6 +60,10 @@ pub(crate) struct Mark {
     pub(crate) sheet: i32,
     /// When it was made, in milliseconds since 1970.
     pub(crate) at: i64,
+    /// The same of the sink's first mark. If a person deletes the tab and has the sink make another one, in the same place
+    /// and of the same name, what was kept for the first one is known by it to be of no use.
+    #[serde(default)]
+    pub(crate) began: i64,
     /// Rows that were ever written below the heading.
     pub(crate) rows: u64,
     /// The latest submission among them, by time (microseconds) and id. An earlier one that follows is late.
@@ -126,6 +130,7 @@ impl Mark {
             spreadsheet: spreadsheet.to_owned(),
             sheet,
             at,
+            began: if self.began == 0 { at } else { self.began },
             last: self.last.clone(),
             positions: self.positions.clone(),
             ..Self::default()
@@ -146,6 +151,12 @@ impl Positions {
         numbers
             .entry(partition.number)
             .or_insert_with(|| Offsets::below(low))
+    }
+
+    /// Runs of rows that were written although others before them were not.
+    pub(crate) fn gaps(&self) -> usize {
+        let offsets = self.0.values().flat_map(BTreeMap::values);
+        offsets.map(Offsets::gaps).sum()
     }
 
     /// Where reading must begin, by topic and number of the partition.

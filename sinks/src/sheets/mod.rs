@@ -23,6 +23,7 @@ mod offsets;
 mod outcomes;
 mod payload;
 mod plan;
+mod puts;
 mod quota;
 mod request;
 mod row;
@@ -40,6 +41,7 @@ use formline_core::{
     app::{Buffer, Sheets, is_spreadsheet_id},
     retry::Backoff,
 };
+use futures::future::join_all;
 
 pub use self::google::Google;
 pub(crate) use self::outcomes::outcomes;
@@ -54,8 +56,12 @@ use self::{
 };
 use crate::{
     Error,
-    run::{Common, Work},
+    redis::Failure,
+    run::{Common, Flushed, Work},
 };
+
+/// How long a flush may go on after the shutdown has begun: for the write in hand.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The work of each sheets sink.
 pub(crate) async fn open(
@@ -81,40 +87,63 @@ pub(crate) async fn open(
     Ok(works)
 }
 
-/// Writes what waits in Redis and is due, and says how many rows of each sink that were.
+/// Writes what waits in Redis and is due, for at most so long, and says what became of it for each sink.
 pub(crate) async fn flush(
     google: &Google,
     calls_per_minute: u32,
     telemetry: &Telemetry,
     sinks: Vec<(Common, Sheets)>,
-) -> Result<Vec<usize>, Error> {
-    let mut written = Vec::with_capacity(sinks.len());
+    patience: Duration,
+) -> Result<Vec<Flushed>, Error> {
+    let mut works = Vec::with_capacity(sinks.len());
     for (common, settings, tab, waiting) in
         prepare(google, calls_per_minute, telemetry, sinks).await?
     {
         let waiting = waiting.ok_or_else(|| Error::NothingToFlush(common.sink.name.clone()))?;
         let upstream = Upstream::open(&common.client, &common.app, &common.sink)?;
         let flusher = Flusher::new(tab, upstream, waiting, common.parking.clone(), &settings);
-        written.push(flush_all(flusher, &common).await?);
+        works.push(flush_within(flusher, common, patience));
     }
-    Ok(written)
+    // Side by side, so that one whose spreadsheet does not answer holds nobody up.
+    Ok(join_all(works).await)
 }
 
-async fn flush_all(mut flusher: Flusher, common: &Common) -> Result<usize, Error> {
+/// What was written is in the sheet, however it ends; a write that is dropped is settled by the next flush.
+async fn flush_within(mut flusher: Flusher, common: Common, patience: Duration) -> Flushed {
+    let mut rows = 0;
+    let shutdown = common.shutdown.clone();
+    let ended = tokio::select! {
+        ended = flush_all(&mut flusher, &common, &mut rows) => ended,
+        () = tokio::time::sleep(patience) => Err(Error::Unflushed(patience)),
+        () = async { shutdown.begun().await; tokio::time::sleep(GRACE).await } => Ok(()),
+    };
+    Flushed {
+        rows,
+        trouble: ended.err(),
+    }
+}
+
+async fn flush_all(
+    flusher: &mut Flusher,
+    common: &Common,
+    written: &mut usize,
+) -> Result<(), Error> {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-    let mut written = 0;
     while !common.shutdown.has_begun() {
         match flusher.flush().await? {
             Flush::Written(0) | Flush::Shutdown => break,
-            Flush::Written(rows) => written += rows,
+            Flush::Written(rows) => *written += rows,
             Flush::Refused(why) => return Err(Error::NoRowTaken(why)),
+            Flush::Away(denied @ Failure::Denied(_)) => {
+                return Err(Error::Redis(denied.to_string()));
+            }
             Flush::Away(error) => {
                 tracing::warn!(%error, sink = common.sink.group(), "waiting for redis");
                 tokio::time::sleep(backoff.delay()).await;
             }
         }
     }
-    Ok(written)
+    Ok(())
 }
 
 type Prepared = (Common, Sheets, Tab, Option<Waiting>);
@@ -164,7 +193,7 @@ fn waiting(common: &Common, settings: &Sheets) -> Option<Waiting> {
         return None;
     };
     let redis = common.redis.clone();
-    redis.map(|redis| Waiting::new(redis, &common.sink.group(), rows))
+    redis.map(|redis| Waiting::new(redis, &common.sink.group(), &settings.spreadsheet, rows))
 }
 
 /// The crate google-sheets4 puts the id into the address as it is, and not every app comes from a checked file.

@@ -40,6 +40,11 @@ impl Offsets {
         self.low
     }
 
+    /// Runs with rows above `low`.
+    pub(crate) fn gaps(&self) -> usize {
+        self.above.values().filter(|run| run.written).count()
+    }
+
     pub(crate) fn contains(&self, offset: i64) -> bool {
         let run = self.above.range(..=offset).next_back();
         offset < self.low || run.is_some_and(|(_, run)| offset < run.end)
@@ -132,8 +137,10 @@ mod tests {
         let mut offsets = Offsets::below(0);
         offsets.add_rowless(3, 4);
         assert_eq!(Written::from(offsets.clone()), (0, vec![]));
+        assert_eq!(offsets.gaps(), 0);
         offsets.add_row(2);
         offsets.add_row(4);
+        assert_eq!(offsets.gaps(), 1);
         assert_eq!(Written::from(offsets.clone()), (0, vec![(2, 5)]));
         assert_eq!(
             Offsets::from(Written::from(offsets.clone())).low(),

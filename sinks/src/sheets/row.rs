@@ -222,9 +222,25 @@ impl Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// A row of one cell with so many bytes, submitted in the order of the offsets.
+    pub(crate) fn row_of(number: i32, offset: i64, bytes: usize) -> Row {
+        let partition = Partition {
+            topic: "rows".into(),
+            number,
+        };
+        let value = format!(
+            r#"{{"version":1,"cells":[{{"column":"a","value":"{}"}}]}}"#,
+            "x".repeat(bytes)
+        );
+        let (value, id) = (value.as_bytes(), format!("id-{number}|{offset}"));
+        let headers = [(header::ID, id.as_bytes())];
+        let record = Record::new(partition, offset, offset, None, Some(value), &headers);
+        Row::new(record, cells(value).unwrap())
+    }
 
     fn value(json: &str) -> Value {
         let row = format!(

@@ -6,7 +6,7 @@ use std::fmt;
 use formline_core::{Record, client, record::Partition};
 use futures::future::BoxFuture;
 
-use super::{delivery::Delivered, kafka::Chased, through_redis};
+use super::{delivery::Delivered, kafka::Chased, puts, through_redis};
 use crate::{Error, parking::Letter};
 
 /// Holds rows until their turn. It leaves reading Kafka to `worker`.
@@ -48,7 +48,7 @@ pub(crate) trait Session: fmt::Debug + Send {
 pub(crate) enum Happened {
     Delivered(Box<Delivered>),
     Chased(Result<Chased, client::Error>),
-    Put(through_redis::Ended),
+    Put(puts::Ended),
     Flushed(Box<through_redis::Flushed>),
 }
 

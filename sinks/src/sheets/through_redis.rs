@@ -12,37 +12,40 @@ use formline_core::{
     event,
     record::Partition,
     retry::Backoff,
+    telemetry::Part,
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::Instant;
 
 use super::{
-    delivery::{Tab, now_ms},
+    delivery::Tab,
     flusher::{Flush, Flusher},
     following::Following,
     in_memory::end,
     kafka::Upstream,
     mark::{Known, Positions},
     offsets::Offsets,
+    puts::{self, Ended},
     row::{self, Row},
     session::{Happened, Session, Settled},
-    waiting::{Outcome, Put, Waiting},
+    waiting::{Begin, Put, Waiting},
 };
-use crate::{
-    Error,
-    parking::{Letter, Parking},
-};
+use crate::{Error, parking::Letter, run::Common};
 
 /// Partitions whose rows go to Redis.
 pub(crate) struct ThroughRedis {
     sink: String,
+    part: Part,
     /// Names this session's filling.
     fill: String,
     /// What the sheet held when the session began: it is not put again.
     known: Positions,
+    /// Which tab that is, as `began` of its mark says.
+    tab: i64,
     waiting: Waiting,
     following: Following,
     reads: BTreeMap<Partition, Read>,
+    pending: Pending,
     /// Times of submissions for which it is not known yet that all earlier ones have come.
     undue: BTreeSet<i64>,
     /// Until when everything has come, in microseconds since 1970, and what Redis was told of it.
@@ -79,9 +82,12 @@ struct Read {
     has_read: bool,
 }
 
-/// How a round of puts has ended: where a new owner would begin, and how many rows wait; none if Redis has lost
-/// something.
-pub(crate) type Ended = Option<(Vec<(Partition, i64)>, usize)>;
+/// What was read and is not on its way to Redis.
+#[derive(Debug, Default)]
+struct Pending {
+    rows: usize,
+    bytes: usize,
+}
 
 /// How a flush has ended.
 #[derive(Debug)]
@@ -90,11 +96,10 @@ pub(crate) struct Flushed {
     flush: Result<Flush, Error>,
 }
 
-/// Rows of one put. A script with more would hold Redis up.
-const PUT_ROWS: usize = 500;
-
-/// Rows that were read and are not on their way to Redis. At the bound reading pauses.
+/// Rows that were read and are not on their way to Redis, and their bytes. At either bound reading pauses. As much again may
+/// be on its way, while Redis is away for instance.
 const MAX_ROWS: usize = 5_000;
+const MAX_BYTES: usize = 32 << 20;
 
 /// Between two puts without news, which ask whether Redis still has what it had.
 const CHECK: Duration = Duration::from_secs(1);
@@ -107,18 +112,22 @@ impl ThroughRedis {
         tab: Tab,
         upstream: Upstream,
         waiting: Waiting,
-        parking: Parking,
+        common: &Common,
         settings: &Sheets,
     ) -> Self {
+        let parking = common.parking.clone();
         let flushes = matches!(settings.buffer, Buffer::Redis { flushes: true, .. });
         let now = Instant::now();
         Self {
             sink: tab.sink.clone(),
+            part: common.part.clone(),
             fill: EventId::new().to_string(),
+            tab: known.mark.began,
             known: known.mark.positions.clone(),
             waiting: waiting.clone(),
             following: Following::new(&tab.sink, upstream.clone(), settings.grace),
             reads: BTreeMap::new(),
+            pending: Pending::default(),
             undue: BTreeSet::new(),
             due: None,
             told_due: None,
@@ -152,10 +161,6 @@ impl ThroughRedis {
         })
     }
 
-    fn pending(&self) -> usize {
-        self.reads.values().map(|read| read.rows.len()).sum()
-    }
-
     /// Tells Redis what is new, or asks it from time to time.
     fn start_put(&mut self) {
         let has_news = self.told_due != self.due
@@ -170,12 +175,26 @@ impl ThroughRedis {
         self.next_check = Instant::now() + CHECK;
         let mut puts = Vec::new();
         for (partition, read) in &mut self.reads {
-            let begin = (!read.has_begun).then_some(read.told);
-            puts.push((begin, puts_of(partition, read, &self.fill, self.due)));
-            read.has_begun = true;
+            let begin = (!read.has_begun).then(|| Begin {
+                partition: partition.clone(),
+                fill: self.fill.clone(),
+                start: read.told,
+                tab: self.tab,
+            });
+            let put = Put {
+                partition: partition.clone(),
+                fill: self.fill.clone(),
+                expected: read.told,
+                next: read.next,
+                due: self.due,
+                rows: std::mem::take(&mut read.rows),
+            };
+            (read.told, read.has_begun) = (read.next, true);
+            puts.push((begin, puts::split(put)));
         }
-        let (waiting, sink) = (self.waiting.clone(), self.sink.clone());
-        self.put = Some(put_all(waiting, sink, puts).boxed());
+        self.pending = Pending::default();
+        let (waiting, part, sink) = (self.waiting.clone(), self.part.clone(), self.sink.clone());
+        self.put = Some(puts::put_all(waiting, part, sink, puts).boxed());
     }
 
     fn start_flush(&mut self) {
@@ -192,10 +211,10 @@ impl ThroughRedis {
         }
     }
 
-    fn put_ended(&mut self, ended: Ended) -> Settled {
-        let Some((lows, count)) = ended else {
+    fn put_ended(&mut self, ended: Ended) -> Result<Settled, Error> {
+        let Some((lows, count)) = ended? else {
             tracing::warn!(sink = self.sink, "reading again what redis does not have");
-            return Settled::Lost;
+            return Ok(Settled::Lost);
         };
         self.count = count;
         for (partition, low) in lows {
@@ -203,7 +222,7 @@ impl ThroughRedis {
                 read.low = read.low.max(low);
             }
         }
-        Settled::Written
+        Ok(Settled::Written)
     }
 
     fn flushed(&mut self, flushed: Flushed) -> Result<Settled, Error> {
@@ -235,11 +254,11 @@ impl Session for ThroughRedis {
     }
 
     fn buffered(&self) -> usize {
-        self.count + self.pending()
+        self.count + self.pending.rows
     }
 
     fn is_draining(&self) -> bool {
-        self.pending() >= MAX_ROWS
+        self.pending.is_full()
     }
 
     fn take(&mut self, record: Record) {
@@ -259,8 +278,9 @@ impl Session for ThroughRedis {
         match row::cells(record.value().unwrap_or_default()) {
             Ok(cells) => {
                 let row = Row::new(record, cells);
-                let time = row.key.time;
+                let (time, bytes) = (row.key.time, row.size());
                 read.rows.push(row);
+                self.pending.add(bytes);
                 if self.due.is_none_or(|due| time > due) {
                     self.undue.insert(time);
                 }
@@ -333,7 +353,7 @@ impl Session for ThroughRedis {
 
     fn settle(&mut self, happened: Happened) -> Result<Settled, Error> {
         match happened {
-            Happened::Put(ended) => Ok(self.put_ended(ended)),
+            Happened::Put(ended) => self.put_ended(ended),
             Happened::Flushed(flushed) => self.flushed(*flushed),
             Happened::Chased(chased) => {
                 self.following.settle(chased);
@@ -363,82 +383,32 @@ impl std::fmt::Debug for ThroughRedis {
     }
 }
 
-/// What is new of a partition, in puts of a bounded size; one, if it is nothing. Until when everything has come is said
-/// with the last one.
-fn puts_of(partition: &Partition, read: &mut Read, fill: &str, due: Option<i64>) -> Vec<Put> {
-    let mut rows = std::mem::take(&mut read.rows).into_iter().peekable();
-    let mut puts = Vec::new();
-    loop {
-        let some = rows.by_ref().take(PUT_ROWS).collect();
-        let is_last = rows.peek().is_none();
-        let next = rows.peek().map_or(read.next, |row| row.key.offset);
-        puts.push(Put {
-            partition: partition.clone(),
-            fill: fill.to_owned(),
-            expected: read.told,
-            next,
-            due: due.filter(|_| is_last),
-            rows: some,
-        });
-        read.told = next;
-        if is_last {
-            return puts;
-        }
+// === impl Pending ===
+
+impl Pending {
+    fn add(&mut self, bytes: usize) {
+        self.rows += 1;
+        self.bytes += bytes;
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= MAX_ROWS || self.bytes >= MAX_BYTES
     }
 }
 
-/// Puts everything, for as long as it takes.
-async fn put_all(
-    waiting: Waiting,
-    sink: String,
-    partitions: Vec<(Option<i64>, Vec<Put>)>,
-) -> Ended {
-    let mut patience = Patience::new(sink);
-    let (mut lows, mut count) = (Vec::new(), 0);
-    for (begin, puts) in partitions {
-        if let (Some(start), Some(put)) = (begin, puts.first()) {
-            while let Err(away) = waiting.begin(&put.partition, &put.fill, start).await {
-                patience.wait(&away.to_string()).await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rows_and_large_ones_make_reading_pause() {
+        for (rows, bytes) in [(MAX_ROWS, 1), (MAX_BYTES >> 20, 1 << 20)] {
+            let mut pending = Pending::default();
+            for _ in 0..rows {
+                assert!(!pending.is_full());
+                pending.add(bytes);
             }
+            assert!(pending.is_full());
         }
-        for put in puts {
-            loop {
-                match waiting.put(&put, now_ms()).await {
-                    Ok(Outcome::Done { count: all, low }) => {
-                        count = all;
-                        lows.extend(low.map(|low| (put.partition.clone(), low)));
-                        break;
-                    }
-                    Ok(Outcome::Full) => patience.wait("redis holds as many rows as it may").await,
-                    Ok(Outcome::Lost) => return None,
-                    Err(away) => patience.wait(&away.to_string()).await,
-                }
-            }
-        }
-    }
-    Some((lows, count))
-}
-
-/// Waits between attempts, and tells the operator once.
-struct Patience {
-    sink: String,
-    backoff: Backoff,
-    told: bool,
-}
-
-impl Patience {
-    fn new(sink: String) -> Self {
-        Self {
-            sink,
-            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
-            told: false,
-        }
-    }
-
-    async fn wait(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.told, true) {
-            tracing::warn!(sink = self.sink, why, "rows wait in kafka");
-        }
-        tokio::time::sleep(self.backoff.delay()).await;
     }
 }

@@ -273,10 +273,10 @@ impl<'a> Membership<'a> {
         self.phase = Phase::Writing(match self.worker.waiting.clone() {
             None => Box::new(InMemory::new(known, tab, upstream, settings)),
             Some(waiting) => {
-                let parking = self.worker.common.parking.clone();
+                let common = &self.worker.common;
                 // The flusher finds the newest tab by itself.
                 let tab = self.worker.tab.clone();
-                let session = ThroughRedis::new(&known, tab, upstream, waiting, parking, settings);
+                let session = ThroughRedis::new(&known, tab, upstream, waiting, common, settings);
                 Box::new(session)
             }
         });

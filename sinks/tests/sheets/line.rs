@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use formline_core::{
-    App, Client, EventId, Producer, Shutdown, Telemetry,
+    App, Client, Consumer, EventId, Producer, Shutdown, Telemetry,
     app::{Buffer, Location, Sheets, Sink, SinkKind},
+    consumer,
     event::{self, header},
     producer,
     progress::{Progress, Stage},
@@ -14,7 +15,7 @@ use formline_core::{
     topic::{self, Topic},
 };
 use formline_sinks::{
-    Options,
+    Flushed, Options,
     emulator::Quota,
     outcomes::{Outcome, Outside, Question},
     sheets::Google,
@@ -59,8 +60,12 @@ impl Line {
 
     /// A line whose dead-letter topic takes messages of so many bytes.
     pub(crate) async fn on(kafka: &Kafka, dead_letter_bytes: &str) -> Self {
+        Self::of(kafka, unique("app"), dead_letter_bytes).await
+    }
+
+    /// The line of an app with this name.
+    pub(crate) async fn of(kafka: &Kafka, app: String, dead_letter_bytes: &str) -> Self {
         let client = Client::new(kafka.bootstrap(), BTreeMap::new());
-        let app = unique("app");
         let rows = format!("{app}.rows");
         let topic = |name: &str, partitions, bytes: &str| Topic {
             name: name.to_owned(),
@@ -133,11 +138,18 @@ impl Line {
 
     /// What a scheduled job does. Returns how many rows it has written.
     pub(crate) async fn flush(&self) -> Result<usize, formline_sinks::Error> {
-        let app = Arc::new(self.definition());
-        let sinks = vec![(Arc::clone(&app), Arc::clone(&app.sinks[0]))];
-        let options = self.options("job", Telemetry::new());
-        let written = formline_sinks::flush(options, sinks, Shutdown::new()).await?;
-        Ok(written[0])
+        let mut flushed = self.flush_all(self.definition()).await?;
+        let Flushed { rows, trouble } = flushed.remove(0);
+        trouble.map_or(Ok(rows), Err)
+    }
+
+    /// The same for all sinks of an app.
+    pub(crate) async fn flush_all(&self, app: App) -> Result<Vec<Flushed>, formline_sinks::Error> {
+        let app = Arc::new(app);
+        let sinks = app.sinks.iter();
+        let sinks = sinks.map(|sink| (Arc::clone(&app), Arc::clone(sink)));
+        let (options, sinks) = (self.options("job", Telemetry::new()), sinks.collect());
+        formline_sinks::flush(options, sinks, Shutdown::new(), DEADLINE).await
     }
 
     /// The rows as `formline verify` sees them: spreadsheet and id, as they stand.
@@ -217,6 +229,33 @@ impl Line {
             tokio::task::spawn_blocking(look).await.unwrap()
         })
         .await;
+    }
+
+    /// Has the group begin at the first record of each partition, as if its offsets were deleted. Nobody else is in it.
+    pub(crate) async fn forget_offsets(&self) {
+        let options = consumer::Options {
+            group: self.group(),
+            member: "operator".to_owned(),
+            topics: vec![self.rows.clone()],
+        };
+        let mut consumer = Consumer::join(&self.client, &options).unwrap();
+        let forget = move || {
+            loop {
+                consumer.poll(Duration::from_millis(100)).unwrap();
+                let assigned = consumer.assigned().unwrap();
+                let none: Vec<_> = assigned.into_iter().map(|one| (one, 0)).collect();
+                if none.len() == 2 {
+                    consumer.commit(&none).unwrap();
+                    let committed = consumer.committed().unwrap();
+                    if committed.len() == 2 && committed.iter().all(|(_, next)| *next == 0) {
+                        return;
+                    }
+                }
+            }
+        };
+        let forgotten = tokio::task::spawn_blocking(forget);
+        let in_time = tokio::time::timeout(DEADLINE, forgotten).await;
+        in_time.expect("kafka answers").unwrap();
     }
 
     /// Reason and value of each dead letter.

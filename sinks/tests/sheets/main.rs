@@ -15,6 +15,7 @@ mod owners;
 mod people;
 mod quota;
 mod redis;
+mod redis_neighbours;
 mod replay;
 mod running;
 mod spreadsheet;

@@ -11,25 +11,25 @@ use serde_json::json;
 
 use crate::line::{DEADLINE, Line, any, cell, now};
 
-fn at(redis: &Redis) -> settings::Redis {
+pub(crate) fn at(redis: &Redis) -> settings::Redis {
     settings::Redis::Server(Secret::new(redis.url()))
 }
 
-async fn line(redis: &Redis) -> Line {
+pub(crate) async fn line(redis: &Redis) -> Line {
     let mut line = Line::new().await;
     line.keep_in_redis(at(redis), true);
     line
 }
 
 /// Submits some rows, one after another.
-async fn submit(line: &Line, ids: &mut Vec<String>, count: usize) {
+pub(crate) async fn submit(line: &Line, ids: &mut Vec<String>, count: usize) {
     for _ in 0..count {
         ids.push(line.submit(now(), any()).await);
     }
 }
 
 /// The sheet holds these rows, each once, in order of submission unless they are flagged.
-async fn expect_each_once(line: &Line, ids: &[String]) {
+pub(crate) async fn expect_each_once(line: &Line, ids: &[String]) {
     let mut wanted = ids.to_vec();
     wanted.sort();
     eventually(DEADLINE, async || {
@@ -49,7 +49,7 @@ async fn expect_each_once(line: &Line, ids: &[String]) {
 }
 
 /// Runs jobs until they have written so many rows together.
-async fn flush_until_written(line: &Line, count: usize) {
+pub(crate) async fn flush_until_written(line: &Line, count: usize) {
     let written = AtomicUsize::new(0);
     eventually(DEADLINE, async || {
         let rows = line.flush().await.unwrap();
@@ -58,9 +58,15 @@ async fn flush_until_written(line: &Line, count: usize) {
     .await;
 }
 
+/// A key of the sink.
+pub(crate) fn key(line: &Line, name: &str) -> String {
+    let spreadsheet = &line.settings.spreadsheet;
+    format!("{{{}:{spreadsheet}}}:{name}", line.group())
+}
+
 /// How many rows wait.
-fn waiting(redis: &Redis, line: &Line) -> String {
-    redis.ask(&["zcard", &format!("{{{}}}:rows", line.group())])
+pub(crate) fn waiting(redis: &Redis, line: &Line) -> String {
+    redis.ask(&["zcard", &key(line, "rows")])
 }
 
 #[tokio::test]
@@ -106,13 +112,13 @@ async fn keys_that_redis_has_dropped_are_missed_and_read_again() {
     let redis = Redis::start_own().await;
     let mut line = line(&redis).await;
     let mut ids = Vec::new();
-    for dropped in ["payloads", "rows", "state"] {
+    for dropped in ["payloads", "rows", "state", "offsets"] {
         line.keep_in_redis(at(&redis), false);
         let running = line.start();
         submit(&line, &mut ids, 10).await;
         eventually(DEADLINE, async || waiting(&redis, &line) == "10").await;
         running.kill();
-        let _ = redis.ask(&["del", &format!("{{{}}}:{dropped}", line.group())]);
+        let _ = redis.ask(&["del", &key(&line, dropped)]);
         line.keep_in_redis(at(&redis), true);
         let running = line.start();
         line.expect(&ids).await;
@@ -154,12 +160,79 @@ async fn a_full_redis_makes_the_sink_wait_and_nothing_is_lost() {
     let running = line.start();
     let mut ids = Vec::new();
     submit(&line, &mut ids, 1_200).await;
-    let full = format!("{{{}}}:state", line.group());
+    let full = key(&line, "state");
     eventually(DEADLINE, async || {
         redis.ask(&["hget", &full, "full"]) == "1"
     })
     .await;
     flush_until_written(&line, ids.len()).await;
+    expect_each_once(&line, &ids).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn large_rows_go_to_redis_and_back_a_few_at_a_time() {
+    let redis = Redis::start_own().await;
+    // Whoever sends or fetches more at one time is thrown out.
+    for (setting, bytes) in [
+        ("client-query-buffer-limit", "3mb"),
+        ("client-output-buffer-limit", "normal 3mb 3mb 0"),
+    ] {
+        assert_eq!(redis.ask(&["config", "set", setting, bytes]), "OK");
+    }
+    let mut line = line(&redis).await;
+    line.keep_in_redis(at(&redis), false);
+    let mut ids = Vec::new();
+    // Google takes 50,000 characters in a cell.
+    let cells: serde_json::Value = (0..12)
+        .map(|column| cell(&format!("c{column}"), "x".repeat(40_000)))
+        .collect();
+    for _ in 0..20 {
+        ids.push(line.submit(now(), cells.clone()).await);
+    }
+    let running = line.start();
+    eventually(DEADLINE, async || waiting(&redis, &line) == "20").await;
+    line.keep_in_redis(at(&redis), true);
+    let other = line.start_as("two", line.definition());
+    expect_each_once(&line, &ids).await;
+    other.stop().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn rows_from_the_ends_of_time_wait_like_any_other() {
+    let redis = Redis::start_own().await;
+    let mut line = line(&redis).await;
+    line.settings.hold_back = std::time::Duration::from_secs(1);
+    let running = line.start();
+    let mut ids = Vec::new();
+    for time in ["9999-12-30T00:00:00Z", "0001-01-01T00:00:00Z"] {
+        ids.push(line.submit(time.parse().unwrap(), any()).await);
+        submit(&line, &mut ids, 3).await;
+    }
+    expect_each_once(&line, &ids).await;
+    line.expect_committed().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_redis_whose_memory_is_full_can_still_be_emptied() {
+    let redis = Redis::start_own().await;
+    let mut line = line(&redis).await;
+    line.settings.hold_back = std::time::Duration::from_secs(1);
+    line.keep_in_redis(at(&redis), false);
+    let running = line.start();
+    let mut ids = Vec::new();
+    submit(&line, &mut ids, 10).await;
+    eventually(DEADLINE, async || waiting(&redis, &line) == "10").await;
+    assert_eq!(redis.ask(&["config", "set", "maxmemory", "1"]), "OK");
+    let emptied = tokio::time::timeout(DEADLINE, flush_until_written(&line, ids.len()));
+    emptied.await.expect("rows can be taken away");
+    assert_eq!(waiting(&redis, &line), "0");
+    // What comes meanwhile waits in Kafka.
+    submit(&line, &mut ids, 3).await;
+    assert_eq!(redis.ask(&["config", "set", "maxmemory", "0"]), "OK");
+    flush_until_written(&line, 3).await;
     expect_each_once(&line, &ids).await;
     running.stop().await;
 }
@@ -187,6 +260,31 @@ async fn a_row_that_google_refuses_is_parked_by_whoever_flushes() {
     eventually(DEADLINE, async || line.flush().await.unwrap() == 1).await;
     line.expect(&ids).await;
     assert!(!line.ids().await.contains(&bad));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_third_bad_row_in_as_many_flushes_is_the_fault_of_the_sheet() {
+    let redis = Redis::start_own().await;
+    let mut line = line(&redis).await;
+    line.settings.batch_rows = 1;
+    let running = line.start();
+    let mut ids = vec![line.submit(now(), any()).await];
+    line.expect(&ids).await;
+    // The row, not the blank one, the row again, and not the mark that it is parked: twice it seems to be the row.
+    let refuse = json!({ "kind": "refuse", "status": 400 });
+    let answer = json!({ "kind": "delay", "delay_ms": 1 });
+    let row = [&refuse, &answer, &refuse, &answer];
+    line.plan([row, row, row].concat().into_iter().cloned().collect())
+        .await;
+    for _ in 0..3 {
+        ids.push(line.submit(now(), any()).await);
+    }
+    eventually(DEADLINE, async || line.dead_letters().await.len() == 2).await;
+    // The third one is refused once, waits, and is taken.
+    let third = [ids[0].clone(), ids[3].clone()];
+    expect_each_once(&line, &third).await;
+    assert_eq!(line.dead_letters().await.len(), 2);
     running.stop().await;
 }
 
@@ -240,6 +338,58 @@ async fn the_sink_follows_the_master_wherever_it_goes() {
     expect_each_once(&line, &ids).await;
     redis.resume(before);
     submit(&line, &mut ids, 20).await;
+    expect_each_once(&line, &ids).await;
+    running.stop().await;
+}
+
+/// A person deletes the tab.
+async fn delete_tab(line: &Line) {
+    let sheet = line.tab().await["sheetId"].clone();
+    line.change(json!([{ "deleteSheet": { "sheetId": sheet } }]))
+        .await;
+}
+
+#[tokio::test]
+async fn a_tab_that_is_made_anew_gets_the_rows_that_the_deleted_one_had() {
+    let redis = Redis::start_own().await;
+    let mut line = line(&redis).await;
+    let running = line.start();
+    let mut ids = Vec::new();
+    submit(&line, &mut ids, 5).await;
+    line.expect(&ids).await;
+    line.expect_committed().await;
+    running.stop().await;
+    line.keep_in_redis(at(&redis), false);
+    let running = line.start();
+    submit(&line, &mut ids, 3).await;
+    eventually(DEADLINE, async || waiting(&redis, &line) == "3").await;
+    running.stop().await;
+
+    delete_tab(&line).await;
+    let error = line.flush().await.unwrap_err().to_string();
+    assert!(error.contains("delete the offsets"), "{error}");
+    line.forget_offsets().await;
+    // A job makes the tab before the sink is back, and must not take the rest for written.
+    assert_eq!(line.flush().await.unwrap(), 0);
+    line.keep_in_redis(at(&redis), true);
+    let running = line.start();
+    expect_each_once(&line, &ids).await;
+    line.expect_committed().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_sink_hears_from_a_job_that_its_tab_was_made_anew() {
+    let redis = Redis::start_own().await;
+    let mut line = line(&redis).await;
+    line.keep_in_redis(at(&redis), false);
+    let running = line.start();
+    let mut ids = Vec::new();
+    submit(&line, &mut ids, 3).await;
+    eventually(DEADLINE, async || waiting(&redis, &line) == "3").await;
+    // The group has not passed a row yet, so the job makes another one.
+    delete_tab(&line).await;
+    flush_until_written(&line, ids.len()).await;
     expect_each_once(&line, &ids).await;
     running.stop().await;
 }

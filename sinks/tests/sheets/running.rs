@@ -69,6 +69,16 @@ impl Running {
         .await;
     }
 
+    /// Waits until the sink is at work.
+    pub(crate) async fn expect_ready(&self) {
+        eventually(DEADLINE, async || {
+            let health = self.admin("readyz").await;
+            let is_ready = health.ends_with(": ready\n");
+            is_ready.then_some(()).ok_or(health)
+        })
+        .await;
+    }
+
     /// What a crash does: nothing is finished.
     pub(crate) fn kill(mut self) {
         self.runtime.take().unwrap().shutdown_background();

@@ -7,6 +7,7 @@ mod verify;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -56,7 +57,8 @@ pub(crate) enum Command {
     /// Write the rows of sheets sinks that wait in Redis, and end: what a scheduled job runs
     ///
     /// Sinks with buffer = "redis" may run meanwhile, and other flushes too: each row is written once. Rows that may still be
-    /// preceded by an earlier submission stay where they are.
+    /// preceded by an earlier submission stay where they are. Ends with 1 if a sink has more to write than it could in time,
+    /// or a person must act; the other sinks' rows are written all the same.
     Flush(Flush),
     /// Run the server that stands in for Google Sheets, without Kafka
     SheetsEmulator(SheetsEmulator),
@@ -275,6 +277,9 @@ pub(crate) struct Flush {
     /// This sink, as NAME or APP/NAME; repeatable
     #[arg(long = "sink", value_name = "NAME", required = true)]
     pub(crate) sinks: Vec<String>,
+    /// End after so long at the latest, such as 30s; what is not written by then stays in Redis
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = verify::patience)]
+    pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) sheets: Sheets,
     #[command(flatten)]

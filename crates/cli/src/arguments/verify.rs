@@ -31,7 +31,7 @@ pub(crate) struct Verify {
     pub(crate) kafka: Kafka,
 }
 
-fn patience(text: &str) -> Result<Duration, &'static str> {
+pub(super) fn patience(text: &str) -> Result<Duration, &'static str> {
     const WRONG: &str = "write a duration of at most a day, such as 30s or 10m";
     let patience: SignedDuration = text.parse().map_err(|_| WRONG)?;
     let patience = Duration::try_from(patience).map_err(|_| WRONG)?;

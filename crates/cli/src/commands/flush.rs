@@ -1,7 +1,8 @@
 //! `formline flush`: what waits in Redis goes to its sheet, once.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use formline_core::{Shutdown, Telemetry};
+use formline_sinks::Flushed;
 use serde_json::json;
 
 use super::{load_settings_and_apps, select, sink};
@@ -29,14 +30,18 @@ pub(super) fn run(arguments: &Flush) -> Result<()> {
     };
     line::block_on(async {
         let shutdown = Shutdown::on_signals()?;
-        let written = formline_sinks::flush(options, sinks, shutdown).await?;
-        for (sink, rows) in names.iter().zip(written) {
+        let flushed = formline_sinks::flush(options, sinks, shutdown, arguments.timeout).await?;
+        let mut troubles = Vec::new();
+        for (sink, Flushed { rows, trouble }) in names.iter().zip(flushed) {
+            let why = trouble.map(|error| error.to_string());
             if arguments.output.json {
-                println!("{}", json!({ "sink": sink, "rows": rows }));
+                println!("{}", json!({ "sink": sink, "rows": rows, "error": why }));
             } else {
                 println!("{sink}: {rows} rows written");
             }
+            troubles.extend(why.map(|why| format!("{sink}: {why}")));
         }
+        ensure!(troubles.is_empty(), "{}", troubles.join("\n"));
         Ok(())
     })
 }

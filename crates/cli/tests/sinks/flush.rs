@@ -1,6 +1,8 @@
 //! `formline flush` as a scheduled job: what waits in Redis goes to its sheet, once.
 
-use formline_testing::Redis;
+use std::time::Duration;
+
+use formline_testing::{Redis, eventually};
 use serde_json::{Value, json};
 
 use crate::line::{HELLO, Line, text};
@@ -35,6 +37,65 @@ async fn a_job_writes_what_waits_and_says_how_much() {
         "{}",
         text(&refused)
     );
+}
+
+/// Waits until so many rows wait in Redis.
+async fn expect_waiting(redis: &Redis, count: usize) {
+    eventually(Duration::from_secs(60), async || {
+        let rows = redis.ask(&["keys", "*:rows"]);
+        redis.ask(&["zcard", &rows]) == count.to_string()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_ends_though_nobody_answers_and_the_rows_stay() {
+    let redis = Redis::start_own().await;
+    let variables = vec![("FORMLINE_REDIS_URL", redis.url())];
+    let line = Line::start(BUFFER, variables, |_, _| {}).await;
+    line.submit(HELLO).await;
+    expect_waiting(&redis, 1).await;
+    line.stop_emulator();
+    let refused = line.ask_flush(&["--sink", "sheet", "--timeout", "2s", "--json"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(told["rows"], 0);
+    let why = told["error"].as_str().unwrap();
+    assert!(why.contains("within 2s"), "{why}");
+    assert!(text(&refused).contains(why), "{}", text(&refused));
+
+    let mut job = line.start_flush(&["--sink", "sheet"]);
+    eventually(Duration::from_secs(60), async || {
+        let log = job.log();
+        log.contains("google sheets does not do as asked")
+            .then_some(())
+            .ok_or(log)
+    })
+    .await;
+    let ended = job.terminate().await;
+    assert_eq!(ended.code(), Some(0), "{}", job.log());
+    assert!(job.log().contains("0 rows written"), "{}", job.log());
+
+    expect_waiting(&redis, 1).await;
+    line.start_emulator();
+    let told = line.ask_flush(&["--sink", "sheet"]);
+    assert_eq!(told.status.code(), Some(0), "{}", text(&told));
+    line.verify_at_rest().expect(0, &[("/sheet", 1, json!({}))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_redis_does_not_let_in_says_so_at_once() {
+    let redis = Redis::start_own().await;
+    let variables = vec![("FORMLINE_REDIS_URL", redis.url())];
+    let mut line = Line::start(BUFFER, variables, |_, _| {}).await;
+    line.set(
+        "FORMLINE_REDIS_URL",
+        redis.url().replace("//", "//nobody:wrong@"),
+    );
+    let refused = line.ask_flush(&["--sink", "sheet"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = text(&refused);
+    assert!(told.contains("redis does not let us in"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

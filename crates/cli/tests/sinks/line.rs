@@ -188,6 +188,14 @@ impl Line {
         self.ask(&[&flush, arguments].concat())
     }
 
+    /// A job that is still at work.
+    pub(crate) fn start_flush(&self, arguments: &[&str]) -> Process {
+        let mut command = self.formline();
+        let flush = ["flush", "--sheets", &self.sheets];
+        let command = command.args(flush).args(arguments);
+        Process::spawn(command.arg("--app").arg(self.folder.path()))
+    }
+
     pub(crate) fn verify(&self, arguments: &[&str]) -> Verdict {
         let output = self.ask_verify(&[&["--json"], arguments].concat());
         let json = serde_json::from_slice(&output.stdout);

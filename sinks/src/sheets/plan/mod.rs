@@ -111,6 +111,16 @@ impl Plan {
         self
     }
 
+    /// So many rows were blamed one after another before.
+    pub(crate) fn having_blamed(mut self, rows: usize) -> Self {
+        self.blamed = rows;
+        self
+    }
+
+    pub(crate) fn blamed(&self) -> usize {
+        self.blamed
+    }
+
     pub(crate) fn known(&self) -> &Known {
         &self.known
     }
