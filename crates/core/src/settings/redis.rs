@@ -108,6 +108,7 @@ impl Reader<'_, '_> {
         let host = url
             .strip_prefix("redis://")
             .or(url.strip_prefix("rediss://"));
+        let host = host.map(|rest| rest.rsplit_once('@').map_or(rest, |(_, host)| host));
         if host.is_none_or(|host| host.is_empty() || host.starts_with(['/', ':'])) {
             self.table
                 .mistake("url", "this is no address of Redis", URL_REMEDY);
@@ -212,6 +213,13 @@ mod tests {
             tls: false,
         };
         assert_eq!(settings.redis, Some(Redis::Sentinels(expected)));
+    }
+
+    #[test]
+    fn an_address_may_hold_a_password_without_a_user() {
+        let url = "redis://:s3cret@127.0.0.1:6379";
+        let settings = load("", &[("FORMLINE_REDIS_URL", url)]).expect("correct");
+        assert_eq!(settings.redis, Some(Redis::Server(Secret::new(url))));
     }
 
     #[test]
