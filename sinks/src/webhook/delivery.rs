@@ -36,7 +36,10 @@ pub(crate) struct Desk {
 struct Payload<'a> {
     r#type: &'a str,
     timestamp: String,
+    /// The form.
     source: &'a str,
+    /// The id that the person was answered with; several records may stem from one submission.
+    submission: &'a str,
     data: &'a RawValue,
 }
 
@@ -119,6 +122,9 @@ fn body(record: &Record) -> Result<Vec<u8>, String> {
         r#type: record.text_header(header::TYPE).unwrap_or(UNTYPED),
         timestamp: event::format_time(event::time(record)),
         source: record.text_header(header::SOURCE).unwrap_or_default(),
+        submission: (record.text_header(header::ORIGIN))
+            .or(record.text_header(header::ID))
+            .unwrap_or_default(),
         data,
     };
     serde_json::to_vec(&payload).map_err(|error| error.to_string())
@@ -144,11 +150,13 @@ mod tests {
             (header::TYPE, b"formline.points.out".as_slice()),
             (header::SOURCE, b"/forms/quiz"),
             (header::TIME, b"2026-11-21T08:00:00.500000Z"),
+            (header::ID, b"7"),
+            (header::ORIGIN, b"3"),
         ];
         let body = body(&record(Some(br#"{"a": 1.0}"#), &headers));
         assert_eq!(
             String::from_utf8(body.expect("it is json")).expect("utf-8"),
-            r#"{"type":"formline.points.out","timestamp":"2026-11-21T08:00:00.500000Z","source":"/forms/quiz","data":{"a": 1.0}}"#
+            r#"{"type":"formline.points.out","timestamp":"2026-11-21T08:00:00.500000Z","source":"/forms/quiz","submission":"3","data":{"a": 1.0}}"#
         );
     }
 

@@ -185,6 +185,7 @@ async fn mails_wait_while_the_server_is_away() {
     );
     line.smtp.restart().await;
     line.expect(&ids).await;
+    running.expect_ready().await;
     running.stop().await;
 }
 

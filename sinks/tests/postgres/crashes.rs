@@ -54,6 +54,7 @@ async fn submissions_wait_while_postgres_is_away() {
         .await;
     postgres.restart().await;
     line.expect(&ids).await;
+    running.expect_ready().await;
     running.stop().await;
 }
 

@@ -21,6 +21,7 @@ async fn a_call_is_signed_and_comes_once() {
     let body: Value = serde_json::from_str(&line.receiver.calls()[0].body).unwrap();
     assert_eq!(body["type"], "formline.submission.accepted");
     assert_eq!(body["source"], "/forms/student-data");
+    assert_eq!(body["submission"], id);
     assert_eq!(body["data"]["name"], "Ada");
     let sink = format!("{}.crm", line.app);
     let calls = format!(r#"formline_webhook_calls_total{{outcome="taken",sink="{sink}"}}"#);
@@ -85,6 +86,7 @@ async fn no_answer_in_time_is_a_failure() {
     let id = line.submit_one().await;
     running.expect_stopped("no answer within 1s").await;
     line.expect(&[id]).await;
+    running.expect_ready().await;
     assert!(
         running.telemetry.is_ready(),
         "nobody else is to wait for it"
