@@ -25,6 +25,7 @@ pub(crate) struct Batch {
 }
 
 /// What must be there for the batch to make sense.
+#[expect(clippy::large_enum_variant, reason = "a sink has one at a time")]
 #[derive(Clone, Debug)]
 pub(crate) enum Follows {
     /// No tab yet; one with this title is created.

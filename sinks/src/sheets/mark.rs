@@ -106,6 +106,7 @@ pub(crate) struct Known {
 }
 
 /// What the marks of a spreadsheet say about one sink.
+#[expect(clippy::large_enum_variant, reason = "a sink has one at a time")]
 #[derive(Clone, Debug)]
 pub(crate) enum Found {
     /// The newest mark of its tab.
