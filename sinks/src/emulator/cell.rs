@@ -62,6 +62,15 @@ pub(super) struct CellFields {
     format: bool,
 }
 
+// === impl Input ===
+
+impl Input {
+    /// Google does not choose for us.
+    pub(super) fn missing() -> Refusal {
+        Refusal::invalid("'valueInputOption' is required but not specified")
+    }
+}
+
 // === impl EnteredValue ===
 
 impl EnteredValue {

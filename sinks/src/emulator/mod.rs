@@ -24,6 +24,7 @@ mod server;
 mod sheet;
 mod spreadsheet;
 mod store;
+mod table;
 mod token;
 mod values;
 

@@ -34,9 +34,34 @@ pub(super) struct ValueRange {
 }
 
 /// A range found in its spreadsheet.
-struct Place<'s> {
-    sheet: &'s Sheet,
+pub(super) struct Place<'s> {
+    pub(super) sheet: &'s Sheet,
     area: Area,
+}
+
+/// The body of `values.batchUpdate`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ValueRanges {
+    value_input_option: Option<Input>,
+    #[serde(default)]
+    data: Vec<ValueRange>,
+}
+
+// === impl ValueRange ===
+
+impl ValueRange {
+    /// Rows and columns that its values need.
+    pub(super) fn size(&self) -> (u32, u32) {
+        let longest = self.values.iter().map(Vec::len).max().unwrap_or(0);
+        // What does not fit is beyond every grid.
+        let [lines, longest] =
+            [self.values.len(), longest].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        match self.major_dimension.unwrap_or(Dimension::Rows) {
+            Dimension::Rows => (lines, longest),
+            Dimension::Columns => (longest, lines),
+        }
+    }
 }
 
 // === reading ===
@@ -121,6 +146,16 @@ fn check_size(cells: usize) -> Result<(), Refusal> {
 
 // === writing ===
 
+/// The range of the request, if the body does not name another one.
+pub(super) fn check_range(range: &str, body: &ValueRange) -> Result<(), Refusal> {
+    if body.range.as_deref().is_some_and(|named| named != range) {
+        return Err(Refusal::invalid(
+            "Requested writing within a range other than that of the body",
+        ));
+    }
+    Ok(())
+}
+
 /// Writes one range. `null` leaves a cell as it is, an empty string clears it.
 pub(super) fn write(
     draft: &mut Draft<'_>,
@@ -131,11 +166,6 @@ pub(super) fn write(
 ) -> Result<Value, Refusal> {
     let spreadsheet = draft.spreadsheet(id)?;
     let place = Place::find(&spreadsheet, range)?;
-    if body.range.as_deref().is_some_and(|named| named != range) {
-        return Err(Refusal::invalid(
-            "Requested writing within a range other than that of the body",
-        ));
-    }
     let (rows, columns) = place.writable(range)?;
     let (mut end_row, mut end_column, mut cells) = (rows.start, columns.start, 0);
     for (major, line) in body.values.iter().enumerate() {
@@ -174,6 +204,32 @@ pub(super) fn write(
     }))
 }
 
+/// Writes several ranges, all or none.
+pub(super) fn write_many(
+    draft: &mut Draft<'_>,
+    id: &str,
+    body: &ValueRanges,
+) -> Result<Value, Refusal> {
+    let input = body.value_input_option.ok_or_else(Input::missing)?;
+    let mut responses = Vec::with_capacity(body.data.len());
+    for one in &body.data {
+        let range = one.range.as_deref();
+        let range = range.ok_or_else(|| Refusal::invalid("Invalid data: a range is missing"))?;
+        responses.push(write(draft, id, range, one, input)?);
+    }
+    let total = |name: &str| -> u64 {
+        let counts = responses.iter().filter_map(|one| one[name].as_u64());
+        counts.sum()
+    };
+    Ok(json!({
+        "spreadsheetId": id,
+        "totalUpdatedRows": total("updatedRows"),
+        "totalUpdatedColumns": total("updatedColumns"),
+        "totalUpdatedCells": total("updatedCells"),
+        "responses": responses,
+    }))
+}
+
 fn inside(range: &Range<u32>, offset: usize) -> Option<u32> {
     let index = range.start.checked_add(u32::try_from(offset).ok()?)?;
     range.contains(&index).then_some(index)
@@ -183,7 +239,7 @@ fn inside(range: &Range<u32>, offset: usize) -> Option<u32> {
 
 impl<'s> Place<'s> {
     /// Finds the tab or named range that a text speaks of.
-    fn find(spreadsheet: &'s Spreadsheet, range: &str) -> Result<Self, Refusal> {
+    pub(super) fn find(spreadsheet: &'s Spreadsheet, range: &str) -> Result<Self, Refusal> {
         let unparsable = || Refusal::invalid(format!("Unable to parse range: {range}"));
         let Reference { name, area } = Reference::parse(range).ok_or_else(unparsable)?;
         let Some(name) = name else {
@@ -218,7 +274,7 @@ impl<'s> Place<'s> {
     }
 
     /// The part of it inside the grid.
-    fn clip(&self, range: &str) -> Result<(Range<u32>, Range<u32>), Refusal> {
+    pub(super) fn clip(&self, range: &str) -> Result<(Range<u32>, Range<u32>), Refusal> {
         let rows = self.area.rows.within(self.sheet.row_count);
         let columns = self.area.columns.within(self.sheet.column_count);
         rows.zip(columns).ok_or_else(|| {

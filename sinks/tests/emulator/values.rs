@@ -237,3 +237,107 @@ async fn a_write_outside_of_its_range_changes_nothing() {
         .invalid();
     assert_eq!(server.values("Sheet1").await, json!([]));
 }
+
+/// Two tables, as in Google's guide to reading and writing values: A1:C2 and B4:D6.
+async fn with_two_tables() -> (Server, tempfile::TempDir) {
+    let (server, folder) = Server::start().await;
+    let rows: [&[&str]; 6] = [
+        &["x", "y", "z"],
+        &["x", "y", "z"],
+        &[],
+        &["", "x", "y", "z"],
+        &["", "x", "y", "z"],
+        &["", "x", "y", "z"],
+    ];
+    server.batch(json!([append(0, &rows)])).await.ok();
+    (server, folder)
+}
+
+async fn append_values(server: &Server, range: &str, query: &str) -> crate::vocabulary::Answer {
+    let path = format!("/v4/spreadsheets/{ID}/values/{range}:append?{query}");
+    let body = json!({ "values": [["1", "2"], ["3"]] });
+    server.post(&path, &body).await
+}
+
+#[tokio::test]
+async fn values_are_appended_to_the_last_table_that_a_range_touches() {
+    for (range, table, written) in [
+        ("Sheet1", Some("Sheet1!B4:D6"), "Sheet1!B7:C8"),
+        ("B4", Some("Sheet1!B4:D6"), "Sheet1!B7:C8"),
+        ("B2:D4", Some("Sheet1!B4:D6"), "Sheet1!B7:C8"),
+        ("A3:G10", Some("Sheet1!B4:D6"), "Sheet1!B7:C8"),
+        ("A1", Some("Sheet1!A1:C2"), "Sheet1!A3:B4"),
+        ("E4", None, "Sheet1!E4:F5"),
+    ] {
+        let (server, _folder) = with_two_tables().await;
+        let answer = append_values(&server, range, "valueInputOption=RAW")
+            .await
+            .ok();
+        assert_eq!(answer["tableRange"].as_str(), table, "{range}");
+        assert_eq!(answer["updates"]["updatedRange"], written, "{range}");
+        assert_eq!(answer["updates"]["updatedCells"], 3);
+    }
+}
+
+#[tokio::test]
+async fn appended_values_overwrite_what_is_there_or_move_it_down() {
+    let (server, _folder) = with_two_tables().await;
+    let raw = "valueInputOption=RAW";
+    append_values(&server, "A1", raw).await.ok();
+    assert_eq!(
+        server.values("A3:B4").await,
+        json!([["1", "2"], ["3", "x"]])
+    );
+    let (server, _folder) = with_two_tables().await;
+    append_values(
+        &server,
+        "A1",
+        &format!("{raw}&insertDataOption=INSERT_ROWS"),
+    )
+    .await
+    .ok();
+    let rows = json!([["1", "2"], ["3"], [], ["", "x"]]);
+    assert_eq!(server.values("A3:B6").await, rows);
+    append_values(&server, "A1", "").await.invalid();
+    let odd = "valueInputOption=RAW&insertDataOption=SOMEWHERE";
+    append_values(&server, "A1", odd).await.invalid();
+}
+
+#[tokio::test]
+async fn the_grid_grows_for_what_is_appended() {
+    let (server, _folder) = Server::start().await;
+    let last = json!({ "values": [["end"]] });
+    let put = format!("/v4/spreadsheets/{ID}/values/Z1000?valueInputOption=RAW");
+    server.put(&put, &last).await.ok();
+    let raw = "valueInputOption=RAW";
+    let answer = append_values(&server, "Z1000", raw).await.ok();
+    assert_eq!(answer["updates"]["updatedRange"], "Sheet1!Z1001:AA1002");
+    assert_eq!(
+        server.values("Z1001:AA1002").await,
+        json!([["1", "2"], ["3"]])
+    );
+}
+
+#[tokio::test]
+async fn several_ranges_are_written_at_once_or_not_at_all() {
+    let (server, _folder) = Server::start().await;
+    let path = format!("/v4/spreadsheets/{ID}/values:batchUpdate");
+    let write = async |second: &str, input: Value| {
+        let data = json!([
+            { "range": "A1", "values": [["1"]] },
+            { "range": second, "values": [["2", "3"]] },
+        ]);
+        let body = json!({ "valueInputOption": input, "data": data });
+        server.post(&path, &body).await
+    };
+    write("Nowhere!A1", json!("RAW")).await.invalid();
+    write("B2", Value::Null).await.invalid();
+    assert_eq!(server.values("Sheet1").await, json!([]));
+    let answer = write("B2", json!("RAW")).await.ok();
+    assert_eq!(answer["totalUpdatedCells"], 3);
+    assert_eq!(answer["responses"][1]["updatedRange"], "Sheet1!B2:C2");
+    assert_eq!(
+        server.values("Sheet1").await,
+        json!([["1"], ["", "2", "3"]])
+    );
+}

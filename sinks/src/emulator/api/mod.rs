@@ -52,7 +52,13 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         )
         .route(
             "/v4/spreadsheets/{id}/values/{range}",
-            get(values::read_values).put(values::write_values),
+            get(values::read_values)
+                .put(values::write_values)
+                .post(values::append_values),
+        )
+        .route(
+            "/v4/spreadsheets/{id}/values:batchUpdate",
+            post(values::write_many_values),
         )
         .route(
             "/v4/spreadsheets/{id}/values:batchGet",
