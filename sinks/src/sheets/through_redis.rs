@@ -96,6 +96,10 @@ pub(crate) struct Flushed {
     flush: Result<Flush, Error>,
 }
 
+/// Times that are kept while no stage before the sink gets on. At the bound the earliest is forgotten: its row is due when it
+/// was held back for long enough, or with the next one.
+const UNDUE: usize = 1_000_000;
+
 /// Rows that were read and are not on their way to Redis, and their bytes. At either bound reading pauses. As much again may
 /// be on its way, while Redis is away for instance.
 const MAX_ROWS: usize = 5_000;
@@ -283,6 +287,9 @@ impl Session for ThroughRedis {
                 self.pending.add(bytes);
                 if self.due.is_none_or(|due| time > due) {
                     self.undue.insert(time);
+                    if self.undue.len() > UNDUE {
+                        self.undue.pop_first();
+                    }
                 }
             }
             Err(why) => {
