@@ -71,7 +71,7 @@ pub const NAME_LIMIT: usize = 249;
 
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Looks at a topic that has no partitions yet, and the time between two.
+/// Looks at a topic whose partitions are not told yet, and the time between two.
 const LOOKS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -152,7 +152,7 @@ async fn extend(
     admin: &AdminClient<DefaultClientContext>,
     topic: &Topic,
 ) -> Result<Applied, Error> {
-    let found = count_partitions(client, admin, &topic.name).await?;
+    let found = wait_for_partitions(client, admin, &topic.name, 1).await?;
     if found > topic.partitions {
         let (topic, declared) = (topic.name.clone(), topic.partitions);
         return Err(Error::TooManyPartitions {
@@ -172,16 +172,22 @@ async fn extend(
         .into_iter()
         .next()
     {
+        None | Some(Ok(_)) => Ok(Applied::Extended { from: found }),
+        // Another process has been faster.
+        Some(Err((_, RDKafkaErrorCode::InvalidPartitions))) => {
+            wait_for_partitions(client, admin, &topic.name, topic.partitions).await?;
+            Ok(Applied::Unchanged)
+        }
         Some(Err((topic, code))) => Err(refused(client, topic, code)),
-        _ => Ok(Applied::Extended { from: found }),
     }
 }
 
-/// How many partitions a topic has. A topic that somebody else has made just now may be there without partitions at first.
-async fn count_partitions(
+/// How many partitions a topic has, at least so many: what another process has done just now is not told at once.
+async fn wait_for_partitions(
     client: &Client,
     admin: &AdminClient<DefaultClientContext>,
     topic: &str,
+    least: i32,
 ) -> Result<i32, Error> {
     for _ in 0..LOOKS {
         let metadata = admin
@@ -192,8 +198,9 @@ async fn count_partitions(
             .topics()
             .first()
             .map_or(0, |found| found.partitions().len());
-        if count > 0 {
-            return Ok(i32::try_from(count).expect("kafka counts partitions in 32 bits"));
+        let count = i32::try_from(count).expect("kafka counts partitions in 32 bits");
+        if count >= least {
+            return Ok(count);
         }
         tokio::time::sleep(PAUSE).await;
     }

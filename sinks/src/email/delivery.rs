@@ -70,11 +70,12 @@ impl Desk {
         if let Some(end) = self.books.is_settled(attempt, past).await? {
             return Ok(end);
         }
-        let doubts = match past {
-            Some(entry) if entry.outcome == Outcome::Attempting => entry.doubts + 1,
-            Some(entry) => entry.doubts,
-            None => attempt.doubts,
-        };
+        // What was read back is of an assignment ago; the record that waited may know more.
+        let noted = past.map_or(0, |entry| match entry.outcome {
+            Outcome::Attempting => entry.doubts + 1,
+            _ => entry.doubts,
+        });
+        let doubts = noted.max(attempt.doubts);
         let mail = match self.composer.compose(&attempt.record) {
             Ok(mail) => mail,
             Err(Rejection { reason, detail }) => {

@@ -128,7 +128,7 @@ impl Flusher {
             }
             let written = already_written(&look, &known);
             self.remove(&written, &known).await?;
-            let due = choose(&look, &known, self.limits.rows);
+            let due = choose(&look, &known, &self.parking.sink.input, self.limits.rows);
             if due.is_empty() && !written.is_empty() {
                 // They stood before others in the look.
                 self.known = Some(known);
@@ -251,20 +251,22 @@ impl From<Error> for Hitch {
     }
 }
 
-/// What is written next: the earliest rows that are due.
-fn choose(look: &Look, known: &Known, rows: usize) -> Vec<Place> {
+/// What is written next: the earliest rows that are due, unless the mark would have to name too many gaps. Partitions of
+/// topics that the sink does not read any more are waited for by nobody.
+fn choose(look: &Look, known: &Known, inputs: &[String], rows: usize) -> Vec<Place> {
     let is_new = |place: &&Place| !is_in(known, place);
-    if !look.is_full && gaps(look).max(known.mark.positions.gaps()) > MAX_GAPS {
-        let lowest = look.filled.iter().flat_map(|filled| &filled.lowest);
-        let mut lowest: Vec<&Place> = lowest.filter(is_new).collect();
-        lowest.sort_by_key(|place| place.offset);
-        return lowest.into_iter().take(rows).cloned().collect();
-    }
-    let due = look.due().unwrap_or(i64::MIN);
+    let due = look.due(inputs).unwrap_or(i64::MIN);
     let places = look.rows.iter();
     let places = places.take_while(|(time, _)| look.is_full || *time <= due);
     let places = places.map(|(_, place)| place).filter(is_new);
-    places.take(rows).cloned().collect()
+    let due: Vec<Place> = places.take(rows).cloned().collect();
+    if look.is_full || gaps(look, known, &due) <= MAX_GAPS {
+        return due;
+    }
+    let lowest = look.filled.iter().flat_map(|filled| &filled.lowest);
+    let mut lowest: Vec<&Place> = lowest.filter(is_new).collect();
+    lowest.sort_by_key(|place| place.offset);
+    lowest.into_iter().take(rows).cloned().collect()
 }
 
 fn already_written(look: &Look, known: &Known) -> Vec<Place> {
@@ -290,11 +292,98 @@ fn offsets(filled: &Filled) -> BTreeSet<i64> {
     filled.lowest.iter().map(|place| place.offset).collect()
 }
 
-/// How many runs of adjacent offsets wait.
-fn gaps(look: &Look) -> usize {
-    let runs = |offsets: BTreeSet<i64>| {
-        let begins = |offset: &&i64| !offsets.contains(&(**offset - 1));
-        offsets.iter().filter(begins).count()
+/// How many runs of rows the mark would have to name after these were written.
+fn gaps(look: &Look, known: &Known, written: &[Place]) -> usize {
+    let mut positions = known.mark.positions.clone();
+    for filled in &look.filled {
+        let read = filled.start..filled.known;
+        positions.read_elsewhere(&filled.partition, read, &offsets(filled));
+    }
+    for place in written {
+        let done = positions.of(&place.partition, place.offset);
+        done.add_row(place.offset);
+    }
+    positions.gaps()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{mark::Mark, row::Key},
+        *,
     };
-    look.filled.iter().map(offsets).map(runs).sum()
+
+    /// Rows at every second offset, as a step writes them that has one in each transaction; each a second after the other.
+    fn look(rows: i64, due: i64) -> Look {
+        let place = |n: i64| {
+            let partition = Partition {
+                topic: "rows".into(),
+                number: 0,
+            };
+            Place::of(&Key {
+                time: n,
+                id: n.to_string(),
+                partition,
+                offset: 2 * n,
+            })
+        };
+        Look {
+            rows: (0..rows).map(|n| (n, place(n))).collect(),
+            filled: vec![Filled {
+                partition: place(0).partition,
+                start: 0,
+                due: Some(due),
+                lowest: (0..rows).map(place).collect(),
+                known: 2 * rows,
+            }],
+            ..Look::default()
+        }
+    }
+
+    fn known() -> Known {
+        Known {
+            id: 1,
+            mark: Mark::default(),
+            read_ms: 0,
+            older: Vec::new(),
+            cells: 0,
+        }
+    }
+
+    fn chosen(look: &Look, input: &str) -> Vec<i64> {
+        let chosen = choose(look, &known(), &[input.to_owned()], 10_000);
+        chosen.iter().map(|place| place.offset / 2).collect()
+    }
+
+    #[test]
+    fn what_lies_between_rows_is_no_gap() {
+        assert_eq!(chosen(&look(600, 99), "rows"), (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn many_gaps_are_closed_before_others_come() {
+        // Every second row is early, and those between them are not due yet.
+        let mut look = look(1_200, 1_199);
+        for (n, row) in look.rows.iter_mut().enumerate().filter(|(n, _)| n % 2 == 0) {
+            row.0 = 10_000 + i64::try_from(n).expect("a few");
+        }
+        look.rows.sort_by_key(|(time, _)| *time);
+        assert_eq!(chosen(&look, "rows"), (0..1_200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_topic_that_is_not_read_any_more_holds_nothing_back() {
+        let mut look = look(3, 1);
+        look.filled.push(Filled {
+            partition: Partition {
+                topic: "old".into(),
+                number: 0,
+            },
+            due: None,
+            lowest: Vec::new(),
+            ..look.filled[0].clone()
+        });
+        assert_eq!(chosen(&look, "rows"), [0, 1]);
+        assert_eq!(chosen(&look, "old"), [0; 0]);
+    }
 }

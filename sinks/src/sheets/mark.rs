@@ -9,7 +9,10 @@
 //! The last mark of a tab in a full spreadsheet closes it: it names the spreadsheet in which the sink goes on. Nothing
 //! can be written behind it, since every batch that continues the mark before it has its id.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use formline_core::record::Partition;
 use serde::{Deserialize, Serialize};
@@ -152,6 +155,22 @@ impl Positions {
         numbers
             .entry(partition.number)
             .or_insert_with(|| Offsets::below(low))
+    }
+
+    /// Notes what was read of a partition: of these offsets, those that do not wait are done with.
+    pub(crate) fn read_elsewhere(
+        &mut self,
+        partition: &Partition,
+        read: Range<i64>,
+        waiting: &BTreeSet<i64>,
+    ) {
+        let done = self.of(partition, read.start);
+        let mut from = read.start;
+        for &offset in waiting.range(read.clone()) {
+            done.add_rowless(from, offset);
+            from = offset + 1;
+        }
+        done.add_rowless(from, read.end);
     }
 
     /// Runs of rows that were written although others before them were not.

@@ -335,7 +335,10 @@ impl Session for ThroughRedis {
             self.due = self.due.max(Some(time));
             self.undue = self.undue.split_off(&time.saturating_add(1));
         }
-        self.following.chase_for(self.undue.first().copied());
+        // Also for rows of other processes: they wait for the time until which our partitions have been read.
+        let others = (self.count > 0).then(|| self.due.unwrap_or_default());
+        let waiting = self.undue.first().copied().or(others);
+        self.following.chase_for(waiting);
         self.start_put();
         self.start_flush();
         Ok(())

@@ -190,6 +190,28 @@ async fn mails_wait_while_the_server_is_away() {
 }
 
 #[tokio::test]
+async fn a_mail_comes_twice_at_most_whatever_comes_together() {
+    let mut line = Line::new().await;
+    line.smtp.kill();
+    let running = line.start();
+    let id = line.submit_for("ada@example.com").await;
+    running.expect_stopped("a mail was not taken").await;
+    // The journal that is read back says that nothing was sent.
+    running.kill();
+    line.smtp.script(&["keep-and-cut", "451", "keep-and-cut"]);
+    line.smtp.restart().await;
+    let running = line.start();
+    eventually(DEADLINE, async || {
+        let journal = line.journal(&id).await;
+        let is_given_up = journal.contains(&"uncertain".to_owned());
+        is_given_up.then_some(()).ok_or(journal)
+    })
+    .await;
+    line.expect(&[id.clone(), id]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_record_for_another_group_is_none_of_ours() {
     let line = Line::new().await;
     let running = line.start();

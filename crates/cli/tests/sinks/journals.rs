@@ -141,6 +141,7 @@ fn a_secret_that_cannot_be_used_is_a_mistake_and_is_not_shown() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_formline"));
         let command = command.arg("check").arg("--app").arg(folder.path());
         let command = command.env("FORMLINE_PLUGINS", formline_testing::plugins_dir());
+        let command = command.env("FORMLINE_DATA", folder.path().join("data"));
         let command = command.env("CRM_URL", url).env("CRM_SECRET", secret);
         let output = command.output().unwrap();
         (output.status.code(), text(&output))

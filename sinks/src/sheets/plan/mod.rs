@@ -190,13 +190,7 @@ impl Plan {
         read: Range<i64>,
         waiting: &BTreeSet<i64>,
     ) {
-        let done = self.done.of(partition, read.start);
-        let mut from = read.start;
-        for &offset in waiting.range(read.clone()) {
-            done.add_rowless(from, offset);
-            from = offset + 1;
-        }
-        done.add_rowless(from, read.end);
+        self.done.read_elsewhere(partition, read, waiting);
     }
 
     /// Notes that every row that was submitted until `time` (microseconds since 1970) has been added.

@@ -72,10 +72,12 @@ impl Look {
         })
     }
 
-    /// Rows that were submitted until then are due, in microseconds since 1970: every partition has been read so far, or
-    /// they have been held back for long enough.
-    pub(crate) fn due(&self) -> Option<i64> {
-        let all = self.filled.iter().map(|one| one.due).min().flatten();
+    /// Rows that were submitted until then are due, in microseconds since 1970: every partition of the inputs has been read so
+    /// far, or they have been held back for long enough.
+    pub(crate) fn due(&self, inputs: &[String]) -> Option<i64> {
+        let is_read = |one: &&Filled| inputs.iter().any(|input| **input == *one.partition.topic);
+        let read = self.filled.iter().filter(is_read);
+        let all = read.map(|one| one.due).min().flatten();
         all.max(self.held)
     }
 

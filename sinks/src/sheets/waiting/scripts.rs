@@ -25,7 +25,7 @@ for _, place in ipairs(redis.call('ZRANGEBYLEX', KEYS[5], '[' .. p .. '|', '(' .
   redis.call('HDEL', KEYS[2], member)
   redis.call('HINCRBY', KEYS[3], 'count', -1)
 end
-redis.call('HDEL', KEYS[3], 'due:' .. p, 'low:' .. p)
+redis.call('HDEL', KEYS[3], 'due:' .. p, 'low:' .. p, 'full')
 redis.call('HSET', KEYS[3], 'fill:' .. p, ARGV[2], 'start:' .. p, ARGV[3], 'next:' .. p, ARGV[3])
 return 1",
     )

@@ -169,7 +169,7 @@ impl<'a> Account<'a> {
         if self.last.is_some_and(|last| key < last) {
             self.disorder.push((id, place));
         }
-        self.last = Some(key);
+        self.last = self.last.max(Some(key));
     }
 
     /// Judges, when everything that the sink has was added.
