@@ -42,7 +42,10 @@ impl Parked {
         let topic = |name: &str, partitions, bytes: &str| Topic {
             name: name.to_owned(),
             partitions,
-            config: [("max.message.bytes".to_owned(), bytes.to_owned())].into(),
+            // The records are old, and Kafka is not to delete them for it.
+            config: [("max.message.bytes", bytes), ("retention.ms", "-1")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
         };
         let topics = [
             topic(&owner.topics[0], 2, max_bytes),

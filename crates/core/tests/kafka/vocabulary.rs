@@ -41,9 +41,9 @@ pub(crate) async fn new_topic_with(
     config: &[(&str, &str)],
 ) -> String {
     let name = unique("topic");
-    let config = config
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    // The records of `text` are old, and Kafka is not to delete them for it.
+    let config = [("retention.ms", "-1")].iter().chain(config);
+    let config = config.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let topic = Topic {
         name: name.clone(),
         partitions,
