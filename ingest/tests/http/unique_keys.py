@@ -6,7 +6,7 @@ import uuid
 
 import schemathesis
 
-VALID = re.compile(r'[!#-+\-./0-:<-\[\]-~]{1,200}|"[ !#-\[\]-~]{1,200}"')
+VALID = re.compile(r'[!#-+\-./0-:<-\[\]-~]{1,200}|"(?:[ !#-\[\]-~]|\\["\\]){1,200}"')
 
 
 @schemathesis.hook
