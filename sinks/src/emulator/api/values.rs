@@ -1,15 +1,19 @@
 //! Values: one range or several, read and written, and values below a table.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::super::cell::Input;
 use super::super::json;
 use super::super::refusal::Refusal;
-use super::super::store::Snapshot;
+use super::super::store::{Draft, Snapshot};
 use super::super::table::{self, Insert};
 use super::super::values::{self, ValueRange, ValueRanges};
 use super::input::{Parameters, check_id, check_json, read_body};
@@ -64,18 +68,12 @@ pub(super) async fn write_values(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    check_id(&id)?;
-    check_json(&headers)?;
-    let input: Option<Input> = Parameters::new(query).choice("valueInputOption")?;
-    let input = input.ok_or_else(Input::missing)?;
-    let body = read_body(body).await?;
-    let work = move |api: &Api| {
-        let body: ValueRange = json::parse(json::read(&body)?, "data")?;
-        values::check_range(&range, &body)?;
-        api.store
-            .write(|draft| values::write(draft, &id, &range, &body, input))
+    let input = input(&Parameters::new(query))?;
+    let work = move |draft: &mut Draft<'_>, id: &str, body: &ValueRange| {
+        values::check_range(&range, body)?;
+        values::write(draft, id, &range, body, input)
     };
-    api.write(&headers, work).await
+    write(api, id, &headers, body, work).await
 }
 
 /// The last part of the path is the range and `:append`.
@@ -86,27 +84,16 @@ pub(super) async fn append_values(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    check_id(&id)?;
-    check_json(&headers)?;
-    let range = part
-        .strip_suffix(":append")
-        .ok_or_else(Refusal::not_found)?;
-    let range = range.to_owned();
+    let range = part.strip_suffix(":append");
+    let range = range.ok_or_else(Refusal::not_found)?.to_owned();
     let parameters = Parameters::new(query);
-    let input: Option<Input> = parameters.choice("valueInputOption")?;
     let insert: Option<Insert> = parameters.choice("insertDataOption")?;
-    let how = (
-        input.ok_or_else(Input::missing)?,
-        insert.unwrap_or_default(),
-    );
-    let body = read_body(body).await?;
-    let work = move |api: &Api| {
-        let body: ValueRange = json::parse(json::read(&body)?, "data")?;
-        values::check_range(&range, &body)?;
-        api.store
-            .write(|draft| table::append(draft, &id, &range, &body, how))
+    let how = (input(&parameters)?, insert.unwrap_or_default());
+    let work = move |draft: &mut Draft<'_>, id: &str, body: &ValueRange| {
+        values::check_range(&range, body)?;
+        table::append(draft, id, &range, body, how)
     };
-    api.write(&headers, work).await
+    write(api, id, &headers, body, work).await
 }
 
 pub(super) async fn write_many_values(
@@ -115,13 +102,30 @@ pub(super) async fn write_many_values(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
+    let work =
+        |draft: &mut Draft<'_>, id: &str, body: &ValueRanges| values::write_many(draft, id, body);
+    write(api, id, &headers, body, work).await
+}
+
+fn input(parameters: &Parameters) -> Result<Input, Refusal> {
+    let input = parameters.choice("valueInputOption")?;
+    input.ok_or_else(Input::missing)
+}
+
+/// Writes what a body of this form says, all of it or nothing.
+async fn write<B: DeserializeOwned>(
+    api: Arc<Api>,
+    id: String,
+    headers: &HeaderMap,
+    body: Body,
+    work: impl Fn(&mut Draft<'_>, &str, &B) -> Result<Value, Refusal> + Send + Sync + 'static,
+) -> Result<Response, Refusal> {
     check_id(&id)?;
-    check_json(&headers)?;
+    check_json(headers)?;
     let body = read_body(body).await?;
-    let work = move |api: &Api| {
-        let body: ValueRanges = json::parse(json::read(&body)?, "data")?;
-        api.store
-            .write(|draft| values::write_many(draft, &id, &body))
+    let write = move |api: &Api| {
+        let body: B = json::parse(json::read(&body)?, "data")?;
+        api.store.write(|draft| work(draft, &id, &body))
     };
-    api.write(&headers, work).await
+    api.write(headers, write).await
 }
