@@ -4,7 +4,15 @@
 mod outcomes;
 mod past;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{
+        BTreeMap, HashMap,
+        hash_map::Entry::{Occupied, Vacant},
+    },
+    hash::Hash,
+    sync::Arc,
+    time::Duration,
+};
 
 use formline_core::{
     Client, Record, Shutdown,
@@ -251,6 +259,17 @@ impl Entry {
     /// Which of several entries counts: a final one, or else the one about the last attempt.
     fn rank(&self) -> (bool, u32) {
         (self.is_final(), self.attempt)
+    }
+
+    /// Keeps it for a record if it counts. Those of one record can lie in several partitions, which come in any order.
+    fn count<K: Eq + Hash>(self, last: &mut HashMap<K, Self>, record: K) {
+        match last.entry(record) {
+            Occupied(known) if known.get().rank() > self.rank() => {}
+            Occupied(mut known) => *known.get_mut() = self,
+            Vacant(unknown) => {
+                unknown.insert(self);
+            }
+        }
     }
 }
 

@@ -96,12 +96,8 @@ fn read_last(
     reader.read_to_end(
         || true,
         |record| {
-            let Some((key, entry)) = keyed(&record) else {
-                return;
-            };
-            let known = last.entry(key).or_insert_with(|| entry.clone());
-            if entry.rank() >= known.rank() {
-                *known = entry;
+            if let Some((key, entry)) = keyed(&record) {
+                entry.count(&mut last, key);
             }
         },
     )?;

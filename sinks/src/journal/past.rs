@@ -90,11 +90,7 @@ impl Past {
             self.has_more = true;
             return;
         }
-        let known = self.last.entry(chain).or_insert_with(|| entry.clone());
-        // Those of one record can lie in several partitions, which come in any order.
-        if entry.rank() >= known.rank() {
-            *known = entry;
-        }
+        entry.count(&mut self.last, chain);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The rows of one sink that wait in Redis: a sorted set by time of submission, their records, and how far each partition
 //! has been read into them. Every change is one script, so a replica, which holds a prefix of the commands, holds a state
-//! that was true once; and what it says (this offset is done with, everything until this time has come) stays true.
+//! that was true once; and what it says (this offset is done with, everything until this time has come) stays true, of the
+//! tab that it was said of.
 
 mod look;
 mod scripts;
