@@ -20,7 +20,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Books {
     pub(crate) journal: Journal,
-    pub(crate) metrics: Metrics,
+    metrics: Metrics,
     parking: Parking,
     retries: Arc<str>,
     schedule: Arc<[Duration]>,
@@ -74,6 +74,16 @@ impl Books {
             return Ok(Some(End::Done));
         }
         Ok(None)
+    }
+
+    /// The value of the label `sink`.
+    pub(crate) fn sink(&self) -> &str {
+        self.metrics.sink()
+    }
+
+    /// Says in the sink's health why attempts fail.
+    pub(crate) fn waiting(&self, why: String) {
+        self.parking.outbox.part.waiting(why);
     }
 
     /// Notes an outcome. False if Kafka was away until the shutdown: then the attempt is one without a known outcome.

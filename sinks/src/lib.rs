@@ -13,6 +13,7 @@ pub mod outcomes;
 mod parking;
 pub mod postgres;
 mod redis;
+mod rejoin;
 mod run;
 pub mod sheets;
 pub mod webhook;

@@ -28,6 +28,10 @@ pub(crate) struct All {
     end_to_end: HistogramVec,
 }
 
+/// Counts what came of what the sinks of one kind do, by sink. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcomes(IntCounterVec);
+
 const SIZES: &[f64] = &[
     1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0,
 ];
@@ -69,6 +73,21 @@ impl All {
             sink: format!("{}.{}", sink.app, sink.name),
             all: self.clone(),
         }
+    }
+}
+
+// === impl Outcomes ===
+
+impl Outcomes {
+    /// Registers the counter, once for all sinks of the kind.
+    pub(crate) fn register(telemetry: &Telemetry, name: &str, help: &str) -> Self {
+        let outcomes = counters(name, help, &["sink", "outcome"]);
+        telemetry.register(outcomes.clone());
+        Self(outcomes)
+    }
+
+    pub(crate) fn count(&self, sink: &str, outcome: &str) {
+        self.0.with_label_values(&[sink, outcome]).inc();
     }
 }
 

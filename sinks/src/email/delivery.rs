@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use formline_core::{retry::Backoff, telemetry::Part};
+use formline_core::retry::Backoff;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     compose::{Composer, Mail, Rejection},
     limit::{self, Limits},
-    metrics::Metrics,
     server::{Server, Verdict},
 };
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
     books::Books,
     journal::{Entry, Noted, Outcome},
     lanes::{self, End},
+    metrics::Outcomes,
 };
 
 /// What deliveries of one sink share.
@@ -27,8 +27,7 @@ pub(crate) struct Desk {
     pub(crate) server: Server,
     pub(crate) limits: Limits,
     pub(crate) books: Books,
-    pub(crate) metrics: Metrics,
-    pub(crate) part: Part,
+    pub(crate) messages: Outcomes,
 }
 
 /// Attempts without a known outcome after which a mail is given up as uncertain: the first, and one more.
@@ -112,7 +111,7 @@ impl Desk {
                 return Ok(End::Stopped);
             }
             let verdict = self.server.send(mail).await;
-            self.metrics.message(verdict.name());
+            self.messages.count(self.books.sink(), verdict.name());
             let why = match verdict {
                 Verdict::Taken => return self.books.finish(attempt, Outcome::Sent, doubts).await,
                 Verdict::Refused { why, said } => {
@@ -133,17 +132,17 @@ impl Desk {
                     why
                 }
             };
-            let (sink, record) = (self.metrics.common.sink(), &attempt.record);
+            let (sink, record) = (self.books.sink(), &attempt.record);
             tracing::warn!(sink, ?record, why, "a mail was not taken");
             if doubts < DOUBTS {
-                self.part.waiting(format!("a mail was not taken: {why}"));
+                self.books.waiting(format!("a mail was not taken: {why}"));
                 tokio::select! {
                     () = stop.cancelled() => return Ok(End::Stopped),
                     () = tokio::time::sleep(backoff.delay()) => {}
                 }
             }
         }
-        self.metrics.message("uncertain");
+        self.messages.count(self.books.sink(), "uncertain");
         self.books.finish(attempt, Outcome::Uncertain, doubts).await
     }
 }

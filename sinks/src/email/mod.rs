@@ -10,7 +10,6 @@
 mod compose;
 mod delivery;
 mod limit;
-mod metrics;
 mod server;
 mod template;
 
@@ -26,7 +25,8 @@ use self::{compose::Composer, delivery::Desk, limit::Limits, server::Server};
 use crate::{
     Error,
     books::Books,
-    lanes::Worker,
+    lanes,
+    metrics::Outcomes,
     run::{Common, Work},
 };
 
@@ -36,7 +36,11 @@ pub(crate) fn open(
     telemetry: &Telemetry,
     sinks: Vec<(Common, Email)>,
 ) -> Result<Vec<(Common, Work)>, Error> {
-    let metrics = metrics::All::register(telemetry);
+    let messages = Outcomes::register(
+        telemetry,
+        "formline_email_messages_total",
+        "Attempts to send an e-mail, by what came of them.",
+    );
     let mut works = Vec::with_capacity(sinks.len());
     for (common, settings) in sinks {
         let composer = Composer::read(&common.app, &common.sink, &settings);
@@ -45,15 +49,9 @@ pub(crate) fn open(
             server: Server::open(smtp)?,
             limits: Limits::new(settings.per_address, settings.per_form),
             books: Books::of(&common),
-            metrics: metrics.of(common.parking.metrics.clone()),
-            part: common.part.clone(),
+            messages: messages.clone(),
         };
-        let worker = Worker {
-            desk: Arc::new(desk),
-            common: common.clone(),
-        };
-        let work: Work = Box::pin(worker.run());
-        works.push((common, work));
+        works.push(lanes::work(common, desk));
     }
     Ok(works)
 }

@@ -5,12 +5,7 @@ mod lane;
 
 use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
-use formline_core::{
-    Consumer, Record,
-    consumer::{self, Polled},
-    record::Partition,
-    retry::Backoff,
-};
+use formline_core::{Consumer, Record, consumer::Polled, record::Partition, retry::Backoff};
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -22,7 +17,8 @@ use crate::{
     attempt::Attempt,
     books::Books,
     journal::{Entry, Noted, Past},
-    run::Common,
+    rejoin::Rejoin,
+    run::{Common, Work},
 };
 
 /// How a kind of sink delivers one record.
@@ -63,9 +59,9 @@ pub(crate) enum End {
 }
 
 /// What the task of one sink works with.
-pub(crate) struct Worker {
-    pub(crate) common: Common,
-    pub(crate) desk: Arc<dyn Desk>,
+struct Worker {
+    common: Common,
+    desk: Arc<dyn Desk>,
 }
 
 /// One membership in the consumer group.
@@ -108,32 +104,27 @@ const WAITING: usize = 100;
 /// again.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A membership that has lasted so long was healthy; the next one is not waited for as if it had failed at once.
-const HEALTHY: Duration = Duration::from_secs(60);
+/// The work of a sink that delivers records in this way.
+pub(crate) fn work(common: Common, desk: impl Desk + 'static) -> (Common, Work) {
+    let worker = Worker {
+        common: common.clone(),
+        desk: Arc::new(desk),
+    };
+    (common, Box::pin(worker.run()))
+}
 
 // === impl Worker ===
 
 impl Worker {
     /// Works until the shutdown begins or a person must act.
-    pub(crate) async fn run(self) -> Result<(), Error> {
-        let shutdown = &self.common.shutdown;
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        while !shutdown.has_begun() {
-            let joined = Instant::now();
-            let mut membership = Membership::join(&self)?;
+    async fn run(self) -> Result<(), Error> {
+        let mut rejoin = Rejoin::new(&self.common);
+        while rejoin.is_wanted() {
+            let consumer = rejoin.join(self.common.sink.topics())?;
+            let mut membership = Membership::new(&self, consumer);
             let ended = membership.work().await;
             membership.leave().await;
-            let Err(Error::Consumer(error @ consumer::Error::Failed(_))) = ended else {
-                return ended;
-            };
-            if joined.elapsed() >= HEALTHY {
-                backoff.reset();
-            }
-            tracing::warn!(%error, sink = self.common.sink.group(), "joining the group anew");
-            tokio::select! {
-                () = shutdown.begun() => {}
-                () = tokio::time::sleep(backoff.delay()) => {}
-            }
+            rejoin.after(ended).await?;
         }
         Ok(())
     }
@@ -161,28 +152,17 @@ impl Worker {
 // === impl Membership ===
 
 impl<'a> Membership<'a> {
-    fn join(worker: &'a Worker) -> Result<Self, Error> {
-        let Common {
-            sink,
-            client,
-            member,
-            ..
-        } = &worker.common;
-        let options = consumer::Options {
-            group: sink.group(),
-            member: member.clone(),
-            topics: sink.topics(),
-        };
-        Ok(Self {
+    fn new(worker: &'a Worker, consumer: Consumer) -> Self {
+        Self {
             worker,
-            consumer: Consumer::join(client, &options)?,
+            consumer,
             lanes: BTreeMap::new(),
             past: Past::default(),
             reading: None,
             deliveries: FuturesUnordered::new(),
             stop: CancellationToken::new(),
             cut: Instant::now(),
-        })
+        }
     }
 
     async fn work(&mut self) -> Result<(), Error> {

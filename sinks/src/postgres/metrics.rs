@@ -1,43 +1,13 @@
 //! What Prometheus is told of the postgres sinks alone.
 
-use formline_core::{Telemetry, telemetry::counters};
-use prometheus::IntCounterVec;
-
 use super::{failure::Failure, row::Row};
-use crate::metrics;
+use crate::metrics::{self, Outcomes};
 
 /// The metrics of one sink. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     pub(crate) common: metrics::Metrics,
-    all: All,
-}
-
-/// The metrics of all postgres sinks, registered once.
-#[derive(Clone, Debug)]
-pub(crate) struct All {
-    transactions: IntCounterVec,
-}
-
-// === impl All ===
-
-impl All {
-    pub(crate) fn register(telemetry: &Telemetry) -> Self {
-        let transactions = counters(
-            "formline_postgres_transactions_total",
-            "Transactions with rows or offsets by what became of them.",
-            &["sink", "outcome"],
-        );
-        telemetry.register(transactions.clone());
-        Self { transactions }
-    }
-
-    pub(crate) fn of(&self, common: metrics::Metrics) -> Metrics {
-        Metrics {
-            common,
-            all: self.clone(),
-        }
-    }
+    pub(crate) transactions: Outcomes,
 }
 
 // === impl Metrics ===
@@ -62,7 +32,6 @@ impl Metrics {
     }
 
     fn transaction(&self, outcome: &str) {
-        let labels = [self.common.sink(), outcome];
-        self.all.transactions.with_label_values(&labels).inc();
+        self.transactions.count(self.common.sink(), outcome);
     }
 }

@@ -26,9 +26,10 @@ use formline_core::{
 use sqlx::postgres::PgConnectOptions;
 
 pub(crate) use self::outcomes::outcomes;
-use self::{database::Target, worker::Worker};
+use self::{database::Target, metrics::Metrics, worker::Worker};
 use crate::{
     Error,
+    metrics::Outcomes,
     run::{Common, Work},
 };
 
@@ -39,7 +40,11 @@ pub(crate) fn open(
     sinks: Vec<(Common, Postgres)>,
 ) -> Result<Vec<(Common, Work)>, Error> {
     let options: PgConnectOptions = url.expose().parse().map_err(Error::PostgresUrl)?;
-    let metrics = metrics::All::register(telemetry);
+    let transactions = Outcomes::register(
+        telemetry,
+        "formline_postgres_transactions_total",
+        "Transactions with rows or offsets by what became of them.",
+    );
     let mut works = Vec::with_capacity(sinks.len());
     for (common, settings) in sinks {
         if !is_postgres_schema(&settings.schema) {
@@ -47,7 +52,10 @@ pub(crate) fn open(
         }
         let worker = Worker {
             target: Target::new(&options, &settings.schema, &common.sink.group()),
-            metrics: metrics.of(common.parking.metrics.clone()),
+            metrics: Metrics {
+                common: common.parking.metrics.clone(),
+                transactions: transactions.clone(),
+            },
             batch_rows: settings.batch_rows,
             common: common.clone(),
         };

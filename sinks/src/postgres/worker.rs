@@ -3,14 +3,8 @@
 
 use std::{future::pending, time::Duration};
 
-use formline_core::{
-    Consumer, Record,
-    consumer::{self, Polled},
-    record::Partition,
-    retry::Backoff,
-};
+use formline_core::{Consumer, Record, consumer::Polled, record::Partition, retry::Backoff};
 use futures::future::BoxFuture;
-use tokio::time::Instant;
 
 use super::{
     database::{Database, Positions, Target},
@@ -19,7 +13,7 @@ use super::{
     metrics::Metrics,
     session::Session,
 };
-use crate::{Error, run::Common};
+use crate::{Error, rejoin::Rejoin, run::Common};
 
 /// What the task of one sink works with.
 #[derive(Debug)]
@@ -65,32 +59,18 @@ const BURST: usize = 500;
 /// How long a stopping sink waits for the transaction under way. Then the next start reads what became of it.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A membership that has lasted so long was healthy; the next one is not waited for as if it had failed at once.
-const HEALTHY: Duration = Duration::from_secs(60);
-
 // === impl Worker ===
 
 impl Worker {
     /// Works until the shutdown begins or a person must act.
     pub(crate) async fn run(self) -> Result<(), Error> {
-        let shutdown = &self.common.shutdown;
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        while !shutdown.has_begun() {
-            let joined = Instant::now();
-            let mut membership = Membership::join(&self)?;
+        let mut rejoin = Rejoin::new(&self.common);
+        while rejoin.is_wanted() {
+            let consumer = rejoin.join(self.common.sink.input.clone())?;
+            let mut membership = Membership::new(&self, consumer);
             let ended = membership.work().await;
             membership.leave().await;
-            let Err(Error::Consumer(error @ consumer::Error::Failed(_))) = ended else {
-                return ended;
-            };
-            if joined.elapsed() >= HEALTHY {
-                backoff.reset();
-            }
-            tracing::warn!(%error, sink = self.common.sink.group(), "joining the group anew");
-            tokio::select! {
-                () = shutdown.begun() => {}
-                () = tokio::time::sleep(backoff.delay()) => {}
-            }
+            rejoin.after(ended).await?;
         }
         Ok(())
     }
@@ -137,25 +117,14 @@ async fn look(target: &Target, partitions: &[Partition]) -> Result<(Database, Po
 // === impl Membership ===
 
 impl<'a> Membership<'a> {
-    fn join(worker: &'a Worker) -> Result<Self, Error> {
-        let Common {
-            sink,
-            client,
-            member,
-            ..
-        } = &worker.common;
-        let options = consumer::Options {
-            group: sink.group(),
-            member: member.clone(),
-            topics: sink.input.clone(),
-        };
-        Ok(Self {
+    fn new(worker: &'a Worker, consumer: Consumer) -> Self {
+        Self {
             worker,
-            consumer: Consumer::join(client, &options)?,
+            consumer,
             partitions: Vec::new(),
             phase: Phase::Idle,
             losses: Backoff::new(Duration::from_millis(100), Duration::from_secs(30)),
-        })
+        }
     }
 
     async fn work(&mut self) -> Result<(), Error> {

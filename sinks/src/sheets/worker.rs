@@ -3,15 +3,8 @@
 
 use std::{collections::HashMap, future::pending, time::Duration};
 
-use formline_core::{
-    Consumer, Record,
-    app::Sheets,
-    consumer::{self, Polled},
-    record::Partition,
-    retry::Backoff,
-};
+use formline_core::{Consumer, Record, app::Sheets, consumer::Polled, record::Partition};
 use futures::future::BoxFuture;
-use tokio::time::Instant;
 
 use super::{
     delivery::Tab,
@@ -23,7 +16,7 @@ use super::{
     through_redis::ThroughRedis,
     waiting::Waiting,
 };
-use crate::{Error, run::Common};
+use crate::{Error, rejoin::Rejoin, run::Common};
 
 /// What the task of one sink works with.
 pub(crate) struct Worker {
@@ -71,31 +64,18 @@ const BURST: usize = 500;
 /// How long a stopping sink waits for the write in hand. Then the next start settles what became of it.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A membership that has lasted so long was healthy; the next one is not waited for as if it had failed at once.
-const HEALTHY: Duration = Duration::from_secs(60);
-
 // === impl Worker ===
 
 impl Worker {
     /// Works until the shutdown begins or a person must act.
     pub(crate) async fn run(self) -> Result<(), Error> {
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        while !self.common.shutdown.has_begun() {
-            let joined = Instant::now();
-            let mut membership = Membership::join(&self)?;
+        let mut rejoin = Rejoin::new(&self.common);
+        while rejoin.is_wanted() {
+            let consumer = rejoin.join(self.common.sink.input.clone())?;
+            let mut membership = Membership::new(&self, consumer);
             let ended = membership.work().await;
             membership.leave().await;
-            let Err(Error::Consumer(error @ consumer::Error::Failed(_))) = ended else {
-                return ended;
-            };
-            if joined.elapsed() >= HEALTHY {
-                backoff.reset();
-            }
-            tracing::warn!(%error, sink = self.tab.sink, "joining the group anew");
-            tokio::select! {
-                () = self.common.shutdown.begun() => {}
-                () = tokio::time::sleep(backoff.delay()) => {}
-            }
+            rejoin.after(ended).await?;
         }
         Ok(())
     }
@@ -121,20 +101,15 @@ impl std::fmt::Debug for Worker {
 // === impl Membership ===
 
 impl<'a> Membership<'a> {
-    fn join(worker: &'a Worker) -> Result<Self, Error> {
-        let options = consumer::Options {
-            group: worker.common.sink.group(),
-            member: worker.common.member.clone(),
-            topics: worker.common.sink.input.clone(),
-        };
-        Ok(Self {
+    fn new(worker: &'a Worker, consumer: Consumer) -> Self {
+        Self {
             worker,
-            consumer: Consumer::join(&worker.common.client, &options)?,
+            consumer,
             partitions: Vec::new(),
             first: HashMap::new(),
             phase: Phase::Idle,
             paused: false,
-        })
+        }
     }
 
     async fn work(&mut self) -> Result<(), Error> {

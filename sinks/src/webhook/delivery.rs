@@ -3,23 +3,20 @@
 use formline_core::{
     EventId, Record,
     event::{self, header},
-    telemetry::Part,
 };
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    endpoint::{Answer, Endpoint},
-    metrics::Metrics,
-};
+use super::endpoint::{Answer, Endpoint};
 use crate::{
     Error,
     attempt::Attempt,
     books::{Books, Failure},
     journal::{Entry, Outcome},
     lanes::{self, End},
+    metrics::Outcomes,
 };
 
 /// What deliveries of one sink share.
@@ -27,8 +24,7 @@ pub(crate) struct Desk {
     pub(crate) endpoint: Endpoint,
     pub(crate) in_flight: usize,
     pub(crate) books: Books,
-    pub(crate) metrics: Metrics,
-    pub(crate) part: Part,
+    pub(crate) calls: Outcomes,
 }
 
 /// What a receiver is sent, as Standard Webhooks 1.0.0 recommends.
@@ -78,24 +74,19 @@ impl Desk {
             Err(detail) => return self.books.give_up(attempt, "not-json", "", detail).await,
         };
         let id = id(&attempt.record);
-        match self.endpoint.call(&id, body.into()).await {
-            Answer::Taken => {
-                self.metrics.call("taken");
-                self.books.finish(attempt, Outcome::Sent, 0).await
-            }
-            Answer::Gone => {
-                self.metrics.call("gone");
-                Err(Error::EndpointGone {
-                    sink: self.metrics.common.sink().to_owned(),
-                    host: self.endpoint.host.clone(),
-                })
-            }
+        let answer = self.endpoint.call(&id, body.into()).await;
+        let (sink, host) = (self.books.sink(), &self.endpoint.host);
+        self.calls.count(sink, answer.name());
+        match answer {
+            Answer::Taken => self.books.finish(attempt, Outcome::Sent, 0).await,
+            Answer::Gone => Err(Error::EndpointGone {
+                sink: sink.to_owned(),
+                host: host.clone(),
+            }),
             Answer::Failed { why, retry_after } => {
-                self.metrics.call("failed");
-                let (sink, host) = (self.metrics.common.sink(), &self.endpoint.host);
                 let (record, number) = (&attempt.record, attempt.number);
                 tracing::warn!(sink, host, ?record, number, why, "a call failed");
-                self.part.waiting(format!("calls of {host} fail: {why}"));
+                self.books.waiting(format!("calls of {host} fail: {why}"));
                 let failure = Failure::open(why, retry_after);
                 self.books.put_off(attempt, 0, failure).await
             }

@@ -122,6 +122,19 @@ impl Endpoint {
     }
 }
 
+// === impl Answer ===
+
+impl Answer {
+    /// For metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Gone => "gone",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
 /// The address and the keys of a sink, if they are such.
 fn read(settings: &Webhook) -> Result<(Url, Vec<Key>), Unusable> {
     let url: Result<Url, _> = settings.url.expose().parse();

@@ -8,7 +8,6 @@
 mod address;
 mod delivery;
 mod endpoint;
-mod metrics;
 mod signature;
 
 use std::sync::Arc;
@@ -26,7 +25,8 @@ use self::{
 use crate::{
     Error,
     books::Books,
-    lanes::Worker,
+    lanes,
+    metrics::Outcomes,
     run::{Common, Work},
 };
 
@@ -36,7 +36,11 @@ pub(crate) fn open(
     telemetry: &Telemetry,
     sinks: Vec<(Common, Webhook)>,
 ) -> Result<Vec<(Common, Work)>, Error> {
-    let metrics = metrics::All::register(telemetry);
+    let calls = Outcomes::register(
+        telemetry,
+        "formline_webhook_calls_total",
+        "Calls of a webhook, by what came of them.",
+    );
     let mut works = Vec::with_capacity(sinks.len());
     for (common, settings) in sinks {
         let endpoint = Endpoint::open(&settings, networks);
@@ -45,15 +49,9 @@ pub(crate) fn open(
             endpoint: endpoint.map_err(unusable)?,
             in_flight: settings.in_flight,
             books: Books::of(&common),
-            metrics: metrics.of(common.parking.metrics.clone()),
-            part: common.part.clone(),
+            calls: calls.clone(),
         };
-        let worker = Worker {
-            desk: Arc::new(desk),
-            common: common.clone(),
-        };
-        let work: Work = Box::pin(worker.run());
-        works.push((common, work));
+        works.push(lanes::work(common, desk));
     }
     Ok(works)
 }
