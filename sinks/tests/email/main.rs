@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod letters;
 mod line;
 mod outcomes;
 mod records;

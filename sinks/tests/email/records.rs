@@ -8,12 +8,11 @@ use formline_core::{
     client,
     consumer::{self, Polled},
     event::{Submission, header},
-    ledger::{DeadLetters, Ledger},
+    ledger::DeadLetters,
     letter::Letter,
     producer,
     reader::{From, Reader},
     record::{Headers, Outgoing},
-    settlement::Settler,
     topic::{self, Topic},
 };
 use formline_sinks::Placed;
@@ -22,7 +21,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::line::DEADLINE;
+use crate::{letters, line::DEADLINE};
 
 /// A topic with two partitions, and the other topics of the sink that reads it.
 pub(crate) struct Records {
@@ -217,18 +216,7 @@ impl Records {
 
     /// The open dead letters.
     async fn dead_letters(&self) -> Vec<Letter> {
-        eventually(DEADLINE, async || {
-            let (client, owner) = (self.client.clone(), self.dead_letter_owner());
-            let read = move || {
-                let ledger = Ledger::read(&client, owner)?;
-                let letters = ledger.letters(&client, 0)?;
-                let letters: Result<Vec<Letter>, _> = letters.collect();
-                let is_open = |letter: &Letter| ledger.closed(letter.id.offset).is_none();
-                Ok::<_, client::Error>(letters?.into_iter().filter(is_open).collect())
-            };
-            tokio::task::spawn_blocking(read).await.unwrap()
-        })
-        .await
+        letters::open(&self.client, &self.dead_letter_owner()).await
     }
 
     /// What the first open dead letter says.
@@ -251,14 +239,6 @@ impl Records {
 
     /// Replays every open dead letter.
     pub(crate) async fn replay(&self) {
-        let (client, owner) = (self.client.clone(), self.dead_letter_owner());
-        let letters = self.dead_letters().await;
-        let settle = move || {
-            let mut settler = Settler::open(&client, owner).unwrap();
-            for letter in &letters {
-                settler.replay(letter).unwrap();
-            }
-        };
-        tokio::task::spawn_blocking(settle).await.unwrap();
+        letters::replay(&self.client, self.dead_letter_owner()).await;
     }
 }

@@ -6,12 +6,11 @@ use formline_core::{
     App, Client, EventId, Producer, Telemetry,
     app::{self, Location, Sink, SinkKind},
     event::{Submission, header},
-    ledger::{DeadLetters, Ledger},
+    ledger::DeadLetters,
     letter::Letter,
     producer,
     record::{Headers, Outgoing},
     settings::Secret,
-    settlement::Settler,
     topic::{self, Topic},
 };
 use formline_sinks::Options;
@@ -19,7 +18,7 @@ use formline_testing::{Postgres, eventually, kafka, unique};
 use jiff::Timestamp;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::running::Running;
+use crate::{letters, running::Running};
 
 /// Longer than anything that a healthy line on a busy machine needs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -222,27 +221,12 @@ impl Line {
 
     /// The open dead letters.
     pub(crate) async fn dead_letters(&self) -> Vec<Letter> {
-        let (client, owner) = (self.client.clone(), self.dead_letter_owner());
-        let read = move || {
-            let ledger = Ledger::read(&client, owner).unwrap();
-            let letters = ledger.letters(&client, 0).unwrap().map(Result::unwrap);
-            let open = letters.filter(|letter| ledger.closed(letter.id.offset).is_none());
-            open.collect()
-        };
-        tokio::task::spawn_blocking(read).await.unwrap()
+        letters::open(&self.client, &self.dead_letter_owner()).await
     }
 
     /// Replays every open dead letter.
     pub(crate) async fn replay(&self) {
-        let (client, owner) = (self.client.clone(), self.dead_letter_owner());
-        let letters = self.dead_letters().await;
-        let settle = move || {
-            let mut settler = Settler::open(&client, owner).unwrap();
-            for letter in &letters {
-                settler.replay(letter).unwrap();
-            }
-        };
-        tokio::task::spawn_blocking(settle).await.unwrap();
+        letters::replay(&self.client, self.dead_letter_owner()).await;
     }
 }
 

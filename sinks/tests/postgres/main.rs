@@ -4,6 +4,8 @@
 
 mod content;
 mod crashes;
+#[path = "../email/letters.rs"]
+mod letters;
 mod line;
 mod operation;
 mod proxy;

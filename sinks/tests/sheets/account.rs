@@ -2,6 +2,7 @@
 
 use formline_sinks::{Error, Options, sheets::Google};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::line::{DEADLINE, Line, any, now};
 use formline_testing::eventually;
@@ -16,8 +17,8 @@ fn key_file(line: &Line, folder: &std::path::Path) -> std::path::PathBuf {
     file
 }
 
-#[tokio::test]
-async fn rows_are_written_as_a_service_account() {
+/// A line that has to ask for tokens, and the folder of its key.
+async fn as_account() -> (Line, TempDir) {
     let mut line = Line::new().await;
     let folder = tempfile::tempdir().unwrap();
     let key_file = key_file(&line, folder.path());
@@ -25,6 +26,12 @@ async fn rows_are_written_as_a_service_account() {
         key_file,
         base_url: Some(line.emulated.base.clone()),
     };
+    (line, folder)
+}
+
+#[tokio::test]
+async fn rows_are_written_as_a_service_account() {
+    let (line, _folder) = as_account().await;
     let running = line.start();
     let id = line.submit(now(), any()).await;
     line.expect(&[id]).await;
@@ -33,13 +40,7 @@ async fn rows_are_written_as_a_service_account() {
 
 #[tokio::test]
 async fn a_token_endpoint_that_fails_is_asked_again() {
-    let mut line = Line::new().await;
-    let folder = tempfile::tempdir().unwrap();
-    let key_file = key_file(&line, folder.path());
-    line.google = Google::ServiceAccount {
-        key_file,
-        base_url: Some(line.emulated.base.clone()),
-    };
+    let (line, _folder) = as_account().await;
     line.plan(json!([
         { "kind": "refuse", "on": "token" },
         { "kind": "apply_then_cut", "on": "token" },
@@ -87,13 +88,7 @@ async fn what_cannot_work_is_said_before_anything_starts() {
 
 #[tokio::test]
 async fn a_sink_that_starts_while_google_is_away_begins_when_it_is_back() {
-    let mut line = Line::new().await;
-    let folder = tempfile::tempdir().unwrap();
-    let key_file = key_file(&line, folder.path());
-    line.google = Google::ServiceAccount {
-        key_file,
-        base_url: Some(line.emulated.base.clone()),
-    };
+    let (mut line, _folder) = as_account().await;
     line.emulated.stop().await;
     let running = line.start();
     let id = line.submit(now(), any()).await;

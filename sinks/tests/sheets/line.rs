@@ -48,6 +48,16 @@ impl Line {
         Self::on(kafka().await, "1048576").await
     }
 
+    /// A line whose sheet has a row, and whose sink has stopped; the id of the row.
+    pub(crate) async fn with_a_row() -> (Self, Vec<String>) {
+        let line = Self::new().await;
+        let running = line.start();
+        let ids = vec![line.submit(now(), any()).await];
+        line.expect(&ids).await;
+        running.stop().await;
+        (line, ids)
+    }
+
     /// A line to a Google that counts calls.
     pub(crate) async fn with_quota(quota: Quota) -> Self {
         let mut line = Self::new().await;

@@ -103,11 +103,7 @@ async fn a_tab_that_a_person_made_is_left_alone() {
 
 #[tokio::test]
 async fn a_renamed_tab_is_still_the_same_tab() {
-    let line = Line::new().await;
-    let running = line.start();
-    let mut ids = vec![line.submit(now(), any()).await];
-    line.expect(&ids).await;
-    running.stop().await;
+    let (line, mut ids) = Line::with_a_row().await;
     let sheet = line.tab().await["sheetId"].clone();
     let rename = |title: &str| {
         let properties = json!({ "sheetId": sheet, "title": title });
@@ -160,11 +156,7 @@ fn columns(sheet: &Value, start: u64, end: u64) -> Value {
 
 #[tokio::test]
 async fn a_column_that_a_person_has_inserted_stops_a_sink_that_starts() {
-    let line = Line::new().await;
-    let running = line.start();
-    let mut ids = vec![line.submit(now(), any()).await];
-    line.expect(&ids).await;
-    running.stop().await;
+    let (line, mut ids) = Line::with_a_row().await;
     let sheet = line.tab().await["sheetId"].clone();
     line.change(json!([{ "insertDimension": { "range": columns(&sheet, 3, 4) } }]))
         .await;

@@ -5,6 +5,8 @@
 
 mod addresses;
 mod crashes;
+#[path = "../email/letters.rs"]
+mod letters;
 mod line;
 mod outcomes;
 #[path = "../email/records.rs"]
