@@ -3,7 +3,6 @@
 mod attempt;
 mod books;
 pub mod email;
-pub mod emulator;
 mod error;
 mod journal;
 mod lanes;

@@ -14,9 +14,9 @@ use formline_core::{
     settings,
     topic::{self, Topic},
 };
+use formline_sheets_emulator::Quota;
 use formline_sinks::{
     Flushed, Options,
-    emulator::Quota,
     outcomes::{Outcome, Outside, Question},
     sheets::Google,
 };

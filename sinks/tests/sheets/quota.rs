@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use formline_core::{EventId, app::Sheets};
-use formline_sinks::emulator::Quota;
+use formline_sheets_emulator::Quota;
 use formline_testing::eventually;
 use futures::future::join_all;
 use jiff::ToSpan;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use formline_sinks::emulator::{self, Emulator, Quota};
+use formline_sheets_emulator::{Emulator, Options, Quota};
 use formline_testing::eventually;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -65,7 +65,7 @@ fn serve(
     quota: Option<Quota>,
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
-    let options = emulator::Options {
+    let options = Options {
         data: folder.path().into(),
         quota,
     };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use formline_core::Shutdown;
-use formline_sinks::emulator::{Emulator, Options, Quota};
+use formline_sheets_emulator::{Emulator, Options, Quota};
 use tokio::net::TcpListener;
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use formline_sinks::emulator::{Emulator, Error, Options};
+use formline_sheets_emulator::{Emulator, Error, Options};
 use formline_testing::{Process, eventually};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use formline_sinks::emulator::{Emulator, Options, Quota};
+use formline_sheets_emulator::{Emulator, Options, Quota};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;

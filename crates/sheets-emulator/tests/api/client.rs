@@ -1,6 +1,6 @@
 //! The crate that the sheets sink uses, unchanged: google-sheets4 with its own HTTP and sign-in.
 
-use formline_sinks::emulator::Quota;
+use formline_sheets_emulator::Quota;
 use google_sheets4::api::{
     AppendCellsRequest, BatchUpdateSpreadsheetRequest, CellData, CreateDeveloperMetadataRequest,
     DataFilter, DeveloperMetadata, DeveloperMetadataLocation, DeveloperMetadataLookup,

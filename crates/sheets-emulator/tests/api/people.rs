@@ -129,7 +129,7 @@ async fn rows_are_sorted_below_the_heading() {
 #[tokio::test]
 async fn a_person_meets_neither_faults_nor_quotas() {
     let folder = folder();
-    let quota = formline_sinks::emulator::Quota {
+    let quota = formline_sheets_emulator::Quota {
         writes_per_minute: 0,
         reads_per_minute: 10,
     };

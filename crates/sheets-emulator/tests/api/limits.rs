@@ -1,6 +1,6 @@
 //! Google's limits, and the bounds of the emulator itself.
 
-use formline_sinks::emulator::Quota;
+use formline_sheets_emulator::Quota;
 use serde_json::{Value, json};
 
 use crate::vocabulary::{ID, Server, add_sheet, append, folder};
