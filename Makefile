@@ -9,8 +9,11 @@ ARGS ?=
 
 export CARGO_TARGET_DIR ?= $(or $(FORMLINE_CI_TARGET),$(HOME)/.cache/formline-ci)
 export FORMLINE_PLUGINS_TARGET ?= $(HOME)/.cache/formline-plugins
-# One selection of packages for all words: with another one cargo chooses other features and builds everything again.
-RELEASE := cargo build --release --locked --package formline-cli --package formline-loadtest
+# `release`, or `dev` to use what `make test` has built.
+PROFILE ?= release
+# The selection of packages decides which features cargo builds, so `dev` has that of `make test`.
+BUILD := cargo build --locked $(if $(filter dev,$(PROFILE)),--workspace --all-targets,--release --package formline-cli)
+BUILT := $(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,release)
 IN_PLUGINS := cd plugins && CARGO_TARGET_DIR=$(FORMLINE_PLUGINS_TARGET)
 
 .PHONY: help up kafka kafka-stop plugins test drill check bench k6
@@ -20,10 +23,11 @@ help: ## this list
 	@echo "  Settings: DATA=$(DATA) KAFKA_PORT=$(KAFKA_PORT) ARGS='more flags'"
 
 up: kafka plugins ## build and run everything on this machine; Ctrl-C stops it (Kafka: make kafka-stop)
-	$(RELEASE)
-	@mkdir -p $(DATA) && ln -sf $(CARGO_TARGET_DIR)/release/formline $(DATA)/formline
-	@echo "Ctrl-C stops formline and leaves Kafka running; make kafka-stop stops that"
-	@exec $(CARGO_TARGET_DIR)/release/formline up --bootstrap 127.0.0.1:$(KAFKA_PORT) --data $(DATA) $(ARGS)
+	@[[ -e $(BUILT)/formline ]] || echo "make: building formline ($(PROFILE)); the first build takes 5 to 15 minutes on two cores"
+	$(BUILD)
+	@mkdir -p $(DATA) && ln -sf $(BUILT)/formline $(DATA)/formline
+	@echo "make: starting formline; Ctrl-C stops it and leaves Kafka running, make kafka-stop stops Kafka"
+	@exec $(BUILT)/formline up --bootstrap 127.0.0.1:$(KAFKA_PORT) --data $(DATA) $(ARGS)
 
 kafka: ## install and start Apache Kafka on 127.0.0.1:9092, unless it runs
 	@deploy/kafka/kafka install
@@ -42,16 +46,17 @@ drill: ## every test, with every drill at full length
 	@FORMLINE_DRILL=full deploy/test.sh $(ARGS)
 
 # `cargo deny check advisories` needs a database from the network and changes without us: not here.
-check: ## formatting, lints, documentation, licences and the direction of dependencies
+check: ## formatting, lints, documentation, structure, licences and the direction of dependencies
 	cargo fmt --all --check
 	$(IN_PLUGINS) cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(IN_PLUGINS) cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	deploy/check/structure
 	$$(deploy/setup/tool cargo-deny) --locked check --hide-inclusion-graph --allow unused-wrapper bans licenses sources
 
 bench: ## Formline against bare loops on the same Kafka, and plug-ins against native code; prints ratios
-	$(RELEASE)
+	cargo build --locked --release --package formline-cli --package formline-loadtest
 	$(CARGO_TARGET_DIR)/release/formline-loadtest bench $(ARGS)
 
 k6: ## 1,000 users x 5 forms against a line that is up, on 127.0.0.1:8080

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What README.md promises to a newcomer, tried as one: `make up`, one form posted, its row in the sheet.
-# Ports and folders are its own, so that it runs beside a line that is already up.
+# Ports and folders are its own, so that it runs beside a line that is already up. It uses the build of the tests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -35,12 +35,12 @@ row_is_in_the_sheet() {
     curl --silent --fail "http://$sheets/v4/spreadsheets/student-data/values/Responses" | grep -q "$roll"
 }
 
-make --no-print-directory up DATA="$data" KAFKA_PORT="${port[3]}" \
+make --no-print-directory up PROFILE=dev DATA="$data" KAFKA_PORT="${port[3]}" \
     ARGS="--http $http --admin $admin --sheets $sheets" >"$scratch/log" 2>&1 &
 up=$!
 trap finish EXIT
 
-# Cold, this is the release build of everything.
+# Without a test run before, this includes the build of everything.
 within 2400 ready
 echo "smoke: ready after $SECONDS s"
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Every test, against one real Apache Kafka that lives as long as the run: `make test`, `make drill`.
-# Arguments go to cargo test, for instance `make test ARGS="-p formline-core"`.
+# Every test, against one real Apache Kafka and one real PostgreSQL that live as long as the run: `make test`, `make drill`.
+# Arguments go to cargo nextest run, for instance `make test ARGS="-p formline-core"`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-(($# > 0)) || set -- --workspace
+# A choice of tests is for a quick look: documentation examples and plug-ins are tested in a whole run.
+whole=false
+(($# > 0)) || { set -- --workspace; whole=true; }
 
 phase() {
     echo "== $1 after $SECONDS s"
@@ -21,6 +23,7 @@ trap finish EXIT
 
 phase "tools"
 "$FORMLINE_KAFKA_SCRIPT" install
+nextest=$(deploy/setup/tool cargo-nextest)
 FORMLINE_SCHEMATHESIS=$(deploy/setup/tool schemathesis)
 FORMLINE_TEST_POSTGRES=$(deploy/setup/postgres)
 FORMLINE_TEST_SMTP=$(deploy/setup/tool smtp)
@@ -33,12 +36,21 @@ export FORMLINE_TEST_PLUGINS=$scratch/plugins
 deploy/setup/plugins "$FORMLINE_TEST_PLUGINS"
 
 phase "tests: build"
-cargo test --locked --no-run "$@"
+"$nextest" nextest run --locked --no-run "$@"
 # Only now, so that the compiler does not have to share two cores and the memory with it.
 "$FORMLINE_KAFKA_SCRIPT" start "$scratch/kafka" "$port"
-phase "tests: run"
-cargo test --locked --no-fail-fast "$@"
 
-phase "tests: plug-ins"
-cd plugins
-CARGO_TARGET_DIR=${FORMLINE_PLUGINS_TARGET:-$HOME/.cache/formline-plugins} cargo test --workspace --locked
+phase "tests: run"
+failed=0
+"$nextest" nextest run --locked "$@" || failed=$?
+deploy/check/slowest-tests "${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml"
+((failed == 0)) || exit "$failed"
+
+if [[ $whole == true ]]; then
+    phase "tests: examples in the documentation"
+    cargo test --locked --workspace --doc --quiet
+
+    phase "tests: plug-ins"
+    cd plugins
+    CARGO_TARGET_DIR=${FORMLINE_PLUGINS_TARGET:-$HOME/.cache/formline-plugins} cargo test --workspace --locked --quiet
+fi
