@@ -7,11 +7,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    client::{self, Client},
+    kafka::client::{self, Client},
     event::header,
-    id::EventId,
-    reader::{From, Range, Reader},
-    record::Record,
+    event::id::EventId,
+    kafka::reader::{From, Range, Reader},
+    kafka::record::Record,
 };
 
 /// A submission that is in the log, as far as an answer to its repetition needs it.

@@ -4,13 +4,13 @@
 use jiff::Timestamp;
 
 use crate::{
-    client::{self, Client},
-    dead_letter,
+    kafka::client::{self, Client},
+    dead_letter::headers,
     event::{self, header},
-    ledger::{Closed, DeadLetters, Ledger},
-    letter::{Letter, LetterId},
-    record::{Headers, Outgoing, Record},
-    transaction::{self, Transaction, Transactions},
+    dead_letter::index::{Closed, DeadLetters, Ledger},
+    dead_letter::letter::{Letter, LetterId},
+    kafka::record::{Headers, Outgoing, Record},
+    kafka::transaction::{self, Transaction, Transactions},
 };
 
 /// Settles letters of one step or sink.

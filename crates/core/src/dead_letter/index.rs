@@ -8,12 +8,13 @@ use std::{
 };
 
 use crate::{
-    client::{self, Client},
-    dead_letter, event,
-    letter::Letter,
-    reader::{From, Range, Reader},
-    settlement::{Settled, Settlement},
-    topic,
+    kafka::client::{self, Client},
+    dead_letter::headers,
+    event,
+    dead_letter::letter::Letter,
+    kafka::reader::{From, Range, Reader},
+    dead_letter::replay::{Settled, Settlement},
+    kafka::topic,
 };
 
 /// The dead letters of one step or sink.

@@ -4,7 +4,11 @@ use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
 
-use crate::{dead_letter::header, event, record::Record};
+use crate::{
+    dead_letter::headers::header,
+    event,
+    kafka::record::Record,
+};
 
 /// A parked record.
 #[derive(Clone, Debug)]

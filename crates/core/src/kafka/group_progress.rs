@@ -8,8 +8,8 @@ use rdkafka::{
 };
 
 use crate::{
-    client::{self, Client},
-    reader::{failed, partition_numbers},
+    kafka::client::{self, Client},
+    kafka::reader::{failed, partition_numbers},
 };
 
 /// One stage of a chain: a consumer group and the topics that it reads.

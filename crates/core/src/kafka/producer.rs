@@ -12,8 +12,8 @@ use rdkafka::{
 };
 
 use crate::{
-    client::{self, Client},
-    record::Outgoing,
+    kafka::client::{self, Client},
+    kafka::record::Outgoing,
 };
 
 /// An idempotent producer whose batching follows the load.

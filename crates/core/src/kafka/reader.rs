@@ -12,8 +12,8 @@ use rdkafka::{
 };
 
 use crate::{
-    client::{self, Client},
-    record::Record,
+    kafka::client::{self, Client},
+    kafka::record::Record,
 };
 
 /// Reads one topic outside of any group. It never reads records of open or aborted transactions.

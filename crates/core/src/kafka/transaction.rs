@@ -15,9 +15,9 @@ use rdkafka::{
 };
 
 use crate::{
-    client::{self, Client},
-    consumer::{Consumer, offsets},
-    record::{Outgoing, Partition},
+    kafka::client::{self, Client},
+    kafka::consumer::{Consumer, offsets},
+    kafka::record::{Outgoing, Partition},
 };
 
 /// The transactional producers of one worker.

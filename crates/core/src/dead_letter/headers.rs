@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     event,
-    record::{Headers, Outgoing, Record},
+    kafka::record::{Headers, Outgoing, Record},
 };
 
 /// Why and by whom a record was given up.

@@ -17,8 +17,8 @@ use rdkafka::{
 };
 
 use crate::{
-    client::{self, Client},
-    record::{Partition, Record},
+    kafka::client::{self, Client},
+    kafka::record::{Partition, Record},
 };
 
 /// One member of a consumer group. It never reads records of open or aborted transactions.

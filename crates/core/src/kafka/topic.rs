@@ -8,7 +8,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use crate::client::{self, Client};
+use crate::kafka::client::{self, Client};
 
 /// A topic to be there before anything runs.
 #[derive(Clone, Debug, Eq, PartialEq)]
