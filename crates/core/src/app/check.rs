@@ -6,19 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Location,
-    outline::{Declared, Kind, Outline, Part},
+    index::{AppIndex, Declared, Kind, Part},
 };
 use crate::{
-    mistake::{Mistake, nearest},
-    topic,
+    config::{Diagnostic, nearest},
+    kafka::topic,
 };
 
 /// Notes mistakes at places of files.
 #[derive(Default)]
-struct Notes(Vec<Mistake>);
+struct Notes(Vec<Diagnostic>);
 
 /// All mistakes between the sections.
-pub(super) fn check(apps: &[Outline]) -> Vec<Mistake> {
+pub(super) fn check(apps: &[AppIndex]) -> Vec<Diagnostic> {
     let mut notes = Notes::default();
     let apps = &notes.unique_apps(apps);
     notes.unique_names(apps);
@@ -40,7 +40,7 @@ pub(super) fn check(apps: &[Outline]) -> Vec<Mistake> {
 impl Notes {
     fn note(&mut self, at: &Location, problem: String, remedy: impl Into<String>) {
         let Location { file, line } = at;
-        self.0.push(Mistake {
+        self.0.push(Diagnostic {
             file: file.to_path_buf(),
             line: *line,
             problem,
@@ -49,8 +49,8 @@ impl Notes {
     }
 
     /// The apps without those whose name is taken: what else they have in common follows from it.
-    fn unique_apps<'a>(&mut self, apps: &'a [Outline]) -> Vec<&'a Outline> {
-        let mut seen: BTreeMap<&str, &Outline> = BTreeMap::new();
+    fn unique_apps<'a>(&mut self, apps: &'a [AppIndex]) -> Vec<&'a AppIndex> {
+        let mut seen: BTreeMap<&str, &AppIndex> = BTreeMap::new();
         let mut unique = Vec::with_capacity(apps.len());
         for app in apps {
             match seen.get(app.app.as_str()) {
@@ -69,7 +69,7 @@ impl Notes {
     }
 
     /// The topics of an app, all forms, and steps and sinks by their consumer groups.
-    fn unique_names(&mut self, apps: &[&Outline]) {
+    fn unique_names(&mut self, apps: &[&AppIndex]) {
         for app in apps {
             let topics = app.declared.iter().map(|one| {
                 let name = &one.topic.name;
@@ -85,7 +85,7 @@ impl Notes {
         self.unique(parts, "give it another name");
     }
 
-    fn unique_paths(&mut self, apps: &[&Outline]) {
+    fn unique_paths(&mut self, apps: &[&AppIndex]) {
         let paths = (apps.iter().flat_map(|app| &app.parts)).map(|part| match &part.kind {
             Kind::Form { path } if !path.is_empty() => {
                 Some((format!("path {path}"), &part.location))
@@ -96,7 +96,7 @@ impl Notes {
     }
 
     /// Two sinks that write to one place would overwrite each other's position.
-    fn unique_targets(&mut self, apps: &[&Outline]) {
+    fn unique_targets(&mut self, apps: &[&AppIndex]) {
         let targets = (apps.iter().flat_map(|app| &app.parts)).flat_map(|part| {
             let targets = match &part.kind {
                 Kind::Sink { targets, .. } => targets.as_slice(),
@@ -109,7 +109,7 @@ impl Notes {
     }
 
     /// Apps may share a topic, but Kafka has only one of each name.
-    fn same_topics(&mut self, apps: &[&Outline]) {
+    fn same_topics(&mut self, apps: &[&AppIndex]) {
         let mut seen: BTreeMap<&str, &Declared> = BTreeMap::new();
         for declared in apps.iter().flat_map(|app| &app.declared) {
             let (topic, location) = (&declared.topic, &declared.location);
@@ -148,7 +148,7 @@ impl Notes {
 
     /// A submission with an Idempotency-Key can stand twice in a form's topic. Steps drop the repetition, and what
     /// they write is unique; most sinks would carry both out.
-    fn repetitions(&mut self, apps: &[&Outline], forms: &BTreeSet<&str>) {
+    fn repetitions(&mut self, apps: &[&AppIndex], forms: &BTreeSet<&str>) {
         let carries_both_out = |part: &&Part| {
             let kind = &part.kind;
             matches!(kind, Kind::Sink { drops_repetitions, .. } if !drops_repetitions)
@@ -170,7 +170,7 @@ impl Notes {
     }
 
     /// Every topic that is read must be there, and every one that is declared must join something.
-    fn topics(&mut self, app: &Outline, forms: &BTreeSet<&str>) {
+    fn topics(&mut self, app: &AppIndex, forms: &BTreeSet<&str>) {
         let mut named = BTreeSet::new();
         for part in &app.parts {
             // What a step writes is there without a declaration.
@@ -205,7 +205,7 @@ impl Notes {
         }
     }
 
-    fn declared(&mut self, app: &Outline, at: &Location, name: &str) {
+    fn declared(&mut self, app: &AppIndex, at: &Location, name: &str) {
         let known = names(app.topics.keys());
         if has(&known, name) || !topic::is_legal(name) {
             return;
@@ -218,7 +218,7 @@ impl Notes {
     }
 
     /// A step with state sees the records of a key only if all inputs put that key on the same partition number.
-    fn partitions(&mut self, app: &Outline) {
+    fn partitions(&mut self, app: &AppIndex) {
         for step in app.steps() {
             let inputs = step.reads.iter();
             let counts: BTreeSet<i32> = inputs
@@ -239,7 +239,7 @@ impl Notes {
     }
 
     /// Records that go round and round and never leave fill the disks.
-    fn cycles(&mut self, app: &Outline) {
+    fn cycles(&mut self, app: &AppIndex) {
         let is_unknown =
             |step: &Part| (step.reads.iter().chain(&step.writes)).any(String::is_empty);
         if app.steps().any(is_unknown) {
@@ -266,7 +266,7 @@ impl Notes {
 }
 
 /// What no other section may be called, if the name is known.
-fn title(app: &Outline, part: &Part) -> Option<String> {
+fn title(app: &AppIndex, part: &Part) -> Option<String> {
     let (app, name) = (&app.app, &part.name);
     match part.kind {
         _ if name.is_empty() => None,
@@ -280,7 +280,7 @@ fn title(app: &Outline, part: &Part) -> Option<String> {
 }
 
 /// The topics that forms write to, as far as they are known.
-fn form_topics<'a>(apps: &[&'a Outline]) -> BTreeSet<&'a str> {
+fn form_topics<'a>(apps: &[&'a AppIndex]) -> BTreeSet<&'a str> {
     let parts = apps.iter().flat_map(|app| &app.parts);
     let forms = parts.filter(|part| matches!(part.kind, Kind::Form { .. }));
     let mut topics = names(forms.flat_map(|form| &form.writes));
@@ -298,7 +298,7 @@ fn has(names: &BTreeSet<&str>, name: &str) -> bool {
 }
 
 /// The topics themselves and all that steps make of them.
-fn reachable(app: &Outline, from: &[String]) -> BTreeSet<String> {
+fn reachable(app: &AppIndex, from: &[String]) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut next = from.to_vec();
     while let Some(topic) = next.pop() {

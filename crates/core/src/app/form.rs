@@ -5,10 +5,11 @@ use std::path::{Component, Path};
 use serde_json::Value;
 
 use super::{
-    Location, Section,
-    outline::{Kind, Part, check_topics},
+    Location,
+    index::{Kind, Part, check_topics},
 };
-use crate::{mistake::nearest, schema::Schema};
+use crate::config::SectionReader;
+use crate::{app::schema::Schema, config::nearest};
 
 /// One HTTP endpoint.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ const DEFAULT_MAX_LENGTH: i64 = 50_000;
 
 impl Form {
     /// The form as the others see it, and itself if its schema can be used.
-    pub(super) fn read(section: &mut Section<'_>, app: &str) -> (Part, Option<Self>) {
+    pub(super) fn read(section: &mut SectionReader<'_>, app: &str) -> (Part, Option<Self>) {
         let name = section.required_name("name");
         let path = read_path(section);
         let topic = section.required_text("topic");
@@ -111,7 +112,7 @@ impl Form {
     }
 
     /// Holds the fields that the form names against its schema.
-    fn check_fields(&self, section: &Section<'_>) {
+    fn check_fields(&self, section: &SectionReader<'_>) {
         let Some(properties) = self.schema.source()["properties"].as_object() else {
             return;
         };
@@ -143,7 +144,7 @@ impl Form {
 }
 
 /// The path without the slash at its end.
-fn read_path(section: &mut Section<'_>) -> String {
+fn read_path(section: &mut SectionReader<'_>) -> String {
     let written = section.required_text("path");
     let path = written.trim_end_matches('/').to_owned();
     if written.is_empty() {
@@ -178,7 +179,7 @@ fn read_path(section: &mut Section<'_>) -> String {
     path
 }
 
-fn read_addresses(section: &mut Section<'_>, key: &'static str) -> Vec<String> {
+fn read_addresses(section: &mut SectionReader<'_>, key: &'static str) -> Vec<String> {
     let addresses = section.texts(key);
     let is_web = |address: &str| address.starts_with("https://") || address.starts_with("http://");
     let unread = |address: &str| address.is_empty() && section.is_unread(key);
@@ -191,7 +192,7 @@ fn read_addresses(section: &mut Section<'_>, key: &'static str) -> Vec<String> {
     addresses
 }
 
-fn read_schema(section: &mut Section<'_>) -> Option<Schema> {
+fn read_schema(section: &mut SectionReader<'_>) -> Option<Schema> {
     let file = section.required_text("schema");
     if file.is_empty() {
         return None;
@@ -258,7 +259,7 @@ impl Default for Sanitize {
 }
 
 impl Sanitize {
-    fn read(section: &mut Section<'_>) -> Self {
+    fn read(section: &mut SectionReader<'_>) -> Self {
         let mut table = section.table_or_empty("sanitize");
         let read = Self {
             trim: table.flag("trim", true),
@@ -272,7 +273,7 @@ impl Sanitize {
 }
 
 impl RateLimit {
-    fn read(section: &mut Section<'_>) -> Self {
+    fn read(section: &mut SectionReader<'_>) -> Self {
         let mut table = section.table_or_empty("rate_limit");
         let read = Self {
             client_per_minute: table.count("client_per_minute", 0, 0..=1_000_000),

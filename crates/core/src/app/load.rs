@@ -7,29 +7,22 @@ use std::{
 };
 
 use super::{
-    App, Document, Form, Location, PluginFacts, Plugins, Section, Sink, Step, check,
-    outline::{Declared, Outline, Part},
+    App, Form, Location, PluginFacts, Plugins, Sink, Step, check,
+    index::{AppIndex, Declared, Part},
     plugin,
 };
+use crate::config::SectionReader;
 use crate::{
-    mistake::Mistake,
-    topic::{DEFAULT_PARTITIONS, Topic},
+    config::{Diagnostic, Document, Environment},
+    kafka::topic::{DEFAULT_PARTITIONS, Topic},
 };
-
-/// Where `${NAME}` comes from.
-pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
-
-/// The variables of this process.
-pub fn process_environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
 
 /// Reads `app.toml` of every folder and checks all apps together. All mistakes come back at once.
 pub fn load(
     folders: &[PathBuf],
     plugins: &dyn Plugins,
     environment: Environment<'_>,
-) -> Result<Vec<Arc<App>>, Vec<Mistake>> {
+) -> Result<Vec<Arc<App>>, Vec<Diagnostic>> {
     let (mut apps, mut outlines) = (Vec::new(), Vec::new());
     let mut mistakes = Vec::new();
     for folder in folders {
@@ -51,20 +44,20 @@ pub fn load(
 }
 
 /// What was read, and the mistakes in it. An app with mistakes is only part of what was written.
-type Loaded = ((App, Outline), Vec<Mistake>);
+type Loaded = ((App, AppIndex), Vec<Diagnostic>);
 
 fn load_one(
     folder: &Path,
     plugins: &dyn Plugins,
     environment: Environment<'_>,
-) -> Result<Loaded, Mistake> {
+) -> Result<Loaded, Diagnostic> {
     let file = folder.join("app.toml");
     match std::fs::read_to_string(&file) {
         Ok(text) => {
             let document = Document::new(file, text, environment);
             Ok(document.read(|root| read(root, folder, plugins)))
         }
-        Err(error) => Err(Mistake {
+        Err(error) => Err(Diagnostic {
             file,
             line: 0,
             problem: format!("the file cannot be read: {error}"),
@@ -73,7 +66,7 @@ fn load_one(
     }
 }
 
-fn read(root: &mut Section<'_>, folder: &Path, plugins: &dyn Plugins) -> (App, Outline) {
+fn read(root: &mut SectionReader<'_>, folder: &Path, plugins: &dyn Plugins) -> (App, AppIndex) {
     let (name, location) = read_name(root);
     let mut declared = each(root, "topic", Declared::read);
     let forms = each(root, "form", |section| Form::read(section, &name));
@@ -107,11 +100,11 @@ fn read(root: &mut Section<'_>, folder: &Path, plugins: &dyn Plugins) -> (App, O
         name: name.clone(),
     };
     add_derived_topics(&mut app, &facts);
-    let outline = Outline::new(name, location, declared, &app.topics, parts);
+    let outline = AppIndex::new(name, location, declared, &app.topics, parts);
     (app, outline)
 }
 
-fn read_name(root: &mut Section<'_>) -> (String, Location) {
+fn read_name(root: &mut SectionReader<'_>) -> (String, Location) {
     let remedy = "begin with [app] and name = \"…\"".to_owned();
     let Some(mut table) = root.table("app") else {
         root.require("app", remedy);
@@ -123,9 +116,9 @@ fn read_name(root: &mut Section<'_>) -> (String, Location) {
 }
 
 fn each<T>(
-    root: &mut Section<'_>,
+    root: &mut SectionReader<'_>,
     key: &'static str,
-    mut read: impl FnMut(&mut Section<'_>) -> T,
+    mut read: impl FnMut(&mut SectionReader<'_>) -> T,
 ) -> Vec<T> {
     let mut all = Vec::new();
     for mut section in root.tables(key) {

@@ -4,25 +4,23 @@
 //! `plugin` holds a step against its plug-in, `check` the outlines of all apps against each other.
 
 mod check;
-mod document;
 mod form;
+mod index;
 mod load;
-mod outline;
 mod plugin;
 mod schedule;
-mod section;
+pub mod schema;
 mod sink;
 mod step;
 #[cfg(test)]
 mod tests;
 mod webhook;
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
-pub(crate) use self::{document::Document, section::Section};
 pub use self::{
     form::{Form, Key, RateLimit, Sanitize},
-    load::{Environment, load, process_environment},
+    load::load,
     plugin::{PluginFacts, Plugins, UnknownPlugins},
     sink::{
         Buffer, Email, Postgres, Sheets, Sink, SinkKind, is_postgres_schema, is_spreadsheet_id,
@@ -30,8 +28,10 @@ pub use self::{
     step::{Limits, Step},
     webhook::Webhook,
 };
-use crate::{
+pub use crate::config::{Environment, Location, process_environment};
+use crate::kafka::{
     client,
+    group_progress::Stage,
     topic::{self, Topic},
 };
 
@@ -52,15 +52,6 @@ pub struct App {
     pub sinks: Vec<Arc<Sink>>,
 }
 
-/// A place in an app's file, for messages.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Location {
-    /// The file.
-    pub file: Arc<PathBuf>,
-    /// The line, from 1.
-    pub line: usize,
-}
-
 // === impl App ===
 
 impl App {
@@ -71,8 +62,8 @@ impl App {
 
     /// The consumer groups that a record passes, in order, before it can arrive at one of `inputs`: first those that
     /// read a form's topic, last those that write the inputs.
-    pub fn upstream(&self, inputs: &[String]) -> Vec<crate::progress::Stage> {
-        let mut stages: Vec<crate::progress::Stage> = Vec::new();
+    pub fn upstream(&self, inputs: &[String]) -> Vec<Stage> {
+        let mut stages: Vec<Stage> = Vec::new();
         let mut wanted = inputs.to_vec();
         let mut left: Vec<&Step> = self.steps.iter().map(AsRef::as_ref).collect();
         while !wanted.is_empty() {
@@ -104,9 +95,3 @@ const DEAD_LETTER_CONFIG: [(&str, &str); 2] = [
     ("retention.ms", "2592000000"),
     ("max.message.bytes", client::RECORD_BYTES),
 ];
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)
-    }
-}

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Section, Step};
+use super::Step;
+use crate::config::SectionReader;
 use crate::{
-    mistake::nearest,
-    schema::{Schema, Violation},
+    app::schema::{Schema, Violation},
+    config::nearest,
 };
 
 /// What a plug-in says of itself, as far as an app must fit to it.
@@ -62,7 +63,7 @@ impl Plugins for UnknownPlugins {
 /// Notes what does not fit. None if nothing is known of the plug-in.
 pub(super) fn check(
     step: &Step,
-    section: &Section<'_>,
+    section: &SectionReader<'_>,
     plugins: &dyn Plugins,
 ) -> Option<PluginFacts> {
     if !plugins.are_known() || section.is_unread("plugin") {
@@ -103,7 +104,7 @@ fn other_plugin(reference: &str, plugins: &dyn Plugins) -> String {
 }
 
 fn check_ports(
-    section: &Section<'_>,
+    section: &SectionReader<'_>,
     key: &str,
     example: &str,
     declared: &[String],
@@ -136,7 +137,7 @@ fn check_ports(
     }
 }
 
-fn check_config(section: &Section<'_>, written: &Value, schema: &Value) {
+fn check_config(section: &SectionReader<'_>, written: &Value, schema: &Value) {
     if section.is_unread("config") {
         return;
     }

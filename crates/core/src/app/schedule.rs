@@ -1,10 +1,9 @@
 //! How long a sink waits after each attempt that has failed.
 
+use crate::config::SectionReader;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-
-use super::Section;
 
 /// Delays of one schedule. The topic where records wait has a partition for each that there could be: Kafka cannot take
 /// partitions away when a schedule becomes shorter.
@@ -14,7 +13,7 @@ pub(super) const MAX_DELAYS: usize = 20;
 pub(super) const MAX_DELAY: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// The key `schedule`, or these seconds.
-pub(super) fn read(section: &mut Section<'_>, default: &[u64]) -> Vec<Duration> {
+pub(super) fn read(section: &mut SectionReader<'_>, default: &[u64]) -> Vec<Duration> {
     let key = "schedule";
     let Some(written) = section.optional_texts(key) else {
         return default.iter().copied().map(Duration::from_secs).collect();

@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Location, Section, Webhook,
-    outline::{Kind, Part, check_topics},
+    Location, Webhook,
+    index::{Kind, Part, check_topics},
     schedule::{self, MAX_DELAYS},
 };
+use crate::config::SectionReader;
 use crate::{
-    client,
-    mistake::nearest,
-    topic::{self, DEFAULT_PARTITIONS, Topic},
+    config::nearest,
+    kafka::client,
+    kafka::topic::{self, DEFAULT_PARTITIONS, Topic},
 };
 
 /// One way out.
@@ -110,7 +111,7 @@ pub struct Email {
 }
 
 /// Reads the settings of one kind.
-type Read = fn(&mut Section<'_>) -> SinkKind;
+type Read = fn(&mut SectionReader<'_>) -> SinkKind;
 
 /// Every kind by its name in an app's file.
 const KINDS: &[(&str, Read)] = &[
@@ -139,7 +140,7 @@ const MAX_TAB_CHARACTERS: usize = 100;
 
 impl Sink {
     /// The sink as the others see it, and itself if its kind is known.
-    pub(super) fn read(section: &mut Section<'_>, app: &str) -> (Part, Option<Self>) {
+    pub(super) fn read(section: &mut SectionReader<'_>, app: &str) -> (Part, Option<Self>) {
         let name = section.required_name("name");
         let input = Self::read_input(section);
         let location = section.location();
@@ -164,7 +165,7 @@ impl Sink {
         (part, sink)
     }
 
-    fn read_input(section: &mut Section<'_>) -> Vec<String> {
+    fn read_input(section: &mut SectionReader<'_>) -> Vec<String> {
         let mut input = section.texts("input");
         section.require("input", "add input = [\"a-topic\"]".to_owned());
         check_topics(section, "input", &input);
@@ -178,7 +179,7 @@ impl Sink {
         input
     }
 
-    fn read_kind(section: &mut Section<'_>) -> Option<SinkKind> {
+    fn read_kind(section: &mut SectionReader<'_>) -> Option<SinkKind> {
         let kind = section.required_text("kind");
         if let Some((_, read)) = KINDS.iter().find(|(name, _)| *name == kind) {
             return Some(read(section));
@@ -302,7 +303,7 @@ impl SinkKind {
 // === impl Sheets ===
 
 impl Sheets {
-    fn read(section: &mut Section<'_>) -> SinkKind {
+    fn read(section: &mut SectionReader<'_>) -> SinkKind {
         let milliseconds = |count: u32| Duration::from_millis(count.into());
         let (spreadsheet, further) = Self::read_spreadsheets(section);
         SinkKind::Sheets(Self {
@@ -323,7 +324,7 @@ impl Sheets {
     }
 
     /// The first, and those behind it. One may be written without brackets.
-    fn read_spreadsheets(section: &mut Section<'_>) -> (String, Vec<String>) {
+    fn read_spreadsheets(section: &mut SectionReader<'_>) -> (String, Vec<String>) {
         let mut ids = section.required_texts("spreadsheet");
         for (index, id) in ids.iter().enumerate().filter(|(_, id)| !id.is_empty()) {
             if !is_spreadsheet_id(id) {
@@ -360,7 +361,7 @@ impl Sheets {
         tab.map(target).unwrap_or_default()
     }
 
-    fn read_tab(section: &mut Section<'_>) -> String {
+    fn read_tab(section: &mut SectionReader<'_>) -> String {
         let title = section.required_text("tab");
         let length = title.chars().count();
         if length > MAX_TAB_CHARACTERS {
@@ -377,7 +378,7 @@ impl Sheets {
 // === impl Buffer ===
 
 impl Buffer {
-    fn read(section: &mut Section<'_>) -> Self {
+    fn read(section: &mut SectionReader<'_>) -> Self {
         let buffer = one_of(section, "buffer", &["memory", "redis"]);
         let flush = one_of(section, "flush", &["interval", "job"]);
         let rows = section.size("buffer_rows", 100_000, 1_000..=1_000_000);
@@ -399,7 +400,11 @@ fn owned<const N: usize>(config: [(&str, &str); N]) -> BTreeMap<String, String> 
 }
 
 /// One of these words; the first if none is written.
-fn one_of(section: &mut Section<'_>, key: &'static str, words: &[&'static str]) -> &'static str {
+fn one_of(
+    section: &mut SectionReader<'_>,
+    key: &'static str,
+    words: &[&'static str],
+) -> &'static str {
     let Some(written) = section.text(key) else {
         return words[0];
     };
@@ -414,7 +419,7 @@ fn one_of(section: &mut Section<'_>, key: &'static str, words: &[&'static str]) 
 // === impl Postgres ===
 
 impl Postgres {
-    fn read(section: &mut Section<'_>) -> SinkKind {
+    fn read(section: &mut SectionReader<'_>) -> SinkKind {
         let written = section.text("schema");
         let schema = written.unwrap_or_else(|| "formline".to_owned());
         if !is_postgres_schema(&schema) {
@@ -434,7 +439,7 @@ impl Postgres {
 // === impl Email ===
 
 impl Email {
-    fn read(section: &mut Section<'_>) -> SinkKind {
+    fn read(section: &mut SectionReader<'_>) -> SinkKind {
         SinkKind::Email(Self {
             to: section.required_text("to"),
             from: section.required_text("from"),

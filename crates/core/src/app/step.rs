@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
-use super::{Location, PluginFacts, Section, outline::check_topics};
+use super::{Location, PluginFacts, index::check_topics};
+use crate::config::SectionReader;
 use crate::{
-    progress::Stage,
-    topic::{self, DEFAULT_PARTITIONS, Topic},
+    kafka::group_progress::Stage,
+    kafka::topic::{self, DEFAULT_PARTITIONS, Topic},
 };
 
 /// One plug-in between topics.
@@ -49,7 +50,7 @@ pub struct Limits {
 // === impl Step ===
 
 impl Step {
-    pub(super) fn read(section: &mut Section<'_>, app: &str) -> Self {
+    pub(super) fn read(section: &mut SectionReader<'_>, app: &str) -> Self {
         let mut step = Self {
             app: app.to_owned(),
             name: section.required_name("name"),
@@ -68,7 +69,7 @@ impl Step {
     }
 
     /// Gives an input or output that could not be read a port and topic without a name, which may be any.
-    fn open_unread(&mut self, section: &Section<'_>) {
+    fn open_unread(&mut self, section: &SectionReader<'_>) {
         if self.input.is_empty() && section.is_unread("input") {
             self.input.insert(String::new(), vec![String::new()]);
         }
@@ -151,7 +152,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    fn read(section: &mut Section<'_>) -> Self {
+    fn read(section: &mut SectionReader<'_>) -> Self {
         let mut table = section.table_or_empty("limits");
         let milliseconds = |count: u32| Duration::from_millis(count.into());
         let read = Self {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Section, SinkKind, schedule};
-use crate::settings::Secret;
+use super::{SinkKind, schedule};
+use crate::config::SectionReader;
+use crate::secret::Secret;
 
 /// Settings of a webhook sink. Whether address and secrets can be used is the sink's business.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,7 +29,7 @@ const SCHEDULE: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000
 // === impl Webhook ===
 
 impl Webhook {
-    pub(super) fn read(section: &mut Section<'_>) -> SinkKind {
+    pub(super) fn read(section: &mut SectionReader<'_>) -> SinkKind {
         let url = section.required_text("url");
         if !url.is_empty() && !url.starts_with("https://") && !url.starts_with("http://") {
             let remedy = "write https://HOST/PATH";

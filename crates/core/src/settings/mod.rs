@@ -4,7 +4,6 @@ mod redis;
 
 use std::{
     collections::BTreeMap,
-    fmt,
     net::IpAddr,
     path::{Path, PathBuf},
     str::FromStr as _,
@@ -14,10 +13,10 @@ use std::{
 use ipnet::IpNet;
 
 pub use self::redis::{Redis, Sentinels};
+pub use crate::secret::Secret;
 use crate::{
-    app::{Document, Environment, Section},
-    client::{self, Client},
-    mistake::Mistake,
+    config::{Diagnostic, Document, Environment, SectionReader},
+    kafka::client::{self, Client},
 };
 
 /// The settings of this process, checked.
@@ -52,10 +51,6 @@ pub struct Settings {
     /// `grace_ms`, FORMLINE_GRACE_MS: how long a stopping process finishes what it has in hand.
     pub grace: Duration,
 }
-
-/// What must not be shown, because it may hold a password.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Secret(String);
 
 /// The server that takes e-mails.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -93,7 +88,10 @@ pub const DEFAULT_FILE: &str = "formline.toml";
 
 impl Settings {
     /// Reads `file`, or `formline.toml` if there is one, and the variables.
-    pub fn load(file: Option<&Path>, environment: Environment<'_>) -> Result<Self, Vec<Mistake>> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: Environment<'_>,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE)).to_owned();
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
@@ -103,7 +101,7 @@ impl Settings {
             Err(error) => {
                 let problem = format!("the file cannot be read: {error}");
                 let remedy = "name a file of settings, or leave --settings away".to_owned();
-                return Err(vec![Mistake {
+                return Err(vec![Diagnostic {
                     file: path,
                     line: 0,
                     problem,
@@ -125,8 +123,8 @@ impl Settings {
         Client::new(&self.bootstrap, self.kafka.clone())
     }
 
-    fn read(root: &mut Section<'_>, environment: Environment<'_>) -> Self {
-        let text = |root: &mut Section<'_>, key: &'static str| {
+    fn read(root: &mut SectionReader<'_>, environment: Environment<'_>) -> Self {
+        let text = |root: &mut SectionReader<'_>, key: &'static str| {
             let written = root.text(key);
             environment(&variable("", key)).or(written)
         };
@@ -155,27 +153,7 @@ impl Settings {
     }
 }
 
-// === impl Secret ===
-
-impl Secret {
-    /// Hides a text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for who needs it to get in.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-fn read_postgres_url(root: &mut Section<'_>, environment: Environment<'_>) -> Option<Secret> {
+fn read_postgres_url(root: &mut SectionReader<'_>, environment: Environment<'_>) -> Option<Secret> {
     let key = "postgres_url";
     let written = root.text(key);
     if written.as_deref().is_some_and(holds_password) {
@@ -190,13 +168,13 @@ fn read_postgres_url(root: &mut Section<'_>, environment: Environment<'_>) -> Op
         let remedy = "write postgres://USER@HOST:PORT/DATABASE";
         root.mistake(key, "this is no address of PostgreSQL", remedy);
     }
-    Some(Secret(url))
+    Some(Secret::new(url))
 }
 
 // === impl Smtp ===
 
 impl Smtp {
-    fn read(root: &mut Section<'_>, environment: Environment<'_>) -> Option<Self> {
+    fn read(root: &mut SectionReader<'_>, environment: Environment<'_>) -> Option<Self> {
         let mut table = root.table_or_empty("smtp");
         let written = table.text("url");
         if written.as_deref().is_some_and(holds_password) {
@@ -223,19 +201,19 @@ impl Smtp {
         }
         table.finish();
         Some(Self {
-            url: Secret(url?),
+            url: Secret::new(url?),
             timeout: milliseconds(timeout_ms),
         })
     }
 }
 
-fn read_google_calls(root: &mut Section<'_>, environment: Environment<'_>) -> u32 {
+fn read_google_calls(root: &mut SectionReader<'_>, environment: Environment<'_>) -> u32 {
     let key = "google_calls_per_minute";
     let calls = number(root, environment, "", key, 60, 2..=100_000);
     u32::try_from(calls).unwrap_or_default()
 }
 
-fn read_networks(root: &mut Section<'_>, environment: Environment<'_>) -> Vec<IpNet> {
+fn read_networks(root: &mut SectionReader<'_>, environment: Environment<'_>) -> Vec<IpNet> {
     let key = "webhook_private_addresses";
     let written = root.texts(key);
     let variable = environment(&variable("", key));
@@ -263,7 +241,7 @@ fn holds_password(url: &str) -> bool {
     user.is_some_and(|user| user.contains(':')) || rest.contains("password=")
 }
 
-fn read_properties(root: &mut Section<'_>) -> BTreeMap<String, String> {
+fn read_properties(root: &mut SectionReader<'_>) -> BTreeMap<String, String> {
     let properties = root.text_map("kafka");
     for (name, value) in &properties {
         if let Some((problem, remedy)) = client::check_property(name, value) {
@@ -274,7 +252,7 @@ fn read_properties(root: &mut Section<'_>) -> BTreeMap<String, String> {
 }
 
 impl Ingest {
-    fn read(root: &mut Section<'_>, environment: Environment<'_>) -> Self {
+    fn read(root: &mut SectionReader<'_>, environment: Environment<'_>) -> Self {
         let mut table = root.table_or_empty("ingest");
         let mut number =
             |key, default, range| number(&mut table, environment, "INGEST_", key, default, range);
@@ -300,7 +278,7 @@ impl Ingest {
 
 /// A number of the file, or of the variable over it.
 fn number(
-    section: &mut Section<'_>,
+    section: &mut SectionReader<'_>,
     environment: Environment<'_>,
     prefix: &str,
     key: &'static str,
@@ -343,7 +321,10 @@ fn size(count: i64) -> usize {
 mod tests {
     use super::*;
 
-    pub(super) fn load(text: &str, variables: &[(&str, &str)]) -> Result<Settings, Vec<Mistake>> {
+    pub(super) fn load(
+        text: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Settings, Vec<Diagnostic>> {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("formline.toml");
         std::fs::write(&file, text).expect("a file");

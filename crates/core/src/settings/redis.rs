@@ -1,7 +1,7 @@
 //! `[redis]`: where Redis is, one server or a set that Sentinels watch over.
 
 use super::{Secret, holds_password, variable};
-use crate::app::{Environment, Section};
+use crate::config::{Environment, SectionReader};
 
 /// Where Redis is, 7.0 or newer.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,7 +36,7 @@ const SENTINELS_REMEDY: &str = "write HOST:PORT,HOST:PORT,HOST:PORT";
 // === impl Redis ===
 
 impl Redis {
-    pub(super) fn read(root: &mut Section<'_>, environment: Environment<'_>) -> Option<Self> {
+    pub(super) fn read(root: &mut SectionReader<'_>, environment: Environment<'_>) -> Option<Self> {
         let mut table = root.table_or_empty("redis");
         let read = Reader {
             table: &mut table,
@@ -51,7 +51,7 @@ impl Redis {
 /// Reads one table and the variables over it. An empty text is as good as none, since a variable cannot be taken away
 /// from everywhere that sets it.
 struct Reader<'a, 'b> {
-    table: &'a mut Section<'b>,
+    table: &'a mut SectionReader<'b>,
     environment: Environment<'a>,
 }
 

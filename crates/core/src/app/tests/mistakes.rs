@@ -5,7 +5,7 @@ use super::*;
 /// The messages of a text that must be wrong, one a line, without the folder.
 fn mistakes(text: &str) -> String {
     let mistakes = load_text(text).expect_err("it has mistakes");
-    let short = |mistake: &Mistake| {
+    let short = |mistake: &Diagnostic| {
         let folder = mistake.file.parent().expect("the file lies in a folder");
         mistake
             .to_string()

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 use serde_json::json;
 
 use super::*;
-use crate::mistake::Mistake;
+use crate::config::Diagnostic;
 
 /// The plug-ins of these tests: `copy` takes `in` and gives `out`; `count` also keeps a store.
 struct Known;
@@ -69,15 +69,15 @@ spreadsheet = "${SHEET}"
 tab = "Counts"
 "#;
 
-fn load_text(text: &str) -> Result<Vec<Arc<App>>, Vec<Mistake>> {
+fn load_text(text: &str) -> Result<Vec<Arc<App>>, Vec<Diagnostic>> {
     load_texts(&[text])
 }
 
-fn load_texts(texts: &[&str]) -> Result<Vec<Arc<App>>, Vec<Mistake>> {
+fn load_texts(texts: &[&str]) -> Result<Vec<Arc<App>>, Vec<Diagnostic>> {
     load_with(texts, &Known)
 }
 
-fn load_with(texts: &[&str], plugins: &dyn Plugins) -> Result<Vec<Arc<App>>, Vec<Mistake>> {
+fn load_with(texts: &[&str], plugins: &dyn Plugins) -> Result<Vec<Arc<App>>, Vec<Diagnostic>> {
     let folder = tempfile::tempdir().expect("a folder");
     let folders: Vec<PathBuf> = (0..texts.len())
         .map(|n| folder.path().join(n.to_string()))

@@ -15,13 +15,12 @@ use toml::{
 };
 
 use super::{
-    Location,
+    diagnostic::{Location, nearest},
     document::{self, Document},
 };
-use crate::mistake::nearest;
 
 /// One table of a document. What it is asked for is known; the rest is a mistake (`finish`).
-pub(crate) struct Section<'a> {
+pub(crate) struct SectionReader<'a> {
     document: &'a Document<'a>,
     table: &'a DeTable<'a>,
     span: Range<usize>,
@@ -36,9 +35,9 @@ pub(crate) struct Section<'a> {
     open: bool,
 }
 
-// === impl Section ===
+// === impl SectionReader ===
 
-impl<'a> Section<'a> {
+impl<'a> SectionReader<'a> {
     /// The whole document.
     pub(super) fn root(document: &'a Document<'a>, table: &'a DeTable<'a>) -> Self {
         Self::below(document::ROOT, document, table, 0..0)

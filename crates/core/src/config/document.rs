@@ -5,15 +5,25 @@ use std::{cell::RefCell, fmt::Display, ops::Range, path::PathBuf, sync::Arc};
 
 use toml::de::DeTable;
 
-use super::{Location, Section, load::Environment};
-use crate::mistake::Mistake;
+use super::{
+    diagnostic::{Diagnostic, Location},
+    section_reader::SectionReader,
+};
+
+/// Where `${NAME}` comes from.
+pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+/// The variables of this process.
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
 
 /// The text of a file, what was found wrong with it, and the variables that it may name.
 pub(crate) struct Document<'e> {
     pub(super) file: Arc<PathBuf>,
     text: String,
     environment: Environment<'e>,
-    mistakes: RefCell<Vec<Mistake>>,
+    mistakes: RefCell<Vec<Diagnostic>>,
     /// Heads of sections, by line, below which some line was no TOML: a key that is not there may have been in it.
     pub(super) lost_keys: Vec<usize>,
     /// The head of some section was no TOML, and so the section is not there.
@@ -41,10 +51,13 @@ impl<'e> Document<'e> {
     }
 
     /// Parses the text and lets `read` take what it knows.
-    pub(crate) fn read<T>(mut self, read: impl FnOnce(&mut Section<'_>) -> T) -> (T, Vec<Mistake>) {
+    pub(crate) fn read<T>(
+        mut self,
+        read: impl FnOnce(&mut SectionReader<'_>) -> T,
+    ) -> (T, Vec<Diagnostic>) {
         self.take_out_damage();
         let (table, _) = DeTable::parse_recoverable(&self.text);
-        let mut root = Section::root(&self, table.get_ref());
+        let mut root = SectionReader::root(&self, table.get_ref());
         let read = read(&mut root);
         root.finish();
         drop(table);
@@ -103,7 +116,7 @@ impl<'e> Document<'e> {
     }
 
     pub(super) fn note(&self, at: &Range<usize>, problem: impl Display, remedy: impl Display) {
-        self.mistakes.borrow_mut().push(Mistake {
+        self.mistakes.borrow_mut().push(Diagnostic {
             file: self.file.to_path_buf(),
             line: self.line(at),
             problem: problem.to_string(),

@@ -1,10 +1,10 @@
 //! A mistake in a file that an operator wrote: where it stands, what is wrong and what would be right.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 /// One mistake. A check collects all of them before it speaks.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Mistake {
+pub struct Diagnostic {
     /// The file.
     pub file: PathBuf,
     /// The line, from 1; 0 if it concerns the whole file.
@@ -15,7 +15,22 @@ pub struct Mistake {
     pub remedy: String,
 }
 
-impl fmt::Display for Mistake {
+/// A position in a file, for diagnostics.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Location {
+    /// The file.
+    pub file: Arc<PathBuf>,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             file,

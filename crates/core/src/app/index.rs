@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Location, Section, Step};
-use crate::topic::{self, DEFAULT_PARTITIONS, Topic};
+use super::{Location, Step};
+use crate::config::SectionReader;
+use crate::kafka::topic::{self, DEFAULT_PARTITIONS, Topic};
 
 /// What is known of one app.
 #[derive(Debug)]
-pub(super) struct Outline {
+pub(super) struct AppIndex {
     /// Its name.
     pub(super) app: String,
     /// Where that stands.
@@ -57,9 +58,9 @@ pub(super) enum Kind {
     },
 }
 
-// === impl Outline ===
+// === impl AppIndex ===
 
-impl Outline {
+impl AppIndex {
     pub(super) fn new(
         app: String,
         location: Location,
@@ -96,7 +97,7 @@ impl Outline {
 // === impl Declared ===
 
 impl Declared {
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
+    pub(super) fn read(section: &mut SectionReader<'_>) -> Self {
         let name = section.required_text("name");
         check_topics(section, "name", [&name]);
         let partitions = section.integer("partitions", DEFAULT_PARTITIONS.into(), 1..=10_000);
@@ -158,7 +159,7 @@ impl Part {
 
 /// Notes names that Kafka does not take. Whether there is a topic of a name is asked later, when all are known.
 pub(super) fn check_topics<'t>(
-    section: &Section<'_>,
+    section: &SectionReader<'_>,
     key: &str,
     names: impl IntoIterator<Item = &'t String>,
 ) {
