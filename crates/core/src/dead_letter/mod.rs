@@ -1,4 +1,7 @@
-//! Dead letters: records that a step or sink could not process, and what was done with them.
+//! Dead letters: records that a step or sink could not process, and their resolution.
+//!
+//! A dead-letter topic is a log of two kinds of records: dead letters, which never change, and
+//! resolution records, each of which closes one dead letter.
 
 pub mod headers;
 pub mod index;

@@ -1,38 +1,56 @@
-//! The record that runs along the line: a CloudEvent 1.0 in Kafka's binary mode, and the headers that Formline adds.
+//! The attributes of an event: CloudEvents 1.0 in Kafka's binary content mode, and the headers that
+//! Formline adds.
 
 use jiff::Timestamp;
 
-use crate::{
-    event::id::EventId,
-    kafka::record::{Headers, Record},
-};
+use super::{header, id::EventId};
+use crate::kafka::record::{Headers, Record};
 
-/// Attributes of an accepted submission.
+/// The attributes of an accepted submission.
+///
+/// ```
+/// use formline_core::{
+///     EventId,
+///     event::{Submission, header},
+/// };
+///
+/// let submission = Submission {
+///     id: EventId::new(),
+///     time: jiff::Timestamp::now(),
+///     form: "student-data",
+///     subject: Some("99999"),
+///     schema: "/v1/forms/student-data/schema",
+///     trace_parent: None,
+///     fingerprint: None,
+/// };
+/// let headers = submission.headers();
+/// assert_eq!(headers.get(header::SOURCE), Some(b"/forms/student-data".as_slice()));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Submission<'a> {
-    /// Its id for life.
+    /// Id of the event, which never changes.
     pub id: EventId,
-    /// When it was accepted.
+    /// Time at which it was accepted.
     pub time: Timestamp,
     /// Name of the form.
     pub form: &'a str,
-    /// The value of the form's key field.
+    /// Value of the form's key field.
     pub subject: Option<&'a str>,
     /// Address of the form's schema.
     pub schema: &'a str,
     /// Trace context of the request.
     pub trace_parent: Option<&'a str>,
-    /// Hash of the body, only for a submission with an `Idempotency-Key`.
+    /// Hash of the body; present only if the submission has an `Idempotency-Key`.
     pub fingerprint: Option<&'a str>,
 }
 
-/// The kind of every submission.
+/// The `ce_type` of every submission.
 const SUBMITTED: &str = "formline.submission.accepted";
 
 // === impl Submission ===
 
 impl Submission<'_> {
-    /// The headers of its record.
+    /// Returns the headers of its record.
     pub fn headers(&self) -> Headers {
         let optional = [
             (header::SUBJECT, self.subject),
@@ -56,8 +74,10 @@ impl Submission<'_> {
     }
 }
 
-/// Headers of the `n`th record that a step sends to `port` while it works on `input`. Everything but the id and the
-/// kind is the input's, so that a chain keeps source, time and trace of the submission.
+/// Returns the headers of the `n`th record that a step sends to `port` while it processes `input`.
+///
+/// All attributes except id and type are those of the input, so that a chain of steps preserves the
+/// source, the time and the trace context of the submission.
 pub fn output_headers(input: &Record, step: &str, port: &str, n: u32, plugin: &str) -> Headers {
     let identity = identity(input);
     let origin = input.header(header::ORIGIN).unwrap_or(&identity);
@@ -84,41 +104,45 @@ pub fn output_headers(input: &Record, step: &str, port: &str, n: u32, plugin: &s
         .with(header::PLUGIN, plugin)
 }
 
-/// What makes a record itself: its `ce_id`, or its place in Kafka if a foreign producer gave it none.
+/// Returns the identity of a record: its `ce_id`, or its position in Kafka if it comes from a foreign
+/// producer and has no id.
 pub fn identity(record: &Record) -> Vec<u8> {
     match record.header(header::ID) {
         Some(id) => id.to_vec(),
-        None => format!("{record:?}").into_bytes(),
+        None => record.position().to_string().into_bytes(),
     }
 }
 
-/// Whether a consumer group has to work on a record. A replayed dead letter lies in the topic a second time, for the
-/// group that gave it up alone: every other group passes over it.
+/// Returns whether a consumer group must process a record. A replayed dead letter is in the topic a
+/// second time, only for the group that dead-lettered it; every other group skips it.
 pub fn is_for(record: &Record, group: &str) -> bool {
     let addressed_to = record.header(header::REPLAY_FOR);
     addressed_to.is_none_or(|addressed_to| addressed_to == group.as_bytes())
 }
 
-/// The `ce_source` of a form's submissions.
+/// Returns the `ce_source` of the submissions of a form.
 pub fn source(form: &str) -> String {
     format!("/forms/{form}")
 }
 
-/// The form that a record stems from, by its `ce_source`.
+/// Returns the form that a record originates from, by its `ce_source`.
 pub fn form(record: &Record) -> Option<&str> {
     record.text_header(header::SOURCE)?.strip_prefix("/forms/")
 }
 
-/// When the submission behind a record was accepted; Kafka's timestamp if it does not say.
+/// Returns the time at which the submission was accepted, or Kafka's timestamp if the record has no
+/// valid `ce_time`.
 pub fn time(record: &Record) -> Timestamp {
-    let said = record
+    let accepted = record
         .text_header(header::TIME)
         .and_then(|text| text.parse().ok());
-    said.or_else(|| Timestamp::from_millisecond(record.timestamp_ms).ok())
+    accepted
+        .or_else(|| Timestamp::from_millisecond(record.timestamp_ms).ok())
         .unwrap_or_default()
 }
 
-/// RFC 3339 in UTC with microseconds: always 27 characters, so that texts sort as times do.
+/// Formats a time as RFC 3339 in UTC with microseconds. The text always has 27 characters, so that
+/// texts sort like times.
 pub fn format_time(time: Timestamp) -> String {
     format!("{time:.6}")
 }
@@ -128,13 +152,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_one_width_and_come_back() {
-        let time: Timestamp = "2026-11-21T08:00:00.5Z".parse().expect("a time");
+    fn times_have_a_fixed_width() {
+        let time: Timestamp = "2026-11-21T08:00:00.5Z".parse().expect("a valid time");
         assert_eq!(format_time(time), "2026-11-21T08:00:00.500000Z");
     }
 
     #[test]
-    fn a_submission_carries_every_attribute_of_cloudevents() {
+    fn a_submission_has_every_cloudevents_attribute() {
         let id = EventId::new();
         let submission = Submission {
             id,

@@ -1,63 +1,70 @@
-//! Reads which submissions with an `Idempotency-Key` a topic holds already. Only they can be in the log twice (an answer
-//! was lost, a process died, two processes took one key); whoever consumes a form's topic drops the second one.
+//! Finds the submissions with an `Idempotency-Key` that a topic already contains.
 //!
-//! The log itself is the memory: what a consumer must know at its committed offset stands before that offset. What it keeps
-//! of that, and how it judges, is its own business.
+//! Only such submissions can be in the log twice: after a lost response, a crashed process, or if two
+//! processes accept the same key. A consumer of a form's topic drops the second one. Everything that
+//! it must know at its committed offset precedes that offset in the log; how it stores and applies
+//! this knowledge is up to the consumer.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{
-    kafka::client::{self, Client},
-    event::header,
-    event::id::EventId,
-    kafka::reader::{From, Range, Reader},
-    kafka::record::Record,
+use super::{header, id::EventId};
+use crate::kafka::{
+    client::{Client, ClientError},
+    reader::{PartitionRange, Reader, StartOffset},
+    record::Record,
 };
 
-/// A submission that is in the log, as far as an answer to its repetition needs it.
+/// A submission with an `Idempotency-Key` in the log, with the data that is needed to answer a
+/// repetition.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Keyed {
-    /// Its id, derived from form and key.
+pub struct KeyedSubmission {
+    /// Id of the submission, derived from form and key.
     pub id: EventId,
     /// Hash of its body.
     pub fingerprint: String,
-    /// `ce_time` of its first record.
+    /// `ce_time` of its record.
     pub time: String,
-    /// Time of its record in Kafka, in milliseconds since 1970.
+    /// Timestamp of its record in Kafka, in milliseconds since 1970.
     pub timestamp_ms: i64,
 }
 
-/// Reads what consumers must know of a topic before they go on at their committed offsets: all its keyed submissions of
-/// the window before, or what has come since they knew them.
-pub struct Recall {
+/// Reads the keyed submissions that consumers must know before they resume at their committed
+/// offsets: those of the whole window, or those since the offset that they already know.
+#[derive(Debug)]
+pub struct DedupReader {
     client: Client,
     topic: String,
-    consumers: Vec<Known>,
-    /// The time of the record at which a consumer goes on that knows nothing; none once these times are all known.
+    consumers: Vec<DedupPosition>,
+    /// Timestamp of the first record after the position of each consumer that knows nothing. `None`
+    /// once all of them are known.
     times: Option<BTreeMap<i32, i64>>,
     reader: Reader,
 }
 
-/// What the consumer of a partition knows.
+/// The position of the consumer of a partition, and its knowledge of keyed submissions.
 #[derive(Clone, Copy, Debug)]
-pub struct Known {
+pub struct DedupPosition {
     /// Number of the partition.
     pub partition: i32,
-    /// Where it goes on.
+    /// Offset at which the consumer resumes.
     pub next: i64,
-    /// The offset up to which it knows the keyed submissions; none if it knows nothing.
+    /// Offset before which the consumer knows all keyed submissions of the window. `None` if it
+    /// knows nothing.
     pub until: Option<i64>,
 }
 
-/// How long a repetition is recognised. Clients are told so in the documentation of `Idempotency-Key`.
+/// Time for which a repetition is recognized. The documentation of `Idempotency-Key` promises it to
+/// clients.
 pub const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
-// === impl Keyed ===
+// === impl KeyedSubmission ===
 
-impl Keyed {
-    /// What the record says, if it is a keyed submission. A replayed one is none: it must not be dropped, and if its key
-    /// is free again, it must not take the place of the next submission.
-    pub fn of(record: &Record) -> Option<Self> {
+impl KeyedSubmission {
+    /// Returns the submission of a record if it has an `Idempotency-Key`.
+    ///
+    /// Returns `None` for a replayed record: it must not be dropped, and after the window of its key
+    /// it must not block the next submission with that key.
+    pub fn from_record(record: &Record) -> Option<Self> {
         if record.header(header::REPLAY_FOR).is_some() {
             return None;
         }
@@ -72,39 +79,44 @@ impl Keyed {
         })
     }
 
-    /// Gives every keyed submission of the last window to `visit`, in order within each partition. Blocks the thread until
-    /// the end of the topic is reached or `proceed` says no.
-    pub fn read(
+    /// Passes every keyed submission of the last window to `visit`, in order within each partition.
+    /// Blocks the thread until the end of the topic, or until `proceed` returns `false`.
+    pub fn read_window(
         client: &Client,
         topic: &str,
         proceed: impl Fn() -> bool,
         mut visit: impl FnMut(Self, &Record),
-    ) -> Result<(), client::Error> {
+    ) -> Result<(), ClientError> {
         let now = jiff::Timestamp::now().as_millisecond();
-        let mut reader = Reader::open(client, topic, &[], From::Time(now - window_ms()))?;
+        let mut reader = Reader::open(
+            client,
+            topic,
+            &[],
+            StartOffset::Timestamp(now - window_ms()),
+        )?;
         reader.read_to_end(proceed, |record| {
-            if let Some(keyed) = Self::of(&record) {
+            if let Some(keyed) = Self::from_record(&record) {
                 visit(keyed, &record);
             }
         })
     }
 }
 
-// === impl Recall ===
+// === impl DedupReader ===
 
-impl Recall {
-    /// For consumers of partitions of the topic. Blocks while it asks Kafka.
-    pub fn begin(
+impl DedupReader {
+    /// Opens a reader for the consumers of a topic. Blocks the thread while it queries Kafka.
+    pub fn open(
         client: &Client,
         topic: &str,
-        consumers: Vec<Known>,
-    ) -> Result<Self, client::Error> {
-        let ignorant = consumers.iter().filter(|known| known.until.is_none());
-        let ranges = ignorant.map(|known| Range {
-            partition: known.partition,
-            from: From::Offset(known.next),
-            // The range ends with the first record that it has.
-            until: Some(known.next + 1),
+        consumers: Vec<DedupPosition>,
+    ) -> Result<Self, ClientError> {
+        let unknown = consumers.iter().filter(|consumer| consumer.until.is_none());
+        let ranges = unknown.map(|consumer| PartitionRange {
+            partition: consumer.partition,
+            from: StartOffset::Offset(consumer.next),
+            // The first record of the range also ends it.
+            until: Some(consumer.next + 1),
         });
         let reader = Reader::open_ranges(client, topic, ranges.collect())?;
         Ok(Self {
@@ -116,13 +128,13 @@ impl Recall {
         })
     }
 
-    /// Reads for about as long as `limit`, gives each keyed submission to `visit`, in order within each partition, and
-    /// says whether these were all. Blocks the thread.
+    /// Reads for about `limit`, passes each keyed submission to `visit`, in order within each
+    /// partition, and returns whether all of them were read. Blocks the thread.
     pub fn advance(
         &mut self,
         limit: Duration,
-        mut visit: impl FnMut(Keyed, &Record),
-    ) -> Result<bool, client::Error> {
+        mut visit: impl FnMut(KeyedSubmission, &Record),
+    ) -> Result<bool, ClientError> {
         if let Some(times) = &mut self.times {
             let note = |record: Record| {
                 let time = times.entry(record.partition.number);
@@ -137,28 +149,30 @@ impl Recall {
         let is_before = |record: &Record| {
             let consumer = consumers
                 .iter()
-                .find(|known| known.partition == record.partition.number);
-            consumer.is_some_and(|known| record.offset < known.next)
+                .find(|consumer| consumer.partition == record.partition.number);
+            consumer.is_some_and(|consumer| record.offset < consumer.next)
         };
         self.reader.advance(limit, |record| {
-            if let Some(keyed) = Keyed::of(&record).filter(|_| is_before(&record)) {
+            let keyed = KeyedSubmission::from_record(&record);
+            if let Some(keyed) = keyed.filter(|_| is_before(&record)) {
                 visit(keyed, &record);
             }
         })
     }
 
-    /// The window of each partition ends with the record at which its consumer goes on, and not now: a consumer that was
-    /// away for days would forget what stands just before its offset.
-    fn begin_windows(&mut self) -> Result<(), client::Error> {
+    /// Starts to read the windows. The window of each partition ends at the record at which its
+    /// consumer resumes, not at the present time: otherwise a consumer that was down for days would
+    /// not know the submissions just before its offset.
+    fn begin_windows(&mut self) -> Result<(), ClientError> {
         let now = jiff::Timestamp::now().as_millisecond();
         let times = self.times.take().unwrap_or_default();
-        let ranges = self.consumers.iter().map(|known| {
-            let end_ms = times.get(&known.partition).copied().unwrap_or(now);
-            let window = From::Time(end_ms - window_ms());
-            Range {
-                partition: known.partition,
-                from: known.until.map_or(window, From::Offset),
-                until: Some(known.next),
+        let ranges = self.consumers.iter().map(|consumer| {
+            let end_ms = times.get(&consumer.partition).copied().unwrap_or(now);
+            let window = StartOffset::Timestamp(end_ms - window_ms());
+            PartitionRange {
+                partition: consumer.partition,
+                from: consumer.until.map_or(window, StartOffset::Offset),
+                until: Some(consumer.next),
             }
         });
         self.reader = Reader::open_ranges(&self.client, &self.topic, ranges.collect())?;
@@ -166,16 +180,7 @@ impl Recall {
     }
 }
 
-impl std::fmt::Debug for Recall {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recall")
-            .field("topic", &self.topic)
-            .field("consumers", &self.consumers)
-            .finish_non_exhaustive()
-    }
-}
-
-/// `WINDOW` in milliseconds.
+/// Returns [`WINDOW`] in milliseconds.
 pub fn window_ms() -> i64 {
-    i64::try_from(WINDOW.as_millis()).expect("a day in milliseconds fits")
+    i64::try_from(WINDOW.as_millis()).expect("one day in milliseconds fits into 64 bits")
 }

@@ -1,36 +1,37 @@
-//! Which events have changed a key of a store, as a record of the changelog tells it. Changes of one transaction are
-//! merged, so that a record can come of many events.
+//! The events that changed a key of a store, as a record of the changelog names them. The changes of
+//! one transaction are merged, so that several events may have caused one record.
 
 use std::{fmt, str::FromStr};
 
-/// Offsets of a step's input, all of one topic. Their partition has the number of the record's own, since inputs of a step
-/// with stores are co-partitioned.
+/// Offsets of one input topic of a step. Their partition has the same number as the partition of the
+/// changelog record, because the inputs of a step with stores are co-partitioned.
 ///
-/// In a header it is `TOPIC@OFFSETS`, such as `orders@17-40,43`.
+/// The value of the header is `TOPIC@OFFSETS`, such as `orders@17-40,43`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Cause {
+pub struct Provenance {
     topic: String,
-    /// First and last, rising, with gaps between them.
+    /// First and last offset of each range, ascending, with gaps between the ranges.
     ranges: Vec<(i64, i64)>,
 }
 
-/// A text that is no cause.
+/// The text is not a [`Provenance`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a cause is TOPIC@OFFSETS, such as orders@17-40,43")]
-pub struct NoCause;
+#[error("the provenance of a change is TOPIC@OFFSETS, such as orders@17-40,43")]
+pub struct ParseProvenanceError;
 
-/// A header of more ranges would cost more than the record. At the bound the last range reaches over what lies between:
-/// then an event may be named that has changed another key, and still none is left out.
-const RANGES: usize = 64;
+/// Maximum number of ranges, so that the header does not become larger than the record. At the limit,
+/// the last range grows and covers the gaps: the provenance may then include events that changed
+/// another key, but it never omits one.
+const RANGE_LIMIT: usize = 64;
 
-// === impl Cause ===
+// === impl Provenance ===
 
-impl Cause {
-    /// Of at least one offset, rising, as a batch has them; some may stand twice.
-    pub fn of(topic: impl Into<String>, offsets: impl IntoIterator<Item = i64>) -> Self {
+impl Provenance {
+    /// Creates a provenance from at least one offset. `offsets` must be ascending and may repeat.
+    pub fn new(topic: impl Into<String>, offsets: impl IntoIterator<Item = i64>) -> Self {
         let mut ranges: Vec<(i64, i64)> = Vec::new();
         for offset in offsets {
-            let is_full = ranges.len() == RANGES;
+            let is_full = ranges.len() == RANGE_LIMIT;
             match ranges.last_mut() {
                 Some((_, last)) if is_full || offset <= *last + 1 => *last = offset.max(*last),
                 _ => ranges.push((offset, offset)),
@@ -40,33 +41,34 @@ impl Cause {
         Self { topic, ranges }
     }
 
-    /// Whether the event at this place, in the partition of the record's number, is one of them.
+    /// Returns whether the event at this offset, in the partition with the number of the record's
+    /// partition, is one of them.
     pub fn includes(&self, topic: &str, offset: i64) -> bool {
-        let holds = |(first, last): &(i64, i64)| (*first..=*last).contains(&offset);
-        self.topic == topic && self.ranges.iter().any(holds)
+        let contains = |(first, last): &(i64, i64)| (*first..=*last).contains(&offset);
+        self.topic == topic && self.ranges.iter().any(contains)
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut before = '@';
+        let mut separator = '@';
         f.write_str(&self.topic)?;
         for (first, last) in &self.ranges {
-            write!(f, "{before}{first}")?;
+            write!(f, "{separator}{first}")?;
             if last > first {
                 write!(f, "-{last}")?;
             }
-            before = ',';
+            separator = ',';
         }
         Ok(())
     }
 }
 
-impl FromStr for Cause {
-    type Err = NoCause;
+impl FromStr for Provenance {
+    type Err = ParseProvenanceError;
 
-    fn from_str(text: &str) -> Result<Self, NoCause> {
-        let (topic, offsets) = text.split_once('@').ok_or(NoCause)?;
+    fn from_str(text: &str) -> Result<Self, ParseProvenanceError> {
+        let (topic, offsets) = text.split_once('@').ok_or(ParseProvenanceError)?;
         let range = |text: &str| {
             let (first, last) = text.split_once('-').unwrap_or((text, text));
             let range = (first.parse().ok()?, last.parse().ok()?);
@@ -75,7 +77,7 @@ impl FromStr for Cause {
         let ranges: Option<Vec<_>> = offsets.split(',').map(range).collect();
         Ok(Self {
             topic: topic.to_owned(),
-            ranges: ranges.ok_or(NoCause)?,
+            ranges: ranges.ok_or(ParseProvenanceError)?,
         })
     }
 }
@@ -85,29 +87,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_comes_back_with_every_offset() {
+    fn a_provenance_round_trips_with_every_offset() {
         let offsets = [17, 17, 18, 19, 43, 50, 51];
-        let cause = Cause::of("orders", offsets);
-        assert_eq!(cause.to_string(), "orders@17-19,43,50-51");
-        assert_eq!(cause.to_string().parse(), Ok(cause.clone()));
+        let provenance = Provenance::new("orders", offsets);
+        assert_eq!(provenance.to_string(), "orders@17-19,43,50-51");
+        assert_eq!(provenance.to_string().parse(), Ok(provenance.clone()));
         for offset in 0..60 {
-            let is_one = offsets.contains(&offset);
-            assert_eq!(cause.includes("orders", offset), is_one, "{offset}");
+            let is_included = offsets.contains(&offset);
+            assert_eq!(
+                provenance.includes("orders", offset),
+                is_included,
+                "{offset}"
+            );
         }
-        assert!(!cause.includes("other", 17));
-        for wrong in ["", "orders", "orders@", "orders@1-", "orders@2-1", "o@1,,2"] {
-            assert_eq!(wrong.parse::<Cause>(), Err(NoCause), "{wrong}");
+        assert!(!provenance.includes("other", 17));
+        for invalid in ["", "orders", "orders@", "orders@1-", "orders@2-1", "o@1,,2"] {
+            assert_eq!(
+                invalid.parse::<Provenance>(),
+                Err(ParseProvenanceError),
+                "{invalid}"
+            );
         }
     }
 
     #[test]
-    fn at_the_bound_none_is_left_out() {
+    fn at_the_range_limit_no_offset_is_omitted() {
         let offsets: Vec<i64> = (0..500).map(|n| 3 * n).collect();
-        let cause = Cause::of("orders", offsets.iter().copied());
-        assert!(cause.to_string().len() < 1000, "{cause}");
-        let all_in = offsets
+        let provenance = Provenance::new("orders", offsets.iter().copied());
+        assert!(provenance.to_string().len() < 1000, "{provenance}");
+        let has_all = offsets
             .iter()
-            .all(|offset| cause.includes("orders", *offset));
-        assert!(all_in && !cause.includes("orders", 1) && !cause.includes("orders", 1498));
+            .all(|offset| provenance.includes("orders", *offset));
+        assert!(
+            has_all && !provenance.includes("orders", 1) && !provenance.includes("orders", 1498)
+        );
     }
 }

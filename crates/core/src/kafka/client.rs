@@ -1,4 +1,5 @@
-//! How every Kafka client of the line is set up. `Client` is the one place that knows librdkafka's properties.
+//! The configuration that all Kafka clients share. This is the only file that checks librdkafka's
+//! properties.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,106 +9,56 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-/// Where Kafka is and what the operator adds to librdkafka's settings. Cheap to clone.
+/// The address of Kafka and the librdkafka properties of the operator. Cheap to clone.
+///
+/// It opens no connection: [`Consumer`](super::consumer::Consumer),
+/// [`Producer`](super::producer::Producer), [`Reader`](super::reader::Reader) and
+/// [`TransactionalProducer`](super::transaction::TransactionalProducer) do.
+///
+/// ```
+/// use formline_core::Client;
+///
+/// let properties = [("socket.timeout.ms".to_owned(), "5000".to_owned())];
+/// let client = Client::new("kafka-1:9092,kafka-2:9092", properties.into());
+/// assert_eq!(client.bootstrap(), "kafka-1:9092,kafka-2:9092");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     bootstrap: String,
     properties: BTreeMap<String, String>,
 }
 
-/// A client that could not be made or reached.
+/// Why a client could not be created or did not get an answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A property has no such name or value. Stop: only the operator can mend it.
-    #[error("a kafka property is wrong: {0}")]
+pub enum ClientError {
+    /// A librdkafka property has an unknown name or an invalid value. Stop: the operator must
+    /// correct it.
+    #[error("invalid kafka property: {0}")]
     Property(#[source] KafkaError),
-    /// There is no such topic, at least not yet. Retry, or correct its name.
-    #[error("kafka has no topic {0}; `formline topics apply` creates what the apps declare")]
+    /// The topic does not exist, or does not exist yet. Retry, or correct its name.
+    #[error("kafka has no topic {0}; `formline topics apply` creates the topics of the apps")]
     NoTopic(String),
-    /// No answer came in time. Retry.
+    /// Kafka did not answer in time. Retry.
     #[error("kafka at {bootstrap} does not answer: {source}")]
     Unreachable {
         /// The addresses that were tried.
         bootstrap: String,
-        /// What librdkafka says.
+        /// The error of librdkafka.
         source: KafkaError,
     },
 }
 
-/// Bytes that a producer takes in one record. It lies above what a topic takes by default (1,048,588), so that Kafka
-/// decides by the topic's `max.message.bytes`; a dead letter is larger than the record that it was.
+/// Maximum size of a record that a producer accepts, in bytes.
+///
+/// It exceeds the default of a topic (1,048,588), so that the topic's `max.message.bytes` decides.
+/// A dead letter is larger than the original record.
 pub(crate) const RECORD_BYTES: &str = "2097152";
 
-/// The longest wait for an answer to a question about the cluster.
+/// Maximum time for the answer to a metadata or offset request.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-// === impl Client ===
-
-impl Client {
-    /// Takes `HOST:PORT,…` and librdkafka properties that win over our own, such as `socket.timeout.ms`.
-    pub fn new(bootstrap: impl Into<String>, properties: BTreeMap<String, String>) -> Self {
-        Self {
-            bootstrap: bootstrap.into(),
-            properties,
-        }
-    }
-
-    /// The addresses of the first brokers to ask.
-    pub fn bootstrap(&self) -> &str {
-        &self.bootstrap
-    }
-
-    /// What all clients have in common. The values follow from measurements:
-    /// librdkafka's own `reconnect.backoff.max.ms` of 10 s makes a line wait up to 10 s after Kafka has returned.
-    pub(crate) fn common(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &self.bootstrap)
-            .set("client.id", "formline")
-            .set("reconnect.backoff.ms", "50")
-            .set("reconnect.backoff.max.ms", "500")
-            .set("topic.metadata.refresh.fast.interval.ms", "100")
-            .set("socket.keepalive.enable", "true")
-            .set("allow.auto.create.topics", "false");
-        config
-    }
-
-    /// What all producers have in common: acknowledged by every in-sync replica, and never twice by a resend.
-    pub(crate) fn producing(&self) -> ClientConfig {
-        let mut config = self.common();
-        config
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            .set("message.max.bytes", RECORD_BYTES)
-            .set("partitioner", "murmur2_random");
-        config
-    }
-
-    /// Makes a client, with the operator's properties over ours.
-    pub(crate) fn open<C, T: FromClientConfigAndContext<C>>(
-        &self,
-        mut config: ClientConfig,
-        context: C,
-    ) -> Result<T, Error>
-    where
-        C: rdkafka::ClientContext,
-    {
-        for (name, value) in &self.properties {
-            config.set(name, value);
-        }
-        config.create_with_context(context).map_err(Error::Property)
-    }
-
-    pub(crate) fn unreachable(&self, source: KafkaError) -> Error {
-        Error::Unreachable {
-            bootstrap: self.bootstrap.clone(),
-            source,
-        }
-    }
-}
-
-/// Properties that the guarantees stand on, or that differ from client to client.
-const OWNED: [&str; 13] = [
+/// Properties that the guarantees depend on, or that differ between clients.
+const RESERVED: [&str; 13] = [
     "acks",
     "auto.offset.reset",
     "bootstrap.servers",
@@ -123,29 +74,112 @@ const OWNED: [&str; 13] = [
     "transactional.id",
 ];
 
-/// Problem and remedy, if an operator cannot set this librdkafka property: it is ours, there is none of that name, or the
-/// value is not one that this build knows.
+// === impl Client ===
+
+impl Client {
+    /// Creates a client for `HOST:PORT,…`. `properties` override the defaults of Formline, for
+    /// instance `socket.timeout.ms`.
+    pub fn new(bootstrap: impl Into<String>, properties: BTreeMap<String, String>) -> Self {
+        Self {
+            bootstrap: bootstrap.into(),
+            properties,
+        }
+    }
+
+    /// Returns the addresses of the bootstrap brokers.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Returns the configuration that all clients share.
+    ///
+    /// With librdkafka's default `reconnect.backoff.max.ms` of 10 s, a process may stay idle for
+    /// up to 10 s after Kafka has returned.
+    pub(crate) fn common(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("client.id", "formline")
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "500")
+            .set("topic.metadata.refresh.fast.interval.ms", "100")
+            .set("socket.keepalive.enable", "true")
+            .set("allow.auto.create.topics", "false");
+        config
+    }
+
+    /// Returns the configuration that all producers share: every in-sync replica acknowledges, and
+    /// a retry does not write a record twice.
+    pub(crate) fn producing(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("message.max.bytes", RECORD_BYTES)
+            .set("partitioner", "murmur2_random");
+        config
+    }
+
+    /// Creates a librdkafka client. The properties of the operator override `config`.
+    pub(crate) fn open<C, T: FromClientConfigAndContext<C>>(
+        &self,
+        mut config: ClientConfig,
+        context: C,
+    ) -> Result<T, ClientError>
+    where
+        C: rdkafka::ClientContext,
+    {
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config
+            .create_with_context(context)
+            .map_err(ClientError::Property)
+    }
+
+    pub(crate) fn unreachable(&self, source: KafkaError) -> ClientError {
+        ClientError::Unreachable {
+            bootstrap: self.bootstrap.clone(),
+            source,
+        }
+    }
+
+    /// Converts the error of a request about a topic.
+    pub(crate) fn topic_error(&self, topic: &str, error: KafkaError) -> ClientError {
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => ClientError::NoTopic(topic.to_owned()),
+            _ => self.unreachable(error),
+        }
+    }
+}
+
+/// Returns problem and remedy if an operator cannot set this librdkafka property: because it is
+/// reserved, unknown, or has a value that this build of librdkafka rejects.
 pub(crate) fn check_property(name: &str, value: &str) -> Option<(String, String)> {
-    if OWNED.contains(&name) {
-        let problem = format!("`{name}` is set by formline, whose guarantees stand on it");
+    if RESERVED.contains(&name) {
+        let problem = format!("`{name}` is set by formline, because its guarantees depend on it");
         return Some((problem, "remove it".to_owned()));
     }
     let error = ClientConfig::new()
         .set(name, value)
         .create_native_config()
         .err()?;
-    let said = match error {
-        KafkaError::ClientConfig(_, said, ..) => said,
+    let problem = match error {
+        KafkaError::ClientConfig(_, problem, ..) => problem,
         other => other.to_string(),
     };
     let remedy =
         "look it up in librdkafka's CONFIGURATION.md; this build has no TLS and no SASL".to_owned();
-    Some((said, remedy))
+    Some((problem, remedy))
 }
 
-/// Whether Kafka refuses a record for what it is, so that sending it again is of no use. A batch is refused as a whole:
-/// the culprit may be another record of it.
-pub(crate) fn is_refusal(error: &KafkaError) -> bool {
+/// Whether Kafka rejects a record because of its content, so that a retry cannot succeed. Kafka
+/// rejects a batch as a whole: another record of the batch may be the cause.
+pub(crate) fn is_rejected(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         error.rdkafka_error_code(),
@@ -165,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_properties_that_change_no_guarantee_can_be_set() {
+    fn operators_can_set_only_properties_that_affect_no_guarantee() {
         assert_eq!(check_property("socket.timeout.ms", "5000"), None);
         for (name, value, problem) in [
             ("acks", "1", "guarantees"),
@@ -173,7 +207,7 @@ mod tests {
             ("security.protocol", "ssl", "OpenSSL not available"),
             ("socket.timeout.ms", "soon", "Invalid value"),
         ] {
-            let (found, _) = check_property(name, value).expect("it is refused");
+            let (found, _) = check_property(name, value).expect("the property is rejected");
             assert!(found.contains(problem), "{name}: {found}");
         }
     }

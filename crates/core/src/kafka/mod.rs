@@ -1,8 +1,9 @@
-//! The Kafka clients. This is the only module that uses rdkafka.
+//! The Kafka clients. Only this module uses rdkafka.
 
 pub mod client;
 pub mod consumer;
 pub mod group_progress;
+mod opaque;
 pub mod producer;
 pub mod reader;
 pub mod record;

@@ -1,4 +1,5 @@
-//! Sends single records and waits for Kafka's acknowledgement. Steps, which need transactions, use `transaction`.
+//! Sends single records and waits for the acknowledgement of Kafka. Steps need transactions and use
+//! [`transaction`](super::transaction).
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -6,43 +7,71 @@ use std::{
 };
 
 use rdkafka::{
+    client::DefaultClientContext,
     error::{KafkaError, RDKafkaErrorCode},
     producer::{FutureProducer, FutureRecord, Producer as _},
     util::Timeout,
 };
 
-use crate::{
-    kafka::client::{self, Client},
-    kafka::record::Outgoing,
+use super::{
+    client::{self, Client, ClientError},
+    opaque::Opaque,
+    record::OutgoingRecord,
 };
 
-/// An idempotent producer whose batching follows the load.
+/// An idempotent producer that batches only under load.
 ///
-/// It is two producers: one sends at once, the other gathers for a millisecond. Alone, a record should not wait;
-/// under load, waiting a millisecond saves a third of the CPU time of a submission. librdkafka cannot change
-/// `linger.ms` while it runs. Records sent one after another keep their order, since the first is acknowledged before
-/// the second is sent; records in flight together never had one.
+/// It consists of two librdkafka producers, because `linger.ms` cannot change at run time: one sends
+/// at once, the other lingers for one millisecond. A single record is not delayed; under load,
+/// lingering saves a third of the CPU time of a submission. Records that are sent one after another
+/// keep their order, because the first is acknowledged before the second is sent. Records that are
+/// in flight at the same time have no order.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use formline_core::{
+///     Client, Producer,
+///     kafka::{producer::ProducerOptions, record::OutgoingRecord},
+/// };
+///
+/// # async fn example(client: &Client, record: OutgoingRecord<'_>)
+/// # -> Result<(), Box<dyn std::error::Error>> {
+/// let options = ProducerOptions {
+///     delivery_timeout: Duration::from_secs(5),
+///     queue_messages: 1000,
+///     queue_kib: 4096,
+/// };
+/// let producer = Producer::open(client, options)?;
+/// let delivery = producer.send(record).await?;
+/// println!("partition {}, offset {}", delivery.partition, delivery.offset);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
 pub struct Producer {
-    prompt: FutureProducer,
-    gathering: FutureProducer,
+    immediate: Opaque<FutureProducer>,
+    lingering: Opaque<FutureProducer>,
     in_flight: AtomicUsize,
 }
 
-/// Limits of a producer.
+/// Limits of a [`Producer`].
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// The longest wait for an acknowledgement. Must lie below the time limit of the request that waits for it.
+pub struct ProducerOptions {
+    /// Maximum time until the acknowledgement. It must be shorter than the timeout of the request
+    /// that waits for it.
     pub delivery_timeout: Duration,
-    /// Records in the queue of each of the two producers; at the bound `send` fails with `Error::QueueFull`.
+    /// Capacity of the queue of each of the two producers, in records. When it is full, `send`
+    /// fails with [`ProducerError::QueueFull`].
     pub queue_messages: usize,
-    /// The same in KiB.
+    /// Capacity of the queue of each of the two producers, in KiB.
     pub queue_kib: usize,
 }
 
-/// Where an acknowledged record lies.
+/// The position of an acknowledged record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Delivery {
-    /// Partition of the topic.
+    /// Number of the partition.
     pub partition: i32,
     /// Offset in the partition.
     pub offset: i64,
@@ -50,29 +79,37 @@ pub struct Delivery {
 
 /// Why a record was not acknowledged.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The queue is full. Nothing was sent; retry later.
+pub enum ProducerError {
+    /// The queue is full and the record was not sent. Retry later.
     #[error("the producer queue is full")]
     QueueFull,
-    /// No acknowledgement in time. The record may be in the log nevertheless (KIP-98); retry with the same id.
+    /// No acknowledgement arrived in time. The record may have been written (KIP-98). Retry with
+    /// the same id.
     #[error("kafka did not acknowledge in time: {0}")]
     NotAcknowledged(#[source] KafkaError),
-    /// Kafka does not take this record. Reject it.
-    #[error("kafka refuses the record: {0}")]
-    Refused(#[source] KafkaError),
-    /// The producer is unusable from now on. Stop, and start the process again.
-    #[error("the producer failed for good: {0}")]
+    /// Kafka rejected this record. Do not retry.
+    #[error("kafka rejects the record: {0}")]
+    Rejected(#[source] KafkaError),
+    /// The producer is unusable. Stop, and restart the process.
+    #[error("the producer failed fatally: {0}")]
     Fatal(#[source] KafkaError),
 }
 
-/// A record that finds fewer others under way goes at once; with more of them, `Producer` gathers.
-const FEW: usize = 2;
+/// Number of records in flight below which the next record is sent at once.
+const LINGER_THRESHOLD: usize = 2;
+
+/// Counts a record as in flight until it is dropped, also when the caller is cancelled.
+struct InFlight<'a> {
+    count: &'a AtomicUsize,
+    /// Number of records that were in flight before this one.
+    before: usize,
+}
 
 // === impl Producer ===
 
 impl Producer {
-    /// Makes both producers. Kafka need not be there yet.
-    pub fn open(client: &Client, options: Options) -> Result<Self, client::Error> {
+    /// Creates both producers. Kafka may be unreachable.
+    pub fn open(client: &Client, options: ProducerOptions) -> Result<Self, ClientError> {
         let with_linger = |milliseconds: &str| {
             let mut config = client.producing();
             config
@@ -86,44 +123,47 @@ impl Producer {
                     options.queue_messages.to_string(),
                 )
                 .set("queue.buffering.max.kbytes", options.queue_kib.to_string());
-            client.open(config, rdkafka::client::DefaultClientContext)
+            client.open(config, DefaultClientContext).map(Opaque)
         };
         Ok(Self {
-            prompt: with_linger("0")?,
-            gathering: with_linger("1")?,
+            immediate: with_linger("0")?,
+            lingering: with_linger("1")?,
             in_flight: AtomicUsize::new(0),
         })
     }
 
-    /// Sends a record and waits until Kafka has it on all in-sync replicas.
-    pub async fn send(&self, record: Outgoing<'_>) -> Result<Delivery, Error> {
+    /// Sends a record and waits until all in-sync replicas have acknowledged it.
+    ///
+    /// If the caller drops the future, the record may still be written.
+    pub async fn send(&self, record: OutgoingRecord<'_>) -> Result<Delivery, ProducerError> {
         let in_flight = InFlight::enter(&self.in_flight);
-        let producer = if in_flight.before < FEW {
-            &self.prompt
+        let producer = if in_flight.before < LINGER_THRESHOLD {
+            &self.immediate
         } else {
-            &self.gathering
+            &self.lingering
         };
         let delivery = producer
             .send_result(record.into())
-            .map_err(|(error, _)| Error::from(error))?;
+            .map_err(|(error, _)| ProducerError::from(error))?;
         let delivered = delivery
             .await
-            .expect("the producer answers each record before it is dropped");
-        let delivered = delivered.map_err(|(error, _)| Error::from(error))?;
+            .expect("the producer completes each delivery before it is dropped");
+        let delivered = delivered.map_err(|(error, _)| ProducerError::from(error))?;
         Ok(Delivery {
             partition: delivered.partition,
             offset: delivered.offset,
         })
     }
 
-    /// Records that were sent and not yet acknowledged.
+    /// Returns the number of records that were sent and not yet acknowledged.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything is acknowledged or given up, at most for `limit`. Blocks the thread.
+    /// Waits up to `limit` for each of the two producers until every record is acknowledged or has
+    /// failed. Blocks the thread.
     pub fn flush(&self, limit: Duration) {
-        for producer in [&self.prompt, &self.gathering] {
+        for producer in [&self.immediate, &self.lingering] {
             if let Err(error) = producer.flush(Timeout::After(limit)) {
                 tracing::warn!(%error, "records were still in flight when the producer stopped");
             }
@@ -131,19 +171,7 @@ impl Producer {
     }
 }
 
-impl std::fmt::Debug for Producer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Producer")
-            .field("in_flight", &self.in_flight)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Counts a record as in flight until it is dropped, also when the caller gives up waiting.
-struct InFlight<'a> {
-    count: &'a AtomicUsize,
-    before: usize,
-}
+// === impl InFlight ===
 
 impl<'a> InFlight<'a> {
     fn enter(count: &'a AtomicUsize) -> Self {
@@ -160,8 +188,10 @@ impl Drop for InFlight<'_> {
     }
 }
 
-impl<'a> From<Outgoing<'a>> for FutureRecord<'a, [u8], [u8]> {
-    fn from(record: Outgoing<'a>) -> Self {
+// === impl OutgoingRecord ===
+
+impl<'a> From<OutgoingRecord<'a>> for FutureRecord<'a, [u8], [u8]> {
+    fn from(record: OutgoingRecord<'a>) -> Self {
         Self {
             topic: record.topic,
             partition: record.partition,
@@ -173,15 +203,15 @@ impl<'a> From<Outgoing<'a>> for FutureRecord<'a, [u8], [u8]> {
     }
 }
 
-// === impl Error ===
+// === impl ProducerError ===
 
-impl From<KafkaError> for Error {
+impl From<KafkaError> for ProducerError {
     fn from(error: KafkaError) -> Self {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             Some(Code::QueueFull) => Self::QueueFull,
             Some(Code::Fatal) => Self::Fatal(error),
-            _ if client::is_refusal(&error) => Self::Refused(error),
+            _ if client::is_rejected(&error) => Self::Rejected(error),
             _ => Self::NotAcknowledged(error),
         }
     }

@@ -1,4 +1,4 @@
-//! Reads partitions without a consumer group: up to the present end, or on and on.
+//! Reads partitions without a consumer group: up to the present end, or continuously.
 
 use std::{
     sync::Arc,
@@ -11,70 +11,89 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use crate::{
-    kafka::client::{self, Client},
-    kafka::record::Record,
+use super::{
+    client::{self, Client, ClientError},
+    opaque::Opaque,
+    record::Record,
 };
 
-/// Reads one topic outside of any group. It never reads records of open or aborted transactions.
+/// Reads one topic without a consumer group. It reads committed records only (`read_committed`).
+///
+/// ```no_run
+/// use formline_core::{
+///     Client,
+///     kafka::reader::{Reader, StartOffset},
+/// };
+///
+/// # fn example(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut reader = Reader::open(client, "orders", &[], StartOffset::Beginning)?;
+/// let mut count = 0;
+/// reader.read_to_end(|| true, |_record| count += 1)?;
+/// println!("{count} records");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
 pub struct Reader {
     client: Client,
-    inner: BaseConsumer<Quiet>,
+    inner: Opaque<BaseConsumer<QuietContext>>,
     topic: Arc<str>,
-    /// Where reading will begin, until it does.
+    /// The first offsets to read, until reading starts.
     start: Option<TopicPartitionList>,
-    /// Partitions with transactions that were open when the end was asked for, each with that end.
+    /// Partitions that had open transactions when their end was determined, each with that end.
     unsettled: Option<Vec<(i32, i64)>>,
-    /// Ranges whose end was not reached yet.
-    behind: Vec<Range>,
+    /// Ranges that were not read to their end yet.
+    pending: Vec<PartitionRange>,
 }
 
-/// Where to begin.
+/// Where a [`Reader`] starts.
 #[derive(Clone, Copy, Debug)]
-pub enum From {
-    /// At the oldest record there is.
+pub enum StartOffset {
+    /// At the oldest record.
     Beginning,
-    /// Behind the newest record.
+    /// After the newest record.
     End,
-    /// At this offset of every partition.
+    /// At this offset of each partition.
     Offset(i64),
-    /// At the first record with this time or a later one, in milliseconds since 1970.
-    Time(i64),
+    /// At the first record with this timestamp or a later one, in milliseconds since 1970.
+    Timestamp(i64),
 }
 
-/// What to read of one partition.
+/// The offsets to read of one partition.
 #[derive(Clone, Copy, Debug)]
-pub struct Range {
+pub struct PartitionRange {
     /// Number of the partition.
     pub partition: i32,
-    /// Where to begin.
-    pub from: From,
-    /// The offset before which it ends; none is the present end of the partition. Later records may come nevertheless.
+    /// Where to start.
+    pub from: StartOffset,
+    /// The offset at which the range ends (exclusive). `None` is the present end of the partition.
+    /// The reader may return later records, too.
     pub until: Option<i64>,
 }
 
-/// librdkafka wants a name although no group is joined and nothing is ever committed.
+/// librdkafka requires a group id, although the reader joins no group and commits nothing.
 const GROUP: &str = "formline.reader";
 
-/// Between two looks whether open transactions have ended.
-const SETTLING: Duration = Duration::from_millis(20);
+/// Interval between two checks whether open transactions have ended.
+const TRANSACTION_POLL: Duration = Duration::from_millis(20);
 
 // === impl Reader ===
 
 impl Reader {
-    /// Will read the given partitions, or all if there are none given. Blocks while it asks Kafka.
+    /// Opens a reader for the given partitions, or for all of them if `partitions` is empty. Blocks
+    /// the thread while it queries Kafka.
     pub fn open(
         client: &Client,
         topic: &str,
         partitions: &[i32],
-        from: From,
-    ) -> Result<Self, client::Error> {
+        from: StartOffset,
+    ) -> Result<Self, ClientError> {
         let mut reader = Self::new(client, topic)?;
         let numbers = match partitions {
             [] => partition_numbers(&reader.inner, topic).map_err(|error| reader.failed(error))?,
-            some => some.to_vec(),
+            given => given.to_vec(),
         };
-        let whole = |partition| Range {
+        let whole = |partition| PartitionRange {
             partition,
             from,
             until: None,
@@ -83,18 +102,18 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Will read these ranges. Blocks while it asks Kafka.
+    /// Opens a reader for these ranges. Blocks the thread while it queries Kafka.
     pub fn open_ranges(
         client: &Client,
         topic: &str,
-        ranges: Vec<Range>,
-    ) -> Result<Self, client::Error> {
+        ranges: Vec<PartitionRange>,
+    ) -> Result<Self, ClientError> {
         let mut reader = Self::new(client, topic)?;
         reader.plan(ranges)?;
         Ok(reader)
     }
 
-    fn new(client: &Client, topic: &str) -> Result<Self, client::Error> {
+    fn new(client: &Client, topic: &str) -> Result<Self, ClientError> {
         let mut config = client.common();
         config
             .set("group.id", GROUP)
@@ -104,20 +123,21 @@ impl Reader {
             .set("enable.partition.eof", "true")
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.queue.backoff.ms", "20")
-            // The end of an empty partition is known only after this wait, and starts wait for ends.
+            // The end of an empty partition is known only after this wait, which delays the start
+            // of processes.
             .set("fetch.wait.max.ms", "20");
         Ok(Self {
             client: client.clone(),
-            inner: client.open(config, Quiet)?,
+            inner: Opaque(client.open(config, QuietContext)?),
             topic: topic.into(),
             start: None,
             unsettled: None,
-            behind: Vec::new(),
+            pending: Vec::new(),
         })
     }
 
-    /// The next record; none if no record came within `limit`.
-    pub fn next(&mut self, limit: Duration) -> Result<Option<Record>, client::Error> {
+    /// Returns the next record, or `None` if no record arrives within `limit`.
+    pub fn next(&mut self, limit: Duration) -> Result<Option<Record>, ClientError> {
         if let Some(start) = self.start.take() {
             self.inner
                 .assign(&start)
@@ -126,80 +146,81 @@ impl Reader {
         match self.inner.poll(limit) {
             Some(Ok(message)) => {
                 let record = Record::copy(&message, Arc::clone(&self.topic));
-                self.behind.retain_mut(|range| range.pass(&record));
+                self.pending.retain_mut(|range| range.advance(&record));
                 Ok(Some(record))
             }
             Some(Err(KafkaError::PartitionEOF(end))) => {
-                self.behind.retain(|range| range.partition != end);
+                self.pending.retain(|range| range.partition != end);
                 Ok(None)
             }
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                 Err(self.client.unreachable(error))
             }
             Some(Err(error)) => {
-                tracing::debug!(%error, "the reader waits for kafka");
+                tracing::debug!(%error, "the reader is waiting for kafka");
                 Ok(None)
             }
             None => Ok(None),
         }
     }
 
-    /// Gives records to `visit` for about as long as `limit`, and says whether the end was reached: everything that was
-    /// in the partitions at the first call, also what transactions that were open then have committed. Blocks the
-    /// thread.
+    /// Passes records to `visit` for about `limit`, and returns whether the end was reached. The end
+    /// is the end of the partitions at the first call, including transactions that were open then
+    /// and have committed since. Blocks the thread.
     pub fn advance(
         &mut self,
         limit: Duration,
         mut visit: impl FnMut(Record),
-    ) -> Result<bool, client::Error> {
+    ) -> Result<bool, ClientError> {
         let until = Instant::now() + limit;
         if self.start.is_some() && !self.is_settled(until)? {
             return Ok(false);
         }
         while !self.is_at_end() {
-            let left = until.saturating_duration_since(Instant::now());
-            if let Some(record) = self.next(left)? {
+            let remaining = until.saturating_duration_since(Instant::now());
+            if let Some(record) = self.next(remaining)? {
                 visit(record);
             }
-            if left.is_zero() {
+            if remaining.is_zero() {
                 break;
             }
         }
         Ok(self.is_at_end())
     }
 
-    /// Gives every record up to the end to `visit`, as `advance` does. Blocks the thread; `proceed` is asked about every
-    /// 100 ms whether to go on.
+    /// Passes every record up to the end to `visit`, like [`advance`](Self::advance). Blocks the
+    /// thread. It calls `proceed` about every 100 ms and stops if that returns `false`.
     pub fn read_to_end(
         &mut self,
         proceed: impl Fn() -> bool,
         mut visit: impl FnMut(Record),
-    ) -> Result<(), client::Error> {
+    ) -> Result<(), ClientError> {
         while proceed() && !self.advance(Duration::from_millis(100), &mut visit)? {}
         Ok(())
     }
 
-    /// Whether every range was read to its end.
+    /// Returns whether every range was read to its end.
     pub fn is_at_end(&self) -> bool {
-        self.behind.is_empty()
+        self.pending.is_empty()
     }
 
-    /// Offsets that are still to be read; none while an end or a beginning is not known yet. Not each of them holds a
-    /// record.
-    pub fn left(&self) -> Option<i64> {
-        let left = self
-            .behind
+    /// Returns the number of offsets that remain, or `None` while a start or an end is unknown. Not
+    /// every offset contains a record.
+    pub fn remaining(&self) -> Option<i64> {
+        let remaining = self
+            .pending
             .iter()
             .map(|range| match (range.from, range.until) {
-                (From::Offset(next), Some(until)) => Some((until - next).max(0)),
+                (StartOffset::Offset(next), Some(until)) => Some((until - next).max(0)),
                 _ => None,
             });
-        left.sum()
+        remaining.sum()
     }
 
-    /// Whether every transaction has ended that was open at the first call. Kafka ends a partition for readers of
-    /// committed records before its first open transaction: what lies behind it would be missed. Waits until `limit`.
-    fn is_settled(&mut self, limit: Instant) -> Result<bool, client::Error> {
+    /// Waits until `limit` for the transactions that were open at the first call, and returns whether
+    /// all of them have ended. For `read_committed`, Kafka reports the end of a partition before its
+    /// first open transaction, so that the reader would miss everything after it.
+    fn is_settled(&mut self, limit: Instant) -> Result<bool, ClientError> {
         let mut unsettled = match self.unsettled.take() {
             Some(unsettled) => unsettled,
             None => self.find_ends()?,
@@ -219,29 +240,30 @@ impl Reader {
                 return Ok(is_settled);
             }
             unsettled = open;
-            // Nothing is assigned yet: this only waits.
-            self.inner.poll(SETTLING);
+            // No partition is assigned yet, so this only waits.
+            self.inner.poll(TRANSACTION_POLL);
         }
     }
 
-    /// Ends the ranges that have no end yet at the present end of their partition, open transactions included.
-    fn find_ends(&mut self) -> Result<Vec<(i32, i64)>, client::Error> {
-        if self.behind.iter().all(|range| range.until.is_some()) {
+    /// Sets the end of each range without an end to the present end of its partition, including open
+    /// transactions. Returns these ends.
+    fn find_ends(&mut self) -> Result<Vec<(i32, i64)>, ClientError> {
+        if self.pending.iter().all(|range| range.until.is_some()) {
             return Ok(Vec::new());
         }
         let mut config = self.client.common();
         config
             .set("group.id", GROUP)
             .set("isolation.level", "read_uncommitted");
-        let asking: BaseConsumer = self.client.open(config, DefaultConsumerContext)?;
+        let consumer: BaseConsumer = self.client.open(config, DefaultConsumerContext)?;
         let mut ends = Vec::new();
-        for range in &mut self.behind {
+        for range in &mut self.pending {
             if range.until.is_none() {
-                let (begin, end) = extent(&asking, &self.topic, range.partition)
-                    .map_err(|error| failed(&self.client, &self.topic, error))?;
+                let (start, end) = extent(&consumer, &self.topic, range.partition)
+                    .map_err(|error| self.client.topic_error(&self.topic, error))?;
                 range.until = Some(end);
-                if matches!(range.from, From::Beginning) {
-                    range.from = From::Offset(begin);
+                if matches!(range.from, StartOffset::Beginning) {
+                    range.from = StartOffset::Offset(start);
                 }
                 ends.push((range.partition, end));
             }
@@ -249,23 +271,23 @@ impl Reader {
         Ok(ends)
     }
 
-    fn plan(&mut self, ranges: Vec<Range>) -> Result<(), client::Error> {
+    fn plan(&mut self, ranges: Vec<PartitionRange>) -> Result<(), ClientError> {
         let start = self.offsets(&ranges).map_err(|error| self.failed(error))?;
-        // Nothing is asked of Kafka about a range in which nothing can be, and nothing is fetched.
-        let is_empty = |range: &Range| {
-            let begin = start.find_partition(&self.topic, range.partition);
-            match (begin.map(|begin| begin.offset()), range.until) {
-                (Some(Offset::Offset(begin)), Some(until)) => begin >= until,
+        // An empty range needs no request to Kafka.
+        let is_empty = |range: &PartitionRange| {
+            let first = start.find_partition(&self.topic, range.partition);
+            match (first.map(|first| first.offset()), range.until) {
+                (Some(Offset::Offset(first)), Some(until)) => first >= until,
                 (Some(Offset::End), Some(_)) => true,
                 (_, until) => until == Some(0),
             }
         };
-        self.behind = ranges;
-        self.behind.retain(|range| !is_empty(range));
+        self.pending = ranges;
+        self.pending.retain(|range| !is_empty(range));
         let mut list = TopicPartitionList::new();
         for element in start.elements() {
             if self
-                .behind
+                .pending
                 .iter()
                 .any(|range| range.partition == element.partition())
             {
@@ -277,18 +299,18 @@ impl Reader {
         Ok(())
     }
 
-    /// Where each range begins.
-    fn offsets(&self, ranges: &[Range]) -> Result<TopicPartitionList, KafkaError> {
+    /// Returns the first offset of each range.
+    fn offsets(&self, ranges: &[PartitionRange]) -> Result<TopicPartitionList, KafkaError> {
         let (mut times, mut start) = (TopicPartitionList::new(), TopicPartitionList::new());
-        for Range {
+        for PartitionRange {
             partition, from, ..
         } in ranges
         {
             let (list, offset) = match *from {
-                From::Beginning => (&mut start, Offset::Beginning),
-                From::End => (&mut start, Offset::End),
-                From::Offset(offset) => (&mut start, Offset::Offset(offset)),
-                From::Time(time) => (&mut times, Offset::Offset(time)),
+                StartOffset::Beginning => (&mut start, Offset::Beginning),
+                StartOffset::End => (&mut start, Offset::End),
+                StartOffset::Offset(offset) => (&mut start, Offset::Offset(offset)),
+                StartOffset::Timestamp(time) => (&mut times, Offset::Offset(time)),
             };
             list.add_partition_offset(&self.topic, *partition, offset)?;
         }
@@ -301,58 +323,40 @@ impl Reader {
         Ok(start)
     }
 
-    fn failed(&self, error: KafkaError) -> client::Error {
-        failed(&self.client, &self.topic, error)
+    fn failed(&self, error: KafkaError) -> ClientError {
+        self.client.topic_error(&self.topic, error)
     }
 }
 
-impl std::fmt::Debug for Reader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader")
-            .field("topic", &self.topic)
-            .field("behind", &self.behind)
-            .finish_non_exhaustive()
-    }
-}
+// === impl PartitionRange ===
 
-// === impl Range ===
-
-impl Range {
-    /// Goes on behind the record if it is one of this partition. False if that was the last one.
-    fn pass(&mut self, record: &Record) -> bool {
+impl PartitionRange {
+    /// Advances the range past the record if it belongs to this partition. Returns whether the range
+    /// has more offsets.
+    fn advance(&mut self, record: &Record) -> bool {
         if self.partition != record.partition.number {
             return true;
         }
-        self.from = From::Offset(record.offset + 1);
+        self.from = StartOffset::Offset(record.offset + 1);
         self.until.is_none_or(|until| record.offset + 1 < until)
     }
 }
 
-// === Quiet ===
+// === QuietContext ===
 
-/// Logs nothing of its own: librdkafka reports the end of a partition as an error, and `next` returns the others.
-struct Quiet;
+/// Logs errors at debug level only: librdkafka reports the end of a partition as an error, and
+/// `next` returns the others.
+struct QuietContext;
 
-impl ClientContext for Quiet {
+impl ClientContext for QuietContext {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "the reader waits for kafka");
+        tracing::debug!(%error, reason, "the reader is waiting for kafka");
     }
 }
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for QuietContext {}
 
-pub(crate) fn failed(client: &Client, topic: &str, error: KafkaError) -> client::Error {
-    match error.rdkafka_error_code() {
-        Some(
-            RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition,
-        ) => client::Error::NoTopic(topic.to_owned()),
-        _ => client.unreachable(error),
-    }
-}
-
-/// The offset of the first record, and the one behind the last record that a consumer of this isolation level is given.
+/// Returns the first offset of a partition, and its end for the isolation level of this consumer.
 fn extent<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
@@ -361,6 +365,7 @@ fn extent<C: ConsumerContext>(
     consumer.fetch_watermarks(topic, partition, client::QUERY_TIMEOUT)
 }
 
+/// Returns the numbers of the partitions of a topic.
 pub(crate) fn partition_numbers<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,

@@ -1,4 +1,4 @@
-//! A record as it lies in Kafka: `Record` when read, `Outgoing` and `Headers` when written.
+//! Kafka records: [`Record`] is one that was read, [`OutgoingRecord`] one to be written.
 
 use std::{fmt, sync::Arc};
 
@@ -6,22 +6,46 @@ use rdkafka::message::{
     BorrowedMessage, Header as KafkaHeader, Headers as _, Message as _, OwnedHeaders,
 };
 
-/// One partition of one topic.
+/// One partition of a topic.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Partition {
-    /// Name of the topic, shared by all records that one client reads from it.
+    /// Name of the topic. All records that one client reads from the topic share it.
     pub topic: Arc<str>,
     /// Number of the partition, from 0.
     pub number: i32,
 }
 
-/// A record that was read. Key, value and headers share one allocation, because the line copies each of them
-/// exactly once.
+/// Topic, partition and offset of a record. `Display` writes `TOPIC/PARTITION@OFFSET`.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct RecordPosition {
+    /// Name of the topic.
+    pub topic: String,
+    /// Number of the partition, from 0.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
+}
+
+/// A record that was read.
+///
+/// Key, value and headers share one allocation, so that reading a record copies each byte once.
+/// `Debug` writes only the position: the contents of submissions must not appear in logs.
+///
+/// ```
+/// use formline_core::{Record, kafka::record::Partition};
+///
+/// let partition = Partition { topic: "orders".into(), number: 3 };
+/// let headers = [("content-type", b"application/json".as_slice())];
+/// let record = Record::new(partition, 7, 1_700_000_000_000, Some(b"key"), Some(b"{}"), &headers);
+/// assert_eq!(record.value(), Some(b"{}".as_slice()));
+/// assert_eq!(record.text_header("content-type"), Some("application/json"));
+/// assert_eq!(format!("{record:?}"), "orders/3@7");
+/// ```
 #[derive(Clone)]
 pub struct Record {
-    /// Where it was read.
+    /// The partition that it was read from.
     pub partition: Partition,
-    /// Its position in the partition.
+    /// Offset in the partition.
     pub offset: i64,
     /// Kafka's timestamp in milliseconds since 1970; 0 if the record has none.
     pub timestamp_ms: i64,
@@ -31,29 +55,51 @@ pub struct Record {
     headers: Box<[(Span, Span)]>,
 }
 
-/// A range of `Record::bytes`. Kafka refuses records of more than 2 GiB, so 32 bits are enough.
+/// A range of `Record::bytes`. Kafka rejects records of more than 2 GiB, so 32 bits are enough.
 type Span = (u32, u32);
 
 /// A record to be written.
+///
+/// ```
+/// use formline_core::kafka::record::{Headers, OutgoingRecord};
+///
+/// let record = OutgoingRecord {
+///     topic: "orders",
+///     partition: None,
+///     key: Some(b"customer-7"),
+///     value: Some(b"{}"),
+///     headers: Headers::with_capacity(1).with("content-type", "application/json"),
+///     timestamp_ms: None,
+/// };
+/// assert_eq!(record.headers.get("content-type"), Some(b"application/json".as_slice()));
+/// ```
 #[derive(Debug)]
-pub struct Outgoing<'a> {
-    /// Topic that it goes to.
+pub struct OutgoingRecord<'a> {
+    /// Topic to write to.
     pub topic: &'a str,
-    /// A fixed partition; none lets the key decide (murmur2, as Java clients do).
+    /// Partition to write to. `None` chooses it by the key (murmur2, like the Java client).
     pub partition: Option<i32>,
-    /// Key: equal keys keep their order.
+    /// Key. Records with equal keys keep their order.
     pub key: Option<&'a [u8]>,
-    /// Value; none deletes the key from a compacted topic.
+    /// Value. `None` deletes the key from a compacted topic.
     pub value: Option<&'a [u8]>,
     /// Headers, written in this order.
     pub headers: Headers,
-    /// Milliseconds since 1970; none is the time of sending.
+    /// Timestamp in milliseconds since 1970. `None` is the time of sending.
     pub timestamp_ms: Option<i64>,
 }
 
 /// Headers to be written.
 #[derive(Debug)]
 pub struct Headers(pub(crate) OwnedHeaders);
+
+// === impl RecordPosition ===
+
+impl fmt::Display for RecordPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.topic, self.partition, self.offset)
+    }
+}
 
 // === impl Record ===
 
@@ -65,7 +111,7 @@ impl Record {
         };
         let headers = message.headers();
         let all = || headers.iter().flat_map(|all| all.iter());
-        let room = all()
+        let header_bytes = all()
             .map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len))
             .sum();
         Self::build(
@@ -74,13 +120,13 @@ impl Record {
             message.timestamp().to_millis().unwrap_or(0),
             message.key(),
             message.payload(),
-            room,
+            header_bytes,
             all().map(|header| (header.key, header.value.unwrap_or_default())),
         )
     }
 
-    /// A record with these contents, which stands for one that was read, as in the test cases of a plug-in. They are
-    /// below 1 GiB together, as Kafka's are.
+    /// Creates a record as if it had been read, for instance for the test cases of a plug-in. The
+    /// contents must not exceed 1 GiB, which is also the limit of librdkafka.
     pub fn new(
         partition: Partition,
         offset: i64,
@@ -90,30 +136,38 @@ impl Record {
         headers: &[(&str, &[u8])],
     ) -> Self {
         let sizes = headers.iter().map(|(name, value)| name.len() + value.len());
-        let (room, all) = (sizes.sum(), headers.iter().copied());
-        Self::build(partition, offset, timestamp_ms, key, value, room, all)
+        let (header_bytes, headers) = (sizes.sum(), headers.iter().copied());
+        Self::build(
+            partition,
+            offset,
+            timestamp_ms,
+            key,
+            value,
+            header_bytes,
+            headers,
+        )
     }
 
-    /// `room` are the bytes of all headers.
+    /// `header_bytes` is the size of all header names and values.
     fn build<'a>(
         partition: Partition,
         offset: i64,
         timestamp_ms: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        room: usize,
+        header_bytes: usize,
         headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Self {
         let contents = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-        let mut bytes = Vec::with_capacity(contents + room);
-        let mut keep = |part: &[u8]| -> Span {
+        let mut bytes = Vec::with_capacity(contents + header_bytes);
+        let mut append = |part: &[u8]| -> Span {
             let start = bytes.len();
             bytes.extend_from_slice(part);
-            (position(start), position(bytes.len()))
+            (to_u32(start), to_u32(bytes.len()))
         };
-        let (key, value) = (key.map(&mut keep), value.map(&mut keep));
+        let (key, value) = (key.map(&mut append), value.map(&mut append));
         let headers = headers
-            .map(|(name, value)| (keep(name.as_bytes()), keep(value)))
+            .map(|(name, value)| (append(name.as_bytes()), append(value)))
             .collect();
         Self {
             partition,
@@ -126,40 +180,50 @@ impl Record {
         }
     }
 
-    /// The key, if the record has one.
+    /// Returns the key, if the record has one.
     pub fn key(&self) -> Option<&[u8]> {
         self.key.map(|span| self.slice(span))
     }
 
-    /// The value; none marks a deletion on a compacted topic.
+    /// Returns the value. `None` is a tombstone, which deletes the key from a compacted topic.
     pub fn value(&self) -> Option<&[u8]> {
         self.value.map(|span| self.slice(span))
     }
 
-    /// The last header of that name, as Kafka's own clients choose it.
+    /// Returns the last header with this name, like the `lastHeader` method of the Java client.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        // As bytes: names were UTF-8 when they were copied, and a look-up need not check each of them again.
+        // Compares bytes: the names were UTF-8 when they were copied.
         let mut from_last = self.headers.iter().rev();
         from_last
             .find(|(key, _)| self.slice(*key) == name.as_bytes())
             .map(|(_, value)| self.slice(*value))
     }
 
-    /// The last header of that name, if it is UTF-8.
+    /// Returns the last header with this name if its value is UTF-8.
     pub fn text_header(&self, name: &str) -> Option<&str> {
         self.header(name)
             .and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// All headers in order, each as name and value.
+    /// Returns the names and values of all headers in order.
     pub fn headers(&self) -> impl DoubleEndedIterator<Item = (&str, &[u8])> {
         self.headers.iter().map(|(key, value)| {
-            let key = std::str::from_utf8(self.slice(*key)).expect("it was copied from a str");
+            let key =
+                std::str::from_utf8(self.slice(*key)).expect("the name was copied from a str");
             (key, self.slice(*value))
         })
     }
 
-    /// Bytes that it holds in memory.
+    /// Returns its position in Kafka.
+    pub fn position(&self) -> RecordPosition {
+        RecordPosition {
+            topic: self.partition.topic.to_string(),
+            partition: self.partition.number,
+            offset: self.offset,
+        }
+    }
+
+    /// Returns the size in memory, in bytes.
     pub fn size(&self) -> usize {
         self.bytes.len() + size_of::<Self>()
     }
@@ -169,30 +233,25 @@ impl Record {
     }
 }
 
-fn position(index: usize) -> u32 {
-    u32::try_from(index).expect("librdkafka refuses messages larger than 1,000,000,000 bytes")
+fn to_u32(index: usize) -> u32 {
+    u32::try_from(index).expect("librdkafka rejects messages larger than 1,000,000,000 bytes")
 }
 
-/// Shows where the record lies, never what it holds: submissions do not belong in logs.
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}@{}",
-            self.partition.topic, self.partition.number, self.offset
-        )
+        fmt::Display::fmt(&self.position(), f)
     }
 }
 
 // === impl Headers ===
 
 impl Headers {
-    /// Room for so many headers; more are possible.
+    /// Creates an empty list with room for `count` headers. It grows if more are added.
     pub fn with_capacity(count: usize) -> Self {
         Self(OwnedHeaders::new_with_capacity(count))
     }
 
-    /// Adds one header behind the others. A name with a NUL byte is dropped: Kafka's client cannot carry it.
+    /// Appends a header. A name with a NUL byte is ignored, because librdkafka cannot send it.
     #[must_use]
     pub fn with(self, name: &str, value: impl AsRef<[u8]>) -> Self {
         if name.contains('\0') {
@@ -204,13 +263,13 @@ impl Headers {
         }))
     }
 
-    /// Headers of a record that was read, byte for byte, with room for more.
+    /// Copies the headers of a record byte for byte, with room for `more` headers.
     pub fn copied<'a>(read: impl Iterator<Item = (&'a str, &'a [u8])>, more: usize) -> Self {
-        let room = Self::with_capacity(read.size_hint().1.unwrap_or(0) + more);
-        read.fold(room, |headers, (name, value)| headers.with(name, value))
+        let empty = Self::with_capacity(read.size_hint().1.unwrap_or(0) + more);
+        read.fold(empty, |headers, (name, value)| headers.with(name, value))
     }
 
-    /// The value of the first header of that name.
+    /// Returns the value of the first header with this name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.0
             .iter()
@@ -224,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_holds_what_it_was_made_of() {
+    fn a_record_returns_its_contents_and_shows_only_its_position() {
         let partition = Partition {
             topic: "topic".into(),
             number: 3,
@@ -235,5 +294,6 @@ mod tests {
         assert_eq!(record.header("a"), Some(b"2".as_slice()));
         assert_eq!(record.headers().collect::<Vec<_>>(), headers);
         assert_eq!(format!("{record:?}"), "topic/3@7");
+        assert_eq!(record.position().to_string(), "topic/3@7");
     }
 }

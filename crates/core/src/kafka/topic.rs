@@ -1,4 +1,4 @@
-//! Topics as the apps declare them: names, and creating them in Kafka.
+//! The topics that the apps declare: their names, and how they are created in Kafka.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,99 +8,100 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use crate::kafka::client::{self, Client};
+use super::client::{self, Client, ClientError};
 
-/// A topic to be there before anything runs.
+/// A topic that must exist before a stage starts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Topic {
-    /// Its name in Kafka.
+    /// Name in Kafka.
     pub name: String,
-    /// Number of partitions. It can be raised later, which moves keys to other partitions.
+    /// Number of partitions. It can be increased later, which moves keys to other partitions.
     pub partitions: i32,
-    /// Kafka's settings for it, such as `retention.ms` or `cleanup.policy`.
+    /// Topic configuration of Kafka, such as `retention.ms` or `cleanup.policy`.
     pub config: BTreeMap<String, String>,
 }
 
-/// What `apply` did with one topic.
+/// What [`apply`] did to a topic.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Applied {
-    /// It was created.
+pub enum TopicChange {
+    /// The topic was created.
     Created,
-    /// It was there.
+    /// The topic existed.
     Unchanged,
-    /// Partitions were added to it.
+    /// Partitions were added.
     Extended {
-        /// How many it had before.
+        /// Number of partitions before.
         from: i32,
     },
 }
 
-/// A topic that could not be brought into its declared form.
+/// Why a topic could not be created or extended.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Kafka has more partitions than declared; they cannot be taken away. Stop.
+pub enum TopicError {
+    /// The topic has more partitions than declared, and Kafka cannot remove any. Stop.
     #[error(
         "topic {topic} has {found} partitions and {declared} are declared; kafka cannot remove partitions, so declare {found}"
     )]
     TooManyPartitions {
-        /// The topic.
+        /// Name of the topic.
         topic: String,
-        /// What Kafka has.
+        /// Number of partitions in Kafka.
         found: i32,
-        /// What the app declares.
+        /// Number of partitions that the app declares.
         declared: i32,
     },
-    /// Kafka refuses it. Stop.
-    #[error("kafka refuses topic {topic}: {code}")]
-    Refused {
-        /// The topic.
+    /// Kafka rejected the topic. Stop.
+    #[error("kafka rejects topic {topic}: {code}")]
+    Rejected {
+        /// Name of the topic.
         topic: String,
-        /// Kafka's reason.
+        /// Error code of Kafka.
         code: RDKafkaErrorCode,
     },
-    /// Kafka cannot be asked. Retry.
+    /// Kafka could not be queried. Retry.
     #[error(transparent)]
-    Client(#[from] client::Error),
+    Client(#[from] ClientError),
 }
 
-/// Partitions of a topic that declares none.
+/// Number of partitions of a topic that declares none.
 pub const DEFAULT_PARTITIONS: i32 = 6;
 
-/// Kafka's limit of a topic's name.
+/// Maximum length of a topic name in Kafka.
 pub const NAME_LIMIT: usize = 249;
 
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Looks at a topic whose partitions are not told yet, and the time between two.
-const LOOKS: usize = 100;
-const PAUSE: Duration = Duration::from_millis(100);
+/// Number of metadata requests for a topic whose partitions are not known yet, and their interval.
+const METADATA_ATTEMPTS: usize = 100;
+const METADATA_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Name of the changelog of a step's stores.
+/// Returns the name of the changelog of a step's stores.
 pub fn state(app: &str, step: &str) -> String {
     format!("{app}.{step}.state")
 }
 
-/// Name of the topic where a step or sink parks records that it gave up.
+/// Returns the name of the dead-letter topic of a step or sink.
 pub fn dead_letter(app: &str, step: &str) -> String {
     format!("{app}.{step}.dead-letter")
 }
 
-/// Name of the topic where a sink notes what it has done with each record, if its effect cannot be looked at.
+/// Returns the name of the topic in which a sink records the outcome of each record, if its effect
+/// cannot be queried at the destination.
 pub fn journal(app: &str, sink: &str) -> String {
     format!("{app}.{sink}.journal")
 }
 
-/// Name of the topic where the records of a sink wait for their next attempt.
+/// Returns the name of the topic in which the records of a sink wait for their next attempt.
 pub fn retries(app: &str, sink: &str) -> String {
     format!("{app}.{sink}.retries")
 }
 
-/// Name of the consumer group of a step or sink.
+/// Returns the name of the consumer group of a step or sink.
 pub fn group(app: &str, step: &str) -> String {
     format!("formline.{app}.{step}")
 }
 
-/// Whether Kafka takes the name: letters, digits, `.`, `_` and `-`, at most 249.
+/// Returns whether Kafka accepts the name: at most 249 letters, digits, `.`, `_` and `-`.
 pub fn is_legal(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     !name.is_empty()
@@ -109,18 +110,26 @@ pub fn is_legal(name: &str) -> bool {
         && !matches!(name, "." | "..")
 }
 
-/// Creates the topics that are missing and adds partitions where more are declared. Settings of existing topics stay
-/// as the operator has them.
-pub async fn apply(client: &Client, topics: &[Topic]) -> Result<Vec<(String, Applied)>, Error> {
+/// Creates missing topics and adds partitions to topics that declare more than they have. Does not
+/// change the configuration of existing topics. Several processes may call it at the same time.
+///
+/// # Errors
+///
+/// Fails if a topic has more partitions than it declares, if Kafka rejects a topic, or if Kafka does
+/// not answer. Topics before the failed one have been applied.
+pub async fn apply(
+    client: &Client,
+    topics: &[Topic],
+) -> Result<Vec<(String, TopicChange)>, TopicError> {
     let admin: AdminClient<DefaultClientContext> =
         client.open(client.common(), DefaultClientContext)?;
     let mut applied = Vec::with_capacity(topics.len());
     for topic in topics {
-        let outcome = match create(client, &admin, topic).await? {
-            Applied::Created => Applied::Created,
+        let change = match create(client, &admin, topic).await? {
+            TopicChange::Created => TopicChange::Created,
             _ => extend(client, &admin, topic).await?,
         };
-        applied.push((topic.name.clone(), outcome));
+        applied.push((topic.name.clone(), change));
     }
     Ok(applied)
 }
@@ -129,7 +138,7 @@ async fn create(
     client: &Client,
     admin: &AdminClient<DefaultClientContext>,
     topic: &Topic,
-) -> Result<Applied, Error> {
+) -> Result<TopicChange, TopicError> {
     // -1: the broker's default.replication.factor (KIP-464).
     let mut new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1));
     for (name, value) in &topic.config {
@@ -141,9 +150,9 @@ async fn create(
         .into_iter()
         .next()
     {
-        None | Some(Ok(_)) => Ok(Applied::Created),
-        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Applied::Unchanged),
-        Some(Err((topic, code))) => Err(refused(client, topic, code)),
+        None | Some(Ok(_)) => Ok(TopicChange::Created),
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(TopicChange::Unchanged),
+        Some(Err((topic, code))) => Err(topic_error(client, topic, code)),
     }
 }
 
@@ -151,20 +160,21 @@ async fn extend(
     client: &Client,
     admin: &AdminClient<DefaultClientContext>,
     topic: &Topic,
-) -> Result<Applied, Error> {
+) -> Result<TopicChange, TopicError> {
     let found = wait_for_partitions(client, admin, &topic.name, 1).await?;
     if found > topic.partitions {
         let (topic, declared) = (topic.name.clone(), topic.partitions);
-        return Err(Error::TooManyPartitions {
+        return Err(TopicError::TooManyPartitions {
             topic,
             found,
             declared,
         });
     }
     if found == topic.partitions {
-        return Ok(Applied::Unchanged);
+        return Ok(TopicChange::Unchanged);
     }
-    let total = usize::try_from(topic.partitions).expect("the check refuses negative numbers");
+    let total =
+        usize::try_from(topic.partitions).expect("the check of the app rejects negative numbers");
     let more = NewPartitions::new(&topic.name, total);
     let results = admin.create_partitions([&more], &admin_options()).await;
     match results
@@ -172,24 +182,25 @@ async fn extend(
         .into_iter()
         .next()
     {
-        None | Some(Ok(_)) => Ok(Applied::Extended { from: found }),
-        // Another process has been faster.
+        None | Some(Ok(_)) => Ok(TopicChange::Extended { from: found }),
+        // Another process has added them.
         Some(Err((_, RDKafkaErrorCode::InvalidPartitions))) => {
             wait_for_partitions(client, admin, &topic.name, topic.partitions).await?;
-            Ok(Applied::Unchanged)
+            Ok(TopicChange::Unchanged)
         }
-        Some(Err((topic, code))) => Err(refused(client, topic, code)),
+        Some(Err((topic, code))) => Err(topic_error(client, topic, code)),
     }
 }
 
-/// How many partitions a topic has, at least so many: what another process has done just now is not told at once.
+/// Waits until a topic has at least `least` partitions, and returns their number. Brokers learn of a
+/// change by another process with a delay.
 async fn wait_for_partitions(
     client: &Client,
     admin: &AdminClient<DefaultClientContext>,
     topic: &str,
     least: i32,
-) -> Result<i32, Error> {
-    for _ in 0..LOOKS {
+) -> Result<i32, TopicError> {
+    for _ in 0..METADATA_ATTEMPTS {
         let metadata = admin
             .inner()
             .fetch_metadata(Some(topic), client::QUERY_TIMEOUT);
@@ -202,7 +213,7 @@ async fn wait_for_partitions(
         if count >= least {
             return Ok(count);
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(METADATA_INTERVAL).await;
     }
     let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
     Err(client.unreachable(unknown).into())
@@ -214,8 +225,8 @@ fn admin_options() -> AdminOptions {
         .operation_timeout(Some(ADMIN_TIMEOUT))
 }
 
-/// Tells a refusal, which stays, from an outage, which passes.
-fn refused(client: &Client, topic: String, code: RDKafkaErrorCode) -> Error {
+/// Distinguishes a rejection, which is permanent, from an outage, which is transient.
+fn topic_error(client: &Client, topic: String, code: RDKafkaErrorCode) -> TopicError {
     use RDKafkaErrorCode as Code;
     match code {
         Code::RequestTimedOut
@@ -223,7 +234,7 @@ fn refused(client: &Client, topic: String, code: RDKafkaErrorCode) -> Error {
         | Code::BrokerTransportFailure
         | Code::AllBrokersDown
         | Code::NotController => client.unreachable(KafkaError::AdminOp(code)).into(),
-        _ => Error::Refused { topic, code },
+        _ => TopicError::Rejected { topic, code },
     }
 }
 
@@ -232,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_that_kafka_takes_are_legal() {
+    fn only_names_that_kafka_accepts_are_legal() {
         assert!(is_legal("student-data.rows_1"));
         let long = "x".repeat(NAME_LIMIT + 1);
         for name in ["", ".", "..", "a/b", "a b", "ä", &long] {

@@ -1,4 +1,4 @@
-//! Publishes what a step has made of a batch, together with the offsets of the batch, or not at all (KIP-98, KIP-447).
+//! Publishes the outputs of a batch atomically with the offsets of the batch (KIP-98, KIP-447).
 
 use std::{
     collections::BTreeMap,
@@ -14,48 +14,79 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
 };
 
-use crate::{
-    kafka::client::{self, Client},
-    kafka::consumer::{Consumer, offsets},
-    kafka::record::{Outgoing, Partition},
+use super::{
+    client::{self, Client, ClientError},
+    consumer::{Consumer, offsets},
+    opaque::Opaque,
+    record::{OutgoingRecord, Partition},
 };
 
-/// The transactional producers of one worker.
+/// The transactional producer of one worker.
 ///
-/// There are two, used in turn. After a commit the coordinator still writes its markers, and the next transaction of
-/// the same id would wait a fixed 20 ms for them inside librdkafka. The second commits only after the first's commit
-/// has returned, so their order is kept.
-pub struct Transactions {
+/// It consists of two librdkafka producers, used in turn. After a commit the transaction coordinator
+/// still writes markers, and inside librdkafka the next transaction of the same id would wait a
+/// fixed 20 ms for them. The second producer commits only after the commit of the first has
+/// returned, so that their order is kept.
+///
+/// ```no_run
+/// use formline_core::{
+///     Client, Consumer,
+///     kafka::{
+///         record::{OutgoingRecord, Partition},
+///         transaction::TransactionalProducer,
+///     },
+/// };
+///
+/// # fn example(
+/// #     client: &Client, consumer: &Consumer, output: OutgoingRecord<'_>, next: (Partition, i64),
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut producer = TransactionalProducer::open(client, "formline.demo.rows.host-1", "")?;
+/// let mut transaction = producer.begin()?;
+/// transaction.send(output)?;
+/// transaction.commit(&[next], consumer)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TransactionalProducer {
     id: String,
-    producers: [BaseProducer<Followed>; 2],
+    producers: [Opaque<BaseProducer<OffsetTracker>>; 2],
+    /// Index of the producer of the present transaction.
     turn: usize,
 }
 
-/// Partitions of the followed topic that a transaction has written to, each with the offset behind its last record.
-pub type Ends = BTreeMap<i32, i64>;
+/// The end of each partition of the tracked topic that a transaction has written to: the offset
+/// after its last record.
+pub type EndOffsets = BTreeMap<i32, i64>;
 
-/// One open transaction. Only `commit` publishes it. To take it back, drop it together with its `Transactions`: the
-/// next ones with the same id end it first of all. There is no `abort`, because after any failure the outcome must be
-/// settled by new producers anyway.
+/// An open transaction of a [`TransactionalProducer`].
+///
+/// Only [`commit`](Self::commit) publishes it. To roll it back, drop it together with its producer:
+/// the next producer with the same id aborts it first. There is no `abort`, because after any
+/// failure only a new producer can determine the outcome.
+#[derive(Debug)]
 #[must_use]
 pub struct Transaction<'a> {
     id: &'a str,
-    producer: &'a BaseProducer<Followed>,
+    producer: &'a Opaque<BaseProducer<OffsetTracker>>,
 }
 
-/// Notes where records of one topic come to lie.
-struct Followed {
+/// Records the offsets of the delivered records of one topic.
+struct OffsetTracker {
     topic: String,
-    ends: Mutex<Ends>,
+    ends: Mutex<EndOffsets>,
 }
 
-/// Why nothing of a transaction was published, as far as anyone can tell: after any of them, drop the producers,
-/// make new ones (which settles the outcome) and continue from the committed offsets.
+/// Why a transaction was not published, as far as the client can know.
+///
+/// After any of these errors, drop the producer, open a new one (which determines the outcome) and
+/// continue from the committed offsets.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Kafka has given the transaction up: it was open for too long, because the process was frozen or Kafka away, or
-    /// another process uses the same id. Retry; in the second case the consumer is fenced too, and says so.
-    #[error("kafka has given up the transaction of `{id}`")]
+pub enum TransactionError {
+    /// Kafka aborted the transaction: it was open for too long, because the process was suspended or
+    /// Kafka was unreachable, or another process uses the same id. Retry. In the second case the
+    /// consumer is fenced as well and returns that error.
+    #[error("kafka has aborted the transaction of `{id}`")]
     Fenced {
         /// The transactional id.
         id: String,
@@ -63,34 +94,36 @@ pub enum Error {
     /// Kafka failed or was too slow. Retry.
     #[error("the transaction failed while {doing}: {source}")]
     Failed {
-        /// Which part of it.
+        /// The operation, such as `committing`.
         doing: &'static str,
-        /// What librdkafka says.
+        /// The error of librdkafka.
         source: KafkaError,
     },
-    /// Kafka does not take one of the records, for instance because it is too large for its topic. Which one is not said:
-    /// try them one by one, and reject it.
-    #[error("kafka refuses a record: {0}")]
-    Refused(#[source] KafkaError),
-    /// A producer could not be made.
+    /// Kafka rejected one of the records, for instance because it is too large for its topic. Kafka
+    /// does not say which one: write them one by one to find it, and reject it.
+    #[error("kafka rejects a record: {0}")]
+    Rejected(#[source] KafkaError),
+    /// The producer could not be created.
     #[error(transparent)]
-    Client(#[from] client::Error),
+    Client(#[from] ClientError),
 }
 
-/// Kafka aborts a transaction of a process that has vanished after this time; readers wait for it that long.
+/// Kafka aborts the transaction of a crashed process after this time. Until then, readers of the
+/// topic wait for it.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes and records that one transaction may have in librdkafka's queue; at the bound `send` waits for Kafka.
+/// Capacity of librdkafka's queue in KiB and in records. When it is full, `send` waits for Kafka.
 const QUEUE_KIB: &str = "65536";
 const QUEUE_MESSAGES: &str = "100000";
 
-// === impl Transactions ===
+// === impl TransactionalProducer ===
 
-impl Transactions {
-    /// Makes both producers and ends whatever an earlier process with this id has left open. Each commit says what it
-    /// has written to the topic `followed`; an empty name follows none. Blocks the thread.
-    pub fn open(client: &Client, id: &str, followed: &str) -> Result<Self, Error> {
-        let one = |n: u8| -> Result<BaseProducer<Followed>, Error> {
+impl TransactionalProducer {
+    /// Creates the producers and aborts the transactions that an earlier process with this id left
+    /// open. Each commit returns the end offsets of the topic `tracked`; an empty name tracks no
+    /// topic. Blocks the thread.
+    pub fn open(client: &Client, id: &str, tracked: &str) -> Result<Self, TransactionError> {
+        let open = |n: u8| -> Result<Opaque<BaseProducer<OffsetTracker>>, TransactionError> {
             let id = format!("{id}.{n}");
             let mut config = client.producing();
             config
@@ -101,27 +134,27 @@ impl Transactions {
                 )
                 .set("queue.buffering.max.messages", QUEUE_MESSAGES)
                 .set("queue.buffering.max.kbytes", QUEUE_KIB)
-                // A batch is complete when it is sent; waiting for more only delays its commit.
+                // The batch is complete when it is sent, so lingering would only delay the commit.
                 .set("linger.ms", "0");
-            let context = Followed {
-                topic: followed.to_owned(),
+            let context = OffsetTracker {
+                topic: tracked.to_owned(),
                 ends: Mutex::default(),
             };
-            let producer: BaseProducer<Followed> = client.open(config, context)?;
+            let producer: BaseProducer<OffsetTracker> = client.open(config, context)?;
             producer
                 .init_transactions(client::QUERY_TIMEOUT)
                 .map_err(|error| failed(&id, "starting", error))?;
-            Ok(producer)
+            Ok(Opaque(producer))
         };
         Ok(Self {
             id: id.to_owned(),
-            producers: [one(0)?, one(1)?],
+            producers: [open(0)?, open(1)?],
             turn: 0,
         })
     }
 
     /// Begins the next transaction.
-    pub fn begin(&mut self) -> Result<Transaction<'_>, Error> {
+    pub fn begin(&mut self) -> Result<Transaction<'_>, TransactionError> {
         self.turn = 1 - self.turn;
         let producer = &self.producers[self.turn];
         producer
@@ -134,52 +167,49 @@ impl Transactions {
     }
 }
 
-impl std::fmt::Debug for Transactions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transactions")
-            .field("turn", &self.turn)
-            .finish_non_exhaustive()
-    }
-}
-
 // === impl Transaction ===
 
 impl Transaction<'_> {
-    /// Adds a record. Waits while the queue is full.
-    pub fn send(&mut self, record: Outgoing<'_>) -> Result<(), Error> {
+    /// Adds a record. Waits up to 10 s while the queue is full.
+    pub fn send(&mut self, record: OutgoingRecord<'_>) -> Result<(), TransactionError> {
         let mut record = BaseRecord::from(record);
-        // Only a full queue needs a clock.
+        // The clock is read only if the queue is full.
         let mut full_since = None;
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((error, back)) if is_full(&error) => {
+                Err((error, unsent)) if is_full(&error) => {
                     let since = *full_since.get_or_insert_with(Instant::now);
                     if since.elapsed() >= TRANSACTION_TIMEOUT {
                         return Err(failed(self.id, "sending", error));
                     }
                     self.producer.poll(Duration::from_millis(1));
-                    record = back;
+                    record = unsent;
                 }
                 Err((error, _)) => return Err(failed(self.id, "sending", error)),
             }
         }
     }
 
-    /// Publishes all records together with the next offsets of `group`. Blocks the thread.
-    pub fn commit(self, next: &[(Partition, i64)], group: &Consumer) -> Result<Ends, Error> {
+    /// Publishes all records together with the next offsets of the group of `consumer`. Blocks the
+    /// thread.
+    pub fn commit(
+        self,
+        next: &[(Partition, i64)],
+        consumer: &Consumer,
+    ) -> Result<EndOffsets, TransactionError> {
         self.producer
             .send_offsets_to_transaction(
                 &offsets(next),
-                &group.group_metadata(),
+                &consumer.group_metadata(),
                 client::QUERY_TIMEOUT,
             )
             .map_err(|error| failed(self.id, "adding offsets", error))?;
         self.commit_records()
     }
 
-    /// The same for records that come from no consumer group.
-    pub fn commit_records(self) -> Result<Ends, Error> {
+    /// Publishes all records without offsets of a consumer group. Blocks the thread.
+    pub fn commit_records(self) -> Result<EndOffsets, TransactionError> {
         self.drain();
         self.producer
             .commit_transaction(TRANSACTION_TIMEOUT)
@@ -190,8 +220,8 @@ impl Transaction<'_> {
         ))
     }
 
-    /// Serves acknowledgements until none is missing. `commit_transaction` would do it in polls of 100 ms that do not
-    /// return early, which costs 100 ms a commit.
+    /// Polls until every record is acknowledged. `commit_transaction` polls for 100 ms at a time
+    /// without returning early, which would add 100 ms to each commit.
     fn drain(&self) {
         let until = Instant::now() + TRANSACTION_TIMEOUT;
         while self.producer.in_flight_count() > 0 && Instant::now() < until {
@@ -200,17 +230,11 @@ impl Transaction<'_> {
     }
 }
 
-impl std::fmt::Debug for Transaction<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transaction").finish_non_exhaustive()
-    }
-}
+// === impl OffsetTracker ===
 
-// === impl Followed ===
+impl ClientContext for OffsetTracker {}
 
-impl ClientContext for Followed {}
-
-impl ProducerContext for Followed {
+impl ProducerContext for OffsetTracker {
     type DeliveryOpaque = ();
 
     fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
@@ -225,8 +249,10 @@ impl ProducerContext for Followed {
     }
 }
 
-impl<'a> From<Outgoing<'a>> for BaseRecord<'a, [u8], [u8]> {
-    fn from(record: Outgoing<'a>) -> Self {
+// === impl OutgoingRecord ===
+
+impl<'a> From<OutgoingRecord<'a>> for BaseRecord<'a, [u8], [u8]> {
+    fn from(record: OutgoingRecord<'a>) -> Self {
         Self {
             topic: record.topic,
             partition: record.partition,
@@ -243,12 +269,12 @@ fn is_full(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
 }
 
-fn failed(id: &str, doing: &'static str, source: KafkaError) -> Error {
+fn failed(id: &str, doing: &'static str, source: KafkaError) -> TransactionError {
     match source.rdkafka_error_code() {
         Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced) => {
-            Error::Fenced { id: id.to_owned() }
+            TransactionError::Fenced { id: id.to_owned() }
         }
-        _ if client::is_refusal(&source) => Error::Refused(source),
-        _ => Error::Failed { doing, source },
+        _ if client::is_rejected(&source) => TransactionError::Rejected(source),
+        _ => TransactionError::Failed { doing, source },
     }
 }

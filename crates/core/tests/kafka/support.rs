@@ -1,4 +1,4 @@
-//! The words of these tests: clients of a real Kafka, topics of their own, and waiting.
+//! Helpers of these tests: clients of a real Kafka, topics of their own, and waiting.
 
 use std::{
     collections::BTreeMap,
@@ -7,11 +7,13 @@ use std::{
 
 use formline_core::{
     Client, Consumer, Producer, Record,
-    consumer::{self, Polled},
-    producer,
-    reader::{From, Reader},
-    record::{Headers, Outgoing, Partition},
-    topic::{self, Topic},
+    kafka::{
+        consumer::{ConsumerOptions, Polled},
+        producer::ProducerOptions,
+        reader::{Reader, StartOffset},
+        record::{Headers, OutgoingRecord, Partition},
+        topic::{self, Topic},
+    },
 };
 use formline_testing::{kafka, unique};
 
@@ -23,7 +25,7 @@ pub(crate) async fn new_client() -> Client {
 
 pub(crate) fn producer(client: &Client) -> Producer {
     let delivery_timeout = Duration::from_secs(10);
-    let options = producer::Options {
+    let options = ProducerOptions {
         delivery_timeout,
         queue_messages: 1000,
         queue_kib: 4096,
@@ -41,7 +43,7 @@ pub(crate) async fn new_topic_with(
     config: &[(&str, &str)],
 ) -> String {
     let name = unique("topic");
-    // The records of `text` are old, and Kafka is not to delete them for it.
+    // The records of `text` have an old timestamp; Kafka must not delete them.
     let config = [("retention.ms", "-1")].iter().chain(config);
     let config = config.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let topic = Topic {
@@ -53,8 +55,8 @@ pub(crate) async fn new_topic_with(
     name
 }
 
-pub(crate) fn text<'a>(topic: &'a str, value: &'a str) -> Outgoing<'a> {
-    Outgoing {
+pub(crate) fn text<'a>(topic: &'a str, value: &'a str) -> OutgoingRecord<'a> {
+    OutgoingRecord {
         topic,
         partition: Some(0),
         key: Some(b"key"),
@@ -64,10 +66,10 @@ pub(crate) fn text<'a>(topic: &'a str, value: &'a str) -> Outgoing<'a> {
     }
 }
 
-/// Everything in partition 0 that readers of committed records see.
+/// Returns the values of all committed records of partition 0.
 pub(crate) fn values(client: &Client, topic: &str) -> Vec<String> {
     let mut values = Vec::new();
-    let mut reader = Reader::open(client, topic, &[0], From::Beginning).unwrap();
+    let mut reader = Reader::open(client, topic, &[0], StartOffset::Beginning).unwrap();
     reader
         .read_to_end(|| true, |record| values.push(value(&record)))
         .unwrap();
@@ -82,7 +84,7 @@ pub(crate) fn join(client: &Client, group: &str, member: &str, topic: &str) -> C
     let (group, member, topics) = (group.to_owned(), member.to_owned(), vec![topic.to_owned()]);
     Consumer::join(
         client,
-        &consumer::Options {
+        &ConsumerOptions {
             group,
             member,
             topics,
@@ -91,7 +93,7 @@ pub(crate) fn join(client: &Client, group: &str, member: &str, topic: &str) -> C
     .unwrap()
 }
 
-/// Polls until `wanted` finds what it waits for.
+/// Polls until `wanted` returns a value.
 pub(crate) fn poll_until<T>(
     consumer: &mut Consumer,
     mut wanted: impl FnMut(Polled) -> Option<T>,
@@ -102,7 +104,7 @@ pub(crate) fn poll_until<T>(
             return found;
         }
     }
-    panic!("it did not come within {SOON:?}");
+    panic!("nothing arrived within {SOON:?}");
 }
 
 pub(crate) fn next_record(consumer: &mut Consumer) -> Record {
