@@ -1,32 +1,35 @@
-//! An app as its sections see each other: names, paths, and which topics are read and written. Unlike the app itself
-//! it also has the sections that could not be read whole.
+//! An app as `check` sees it: names, paths, and which topics are read and written. Unlike the app
+//! itself, it also contains the sections that could not be read completely.
 //!
-//! An empty name stands for one that could not be read. It may be any, and why it is not known has been noted.
+//! An empty name represents one that could not be read. It may be any name, and the reason is
+//! already reported.
 
 use std::collections::BTreeMap;
 
-use super::{Location, Step};
-use crate::config::SectionReader;
-use crate::kafka::topic::{self, DEFAULT_PARTITIONS, Topic};
+use crate::{
+    config::{Location, SectionReader, keys::app as keys},
+    kafka::topic::{self, DEFAULT_PARTITIONS, Topic},
+};
 
-/// What is known of one app.
+/// What is known about one app.
 #[derive(Debug)]
 pub(super) struct AppIndex {
     /// Its name.
     pub(super) app: String,
-    /// Where that stands.
+    /// Where the name is.
     pub(super) location: Location,
     /// The topics that have a section of their own.
-    pub(super) declared: Vec<Declared>,
-    /// All topics, also those that follow from steps and sinks, with their partitions as far as these are known.
+    pub(super) declared: Vec<TopicDeclaration>,
+    /// All topics, also those that follow from steps and sinks, with their partitions if these are
+    /// known.
     pub(super) topics: BTreeMap<String, Option<i32>>,
     /// Forms, steps and sinks.
-    pub(super) parts: Vec<Part>,
+    pub(super) nodes: Vec<Node>,
 }
 
-/// A topic with a section of its own.
+/// A `[[topic]]`.
 #[derive(Debug)]
-pub(super) struct Declared {
+pub(super) struct TopicDeclaration {
     pub(super) topic: Topic,
     pub(super) knows_partitions: bool,
     pub(super) location: Location,
@@ -34,8 +37,8 @@ pub(super) struct Declared {
 
 /// A form, step or sink.
 #[derive(Debug)]
-pub(super) struct Part {
-    pub(super) kind: Kind,
+pub(super) struct Node {
+    pub(super) kind: NodeKind,
     pub(super) name: String,
     pub(super) reads: Vec<String>,
     pub(super) writes: Vec<String>,
@@ -43,18 +46,18 @@ pub(super) struct Part {
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     Form {
         path: String,
     },
     Step {
-        keeps_state: bool,
+        has_state: bool,
     },
     Sink {
-        /// What nobody else may write to, if it is known.
+        /// What no other sink may write to, if it is known.
         targets: Vec<String>,
-        /// Whether it carries a submission out once although it stands twice in a topic.
-        drops_repetitions: bool,
+        /// Whether its effect happens once although its input contains a submission twice.
+        deduplicates: bool,
     },
 }
 
@@ -64,9 +67,9 @@ impl AppIndex {
     pub(super) fn new(
         app: String,
         location: Location,
-        declared: Vec<Declared>,
+        declared: Vec<TopicDeclaration>,
         all: &[Topic],
-        parts: Vec<Part>,
+        nodes: Vec<Node>,
     ) -> Self {
         let mut topics: BTreeMap<_, _> = all
             .iter()
@@ -75,8 +78,8 @@ impl AppIndex {
         for unknown in declared.iter().filter(|topic| !topic.knows_partitions) {
             topics.insert(unknown.topic.name.clone(), None);
         }
-        // Also of a sink whose kind is not known, which the app therefore does not have.
-        for sink in parts.iter().filter(|part| part.is_sink()) {
+        // Also for a sink of an unknown kind, which the app does not contain.
+        for sink in nodes.iter().filter(|node| node.is_sink()) {
             topics.insert(topic::dead_letter(&app, &sink.name), Some(1));
         }
         Self {
@@ -84,36 +87,35 @@ impl AppIndex {
             location,
             declared,
             topics,
-            parts,
+            nodes,
         }
     }
 
-    pub(super) fn steps(&self) -> impl Iterator<Item = &Part> {
-        let is_step = |part: &&Part| matches!(part.kind, Kind::Step { .. });
-        self.parts.iter().filter(is_step)
+    pub(super) fn steps(&self) -> impl Iterator<Item = &Node> {
+        let is_step = |node: &&Node| matches!(node.kind, NodeKind::Step { .. });
+        self.nodes.iter().filter(is_step)
     }
 }
 
-// === impl Declared ===
+// === impl TopicDeclaration ===
 
-impl Declared {
+impl TopicDeclaration {
     pub(super) fn read(section: &mut SectionReader<'_>) -> Self {
-        let name = section.required_text("name");
-        check_topics(section, "name", [&name]);
-        let partitions = section.integer("partitions", DEFAULT_PARTITIONS.into(), 1..=10_000);
+        let name = section.text(&keys::topic::NAME);
+        let partitions = section.integer(&keys::topic::PARTITIONS);
         let topic = Topic {
             name,
             partitions: i32::try_from(partitions).unwrap_or(DEFAULT_PARTITIONS),
-            config: section.text_map("config"),
+            config: section.text_map(&keys::topic::CONFIG),
         };
         Self {
             topic,
-            knows_partitions: !section.is_unread("partitions"),
+            knows_partitions: !section.is_unread(&keys::topic::PARTITIONS),
             location: section.location(),
         }
     }
 
-    /// For `[[topic]]`s that could not be read.
+    /// Represents the `[[topic]]`s that could not be read.
     pub(super) fn unknown(location: Location) -> Self {
         let topic = Topic {
             name: String::new(),
@@ -128,49 +130,22 @@ impl Declared {
     }
 }
 
-// === impl Part ===
+// === impl Node ===
 
-impl Part {
-    pub(super) fn of_step(step: &Step, keeps_state: bool) -> Self {
-        Self {
-            kind: Kind::Step { keeps_state },
-            name: step.name.clone(),
-            reads: step.topics(),
-            writes: step.output.values().cloned().collect(),
-            location: step.location.clone(),
-        }
-    }
-
+impl Node {
     pub(super) fn is_sink(&self) -> bool {
-        matches!(self.kind, Kind::Sink { .. })
+        matches!(self.kind, NodeKind::Sink { .. })
     }
 
-    /// For `[[step]]`s that could not be read, and also for forms and sinks: it may read and write whatever it likes.
+    /// Represents the forms, steps and sinks that could not be read: it may read and write any
+    /// topic.
     pub(super) fn unknown(location: Location) -> Self {
         Self {
-            kind: Kind::Step { keeps_state: false },
+            kind: NodeKind::Step { has_state: false },
             name: String::new(),
             reads: vec![String::new()],
             writes: vec![String::new()],
             location,
-        }
-    }
-}
-
-/// Notes names that Kafka does not take. Whether there is a topic of a name is asked later, when all are known.
-pub(super) fn check_topics<'t>(
-    section: &SectionReader<'_>,
-    key: &str,
-    names: impl IntoIterator<Item = &'t String>,
-) {
-    let is_unread = |name: &str| name.is_empty() && section.is_unread(key);
-    for name in names {
-        if !topic::is_legal(name) && !is_unread(name) {
-            section.mistake(
-                key,
-                &format!("kafka does not take the topic name `{name}`"),
-                "use letters, digits, `.`, `_` and `-`, at most 249",
-            );
         }
     }
 }

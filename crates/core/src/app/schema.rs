@@ -1,4 +1,5 @@
-//! JSON Schemas of forms and of plug-in configurations: compiled once, never fetched, never slow.
+//! JSON Schemas of forms and of plug-in configurations. They are compiled once, refer to no other
+//! document, and their patterns run in linear time.
 
 use jsonschema::{
     PatternOptions, ValidationError, Validator, error::ValidationErrorKind as ErrorKind,
@@ -15,38 +16,43 @@ pub struct Schema {
 /// One violation.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
 pub struct Violation {
-    /// JSON pointer of the offending value as a URI fragment (`#/age`), as RFC 9457 shows it.
+    /// JSON pointer of the invalid value as a URI fragment (`#/age`), as in RFC 9457.
     pub pointer: String,
-    /// What is wrong with it.
+    /// What is wrong with the value.
     pub detail: String,
-    /// The keyword of the schema that it violates.
+    /// The keyword of the schema that the value violates.
     pub keyword: String,
 }
 
-/// Why a schema is not taken.
+/// Why a schema is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It points to another document. Fetching files or addresses that a form's author names would let the author
-    /// read what only the server can.
-    #[error("`$ref` to `{0}` leaves the document; copy the definition under `$defs`")]
+    /// It refers to another document. Fetching files or addresses that the author of a form names
+    /// would let the author read what only the server can.
+    #[error("`$ref` to `{0}` refers to another document; copy the definition to `$defs`")]
     Remote(String),
     /// It is not a valid schema.
-    #[error("it is not a json schema 2020-12: {0}")]
+    #[error("not a JSON Schema 2020-12: {0}")]
     Invalid(String),
 }
 
-/// An answer lists at most so many violations; a body of 10,000 wrong fields must not become a larger answer.
+/// Maximum number of violations in a response: a body of 10,000 invalid fields must not cause a
+/// larger response.
 pub const VIOLATION_LIMIT: usize = 100;
 
-/// A detail quotes the offending value, which may be a megabyte.
+/// Maximum length of a detail in bytes. It quotes the invalid value, which may be a megabyte.
 const DETAIL_LIMIT: usize = 300;
 
 // === impl Schema ===
 
 impl Schema {
-    /// Compiles it. Formats are checked, and patterns run in linear time.
+    /// Compiles a schema. Formats are validated, and patterns run in linear time.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the schema is invalid or refers to another document.
     pub fn compile(source: Value) -> Result<Self, Error> {
-        refuse_remote(&source)?;
+        reject_remote(&source)?;
         let validator = jsonschema::draft202012::options()
             .should_validate_formats(true)
             .with_pattern_options(PatternOptions::regex())
@@ -55,17 +61,18 @@ impl Schema {
         Ok(Self { source, validator })
     }
 
-    /// The schema as it was written.
+    /// Returns the schema as it was written.
     pub fn source(&self) -> &Value {
         &self.source
     }
 
-    /// Whether the value satisfies it; much cheaper than `violations` if it does.
+    /// Returns whether the value is valid. For valid values this is much cheaper than
+    /// [`violations`](Self::violations).
     pub fn is_valid(&self, value: &Value) -> bool {
         self.validator.is_valid(value)
     }
 
-    /// Everything that is wrong with the value, at most `VIOLATION_LIMIT`.
+    /// Returns everything that is wrong with the value, at most [`VIOLATION_LIMIT`] violations.
     pub fn violations(&self, value: &Value) -> Vec<Violation> {
         let errors = self.validator.iter_errors(value);
         let violations = errors.flat_map(|error| violations(&error));
@@ -73,12 +80,12 @@ impl Schema {
     }
 }
 
-/// The error, at each field that it is about.
+/// The violations of one error, one for each field that it concerns.
 fn violations(error: &ValidationError<'_>) -> Vec<Violation> {
     let object = format!("#{}", error.instance_path().as_str());
     let at = |name: &str| format!("{object}/{}", name.replace('~', "~0").replace('/', "~1"));
     match error.kind() {
-        // A missing field is named, not the object that lacks it: a form shows the message beside its field.
+        // The pointer names the missing field, not the object: a form shows the message beside it.
         ErrorKind::Required { property } => {
             let pointer = property.as_str().map_or(object.clone(), at);
             vec![violation(error, pointer, error.to_string())]
@@ -106,7 +113,7 @@ fn violation(error: &ValidationError<'_>, pointer: String, mut detail: String) -
     }
 }
 
-fn refuse_remote(value: &Value) -> Result<(), Error> {
+fn reject_remote(value: &Value) -> Result<(), Error> {
     match value {
         Value::Object(object) => object
             .iter()
@@ -114,9 +121,9 @@ fn refuse_remote(value: &Value) -> Result<(), Error> {
                 Some(target) if is_reference(key) && !target.starts_with('#') => {
                     Err(Error::Remote(target.to_owned()))
                 }
-                _ => refuse_remote(inner),
+                _ => reject_remote(inner),
             }),
-        Value::Array(items) => items.iter().try_for_each(refuse_remote),
+        Value::Array(items) => items.iter().try_for_each(reject_remote),
         _ => Ok(()),
     }
 }
@@ -138,39 +145,39 @@ mod tests {
             "required": ["roll", "a/b"],
             "additionalProperties": false,
         }))
-        .expect("it is a schema")
+        .expect("the schema is valid")
     }
 
     #[test]
-    fn every_violation_is_named_with_its_place() {
+    fn every_violation_has_its_pointer() {
         let violations = student().violations(&json!({ "roll": "x", "extra": 1 }));
-        let places: Vec<_> = violations
+        let pointers: Vec<_> = violations
             .iter()
             .map(|v| (v.pointer.as_str(), v.keyword.as_str()))
             .collect();
-        assert!(places.contains(&("#/roll", "pattern")), "{places:?}");
-        assert!(places.contains(&("#/a~1b", "required")), "{places:?}");
+        assert!(pointers.contains(&("#/roll", "pattern")), "{pointers:?}");
+        assert!(pointers.contains(&("#/a~1b", "required")), "{pointers:?}");
         assert!(
-            places.contains(&("#/extra", "additionalProperties")),
-            "{places:?}"
+            pointers.contains(&("#/extra", "additionalProperties")),
+            "{pointers:?}"
         );
     }
 
     #[test]
-    fn long_details_are_cut() {
+    fn long_details_are_truncated() {
         let violations = student().violations(&json!({ "roll": "ä".repeat(10_000), "a/b": 1 }));
         assert!(violations[0].detail.len() < DETAIL_LIMIT + 10);
     }
 
     #[test]
-    fn schemas_cannot_reach_out_and_cannot_be_slow() {
+    fn schemas_refer_to_no_other_document_and_are_not_slow() {
         for target in [
             "https://example.org/s.json",
             "file:///etc/passwd",
             "other.json",
         ] {
-            let refused = Schema::compile(json!({ "properties": { "a": { "$ref": target } } }));
-            assert!(matches!(refused, Err(Error::Remote(_))), "{target}");
+            let rejected = Schema::compile(json!({ "properties": { "a": { "$ref": target } } }));
+            assert!(matches!(rejected, Err(Error::Remote(_))), "{target}");
         }
         assert!(Schema::compile(json!({ "$defs": { "a": {} }, "$ref": "#/$defs/a" })).is_ok());
         let slow =

@@ -1,8 +1,8 @@
-//! A mistake in a file that an operator wrote: where it stands, what is wrong and what would be right.
+//! A diagnostic about a TOML file: its position, what is wrong and how to fix it.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-/// One mistake. A check collects all of them before it speaks.
+/// An error in a file of the operator. A check collects all diagnostics before it reports them.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Diagnostic {
     /// The file.
@@ -11,11 +11,11 @@ pub struct Diagnostic {
     pub line: usize,
     /// What is wrong.
     pub problem: String,
-    /// What would be right.
+    /// How to fix it.
     pub remedy: String,
 }
 
-/// A position in a file, for diagnostics.
+/// A position in a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Location {
     /// The file.
@@ -24,11 +24,7 @@ pub struct Location {
     pub line: usize,
 }
 
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)
-    }
-}
+// === impl Diagnostic ===
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,8 +41,16 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The known word nearest to `word`, if one is near enough to be what was meant.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+// === impl Location ===
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// Returns the known word that is nearest to `word`, if it is near enough to be a misspelling of it.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
@@ -60,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_pen_is_understood_and_a_strange_word_is_not() {
+    fn a_misspelling_is_recognised_and_another_word_is_not() {
         let known = ["partitions", "name", "retention"];
         assert_eq!(nearest("partition", known), Some("partitions"));
         assert_eq!(nearest("nmae", known), Some("name"));

@@ -1,86 +1,81 @@
-//! A TOML file as it was written. Every mistake is noted with its line, and reading goes on. What its tables hold is
-//! read by `section`.
+//! A TOML file with the diagnostics about it. Lines that are not valid TOML are reported and
+//! removed, so that the rest of the file can be read.
 
 use std::{cell::RefCell, fmt::Display, ops::Range, path::PathBuf, sync::Arc};
 
 use toml::de::DeTable;
 
-use super::{
-    diagnostic::{Diagnostic, Location},
-    section_reader::SectionReader,
-};
+use super::diagnostic::{Diagnostic, Location};
 
-/// Where `${NAME}` comes from.
+/// Returns the value of an environment variable, for `${NAME}` and for overridden settings.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
-/// The variables of this process.
+/// The environment variables of this process.
 pub fn process_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The text of a file, what was found wrong with it, and the variables that it may name.
+/// The text of a file, the diagnostics about it, and the variables that it may refer to.
 pub(crate) struct Document<'e> {
     pub(super) file: Arc<PathBuf>,
     text: String,
-    environment: Environment<'e>,
-    mistakes: RefCell<Vec<Diagnostic>>,
-    /// Heads of sections, by line, below which some line was no TOML: a key that is not there may have been in it.
+    pub(super) environment: Environment<'e>,
+    diagnostics: RefCell<Vec<Diagnostic>>,
+    /// Lines of section headers below which a line was removed: an absent key may have been in it.
     pub(super) lost_keys: Vec<usize>,
-    /// The head of some section was no TOML, and so the section is not there.
+    /// A section header was removed, so the section is absent.
     pub(super) lost_sections: bool,
 }
 
-/// So many lines that are no TOML are named; each of them costs another look at the whole file.
+/// Maximum number of invalid lines that are reported. Each of them costs another parse of the file.
 const DAMAGE_LIMIT: usize = 20;
 
-/// The line that counts as the head of what stands above all sections.
+/// The line that counts as the header of the keys above all sections.
 pub(super) const ROOT: usize = 0;
 
 // === impl Document ===
 
 impl<'e> Document<'e> {
+    /// Removes and reports the lines that are not valid TOML.
     pub(crate) fn new(file: PathBuf, text: String, environment: Environment<'e>) -> Self {
-        Self {
+        let mut document = Self {
             file: Arc::new(file),
             text,
             environment,
-            mistakes: RefCell::default(),
+            diagnostics: RefCell::default(),
             lost_keys: Vec::new(),
             lost_sections: false,
-        }
+        };
+        document.remove_damage();
+        document
     }
 
-    /// Parses the text and lets `read` take what it knows.
-    pub(crate) fn read<T>(
-        mut self,
-        read: impl FnOnce(&mut SectionReader<'_>) -> T,
-    ) -> (T, Vec<Diagnostic>) {
-        self.take_out_damage();
-        let (table, _) = DeTable::parse_recoverable(&self.text);
-        let mut root = SectionReader::root(&self, table.get_ref());
-        let read = read(&mut root);
-        root.finish();
-        drop(table);
-        let mut mistakes = self.mistakes.into_inner();
-        mistakes.sort();
-        (read, mistakes)
+    /// The valid lines of the file.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
-    /// Notes what is no TOML, line by line, and takes it out, so that the rest can be read as it was meant.
-    fn take_out_damage(&mut self) {
+    /// All diagnostics, in the order of the file.
+    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
+        let mut diagnostics = self.diagnostics.into_inner();
+        diagnostics.sort();
+        diagnostics
+    }
+
+    fn remove_damage(&mut self) {
         let mut last = 0;
         while let Some((at, problem)) = self.first_damage() {
             let line = self.line(&at);
-            // An open bracket or quote, of which every line below would be a mistake; or no TOML at all. The rest of the
-            // file is left for the next check.
+            // An open bracket or quote invalidates every line below it, or the file is not TOML at
+            // all. The rest of the file is left for the next check.
             let is_spilling = last > 0 && line <= last + 1;
             if is_spilling || self.lost_keys.len() == DAMAGE_LIMIT {
                 self.lost_sections = true;
                 self.text.clear();
                 return;
             }
-            self.note(&at, problem, "write valid toml");
-            self.take_out(line);
+            self.report(&at, problem, "write valid TOML");
+            self.remove(line);
             last = line;
         }
     }
@@ -94,17 +89,17 @@ impl<'e> Document<'e> {
         damage.min_by_key(|(at, _)| at.start)
     }
 
-    /// Empties a line; if it is the head of a section, also the section.
-    fn take_out(&mut self, line: usize) {
-        let is_head = |text: &str| text.trim_start().starts_with('[');
-        let (mut left, mut head, mut in_section) = (Vec::new(), ROOT, false);
+    /// Empties a line and, if it is the header of a section, the section. Line numbers stay.
+    fn remove(&mut self, line: usize) {
+        let is_header = |text: &str| text.trim_start().starts_with('[');
+        let (mut left, mut header, mut in_section) = (Vec::new(), ROOT, false);
         for (number, text) in (1..).zip(self.text.split('\n')) {
-            if is_head(text) {
-                (head, in_section) = (number, number == line);
+            if is_header(text) {
+                (header, in_section) = (number, number == line);
                 self.lost_sections |= in_section;
             }
             if number == line {
-                self.lost_keys.push(head);
+                self.lost_keys.push(header);
             }
             left.push(if in_section || number == line {
                 ""
@@ -115,8 +110,9 @@ impl<'e> Document<'e> {
         self.text = left.join("\n");
     }
 
-    pub(super) fn note(&self, at: &Range<usize>, problem: impl Display, remedy: impl Display) {
-        self.mistakes.borrow_mut().push(Diagnostic {
+    /// Adds a diagnostic at a position of the text.
+    pub(super) fn report(&self, at: &Range<usize>, problem: impl Display, remedy: impl Display) {
+        self.diagnostics.borrow_mut().push(Diagnostic {
             file: self.file.to_path_buf(),
             line: self.line(at),
             problem: problem.to_string(),
@@ -124,8 +120,9 @@ impl<'e> Document<'e> {
         });
     }
 
-    pub(super) fn mistakes_so_far(&self) -> usize {
-        self.mistakes.borrow().len()
+    /// Number of diagnostics so far.
+    pub(super) fn reported(&self) -> usize {
+        self.diagnostics.borrow().len()
     }
 
     pub(super) fn location(&self, at: &Range<usize>) -> Location {
@@ -140,15 +137,16 @@ impl<'e> Document<'e> {
         1 + before.bytes().filter(|byte| *byte == b'\n').count()
     }
 
-    /// Puts variables in: `${NAME}`, or `${NAME:-default}`. None if one has no value, which is noted.
+    /// Replaces `${NAME}` and `${NAME:-default}`. Returns `None` and reports it if a variable has
+    /// no value.
     pub(super) fn expand(&self, at: &Range<usize>, text: &str) -> Option<String> {
-        let before = self.mistakes_so_far();
+        let before = self.reported();
         let mut expanded = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((literal, after)) = rest.split_once("${") {
             expanded.push_str(literal);
             let Some((name, tail)) = after.split_once('}') else {
-                self.note(at, "`${` has no `}`", "write ${NAME} or ${NAME:-default}");
+                self.report(at, "`${` has no `}`", "write ${NAME} or ${NAME:-default}");
                 return None;
             };
             let (name, default) = match name.split_once(":-") {
@@ -160,7 +158,7 @@ impl<'e> Document<'e> {
                 .or(default);
             match value {
                 Some(value) => expanded.push_str(&value),
-                None => self.note(
+                None => self.report(
                     at,
                     format_args!("the variable {name} is not set or empty"),
                     format_args!("set it, or write ${{{name}:-default}}"),
@@ -169,6 +167,6 @@ impl<'e> Document<'e> {
             rest = tail;
         }
         expanded.push_str(rest);
-        (self.mistakes_so_far() == before).then_some(expanded)
+        (self.reported() == before).then_some(expanded)
     }
 }
