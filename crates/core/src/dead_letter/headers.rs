@@ -68,11 +68,12 @@ pub(crate) const RESOLUTION: &str = "dead-letter-settlement";
 /// On a resolution record: time of the resolution.
 pub(crate) const RESOLUTION_TIME: &str = "dead-letter-settlement-time";
 
-/// The only partition of a dead-letter topic. With one partition, the offset identifies a dead letter.
+/// The only partition of a dead-letter topic. With one partition, the offset identifies a dead
+/// letter.
 pub(crate) const DEAD_LETTER_PARTITION: i32 = 0;
 
-/// Maximum length of `detail` in bytes; a longer one is truncated. Kafka's size limit must leave room
-/// for the original record.
+/// Maximum length of `detail` in bytes; a longer one is truncated. Kafka's size limit must leave
+/// room for the original record.
 const DETAIL_LIMIT: usize = 4096;
 
 // === impl DeadLetterRecord ===

@@ -1,4 +1,5 @@
-//! The index of a dead-letter topic: which dead letters are closed, and why. The other ones are open.
+//! The index of a dead-letter topic: which dead letters are closed, and why. The other ones are
+//! open.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -85,7 +86,8 @@ pub struct DeadLetterReader {
     end: i64,
 }
 
-/// The record that closes a dead letter. It follows the dead letter in the same topic and has no value.
+/// The record that closes a dead letter. It follows the dead letter in the same topic and has no
+/// value.
 #[derive(Debug)]
 pub(super) struct ResolutionRecord {
     /// Offset of the dead letter.
@@ -102,7 +104,8 @@ impl DeadLetterIndex {
     /// Reads the whole topic. Blocks the thread.
     pub fn read(client: &Client, owner: DeadLetterOwner) -> Result<Self, ClientError> {
         let (mut closed, mut known, mut end) = (BTreeMap::new(), HashSet::new(), 0);
-        // Opens all partitions, although there is only one, to get an error if the topic is missing.
+        // Opens all partitions, although there is only one, to get an error if the topic is
+        // missing.
         let mut reader = Reader::open(client, &owner.topic(), &[], StartOffset::Beginning)?;
         reader.read_to_end(
             || true,
@@ -118,7 +121,8 @@ impl DeadLetterIndex {
                 } else if let Some(letter) =
                     DeadLetter::from_record(&owner.app, &owner.step, record)
                 {
-                    // The position alone is not enough: the offsets of a recreated topic start at 0.
+                    // The position alone is not enough: the offsets of a recreated topic start at
+                    // 0.
                     let id = letter.event_id().map(<[u8]>::to_vec);
                     if !known.insert((letter.position, id)) {
                         closed.insert(offset, ClosedReason::Duplicate);
@@ -217,8 +221,8 @@ impl fmt::Display for Resolution {
 // === impl ResolutionRecord ===
 
 impl ResolutionRecord {
-    /// Returns `None` if the record is not a resolution record. A dead-lettered resolution record is
-    /// a dead letter.
+    /// Returns `None` if the record is not a resolution record. A dead-lettered resolution record
+    /// is a dead letter.
     fn from_record(record: &Record) -> Option<Self> {
         if record.header(headers::STEP).is_some() {
             return None;

@@ -1,5 +1,5 @@
-//! Resolves dead letters: replays them to the step or sink that wrote them, or discards them. Each is
-//! resolved once, even after a crash or with several operators.
+//! Resolves dead letters: replays them to the step or sink that wrote them, or discards them. Each
+//! is resolved once, even after a crash or with several operators.
 
 use jiff::Timestamp;
 
@@ -27,8 +27,8 @@ pub struct Replayer {
     producer: TransactionalProducer,
 }
 
-/// Why a dead letter was not resolved. Probably nothing was written; read the index again to find out
-/// whether the dead letter is still open.
+/// Why a dead letter was not resolved. Probably nothing was written; read the index again to find
+/// out whether the dead letter is still open.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The dead letter is closed. Stop.
@@ -39,8 +39,8 @@ pub enum ReplayError {
         /// Why it is closed.
         why: ClosedReason,
     },
-    /// The step or sink no longer reads the topic and would not process the replay. Discard the dead
-    /// letter, or stop.
+    /// The step or sink no longer reads the topic and would not process the replay. Discard the
+    /// dead letter, or stop.
     #[error("{letter} cannot be replayed: {}/{} no longer reads {topic}", .letter.app, .letter.step)]
     NotRead {
         /// Name of the dead letter.
@@ -98,8 +98,8 @@ impl Replayer {
         })
     }
 
-    /// Writes the record of a dead letter to its original partition again, with the same key, value,
-    /// headers and id. Only the consumer group that dead-lettered it processes the replay.
+    /// Writes the record of a dead letter to its original partition again, with the same key,
+    /// value, headers and id. Only the consumer group that dead-lettered it processes the replay.
     ///
     /// The same transaction writes the resolution. Blocks the thread. After an error of Kafka, this
     /// replayer is unusable.

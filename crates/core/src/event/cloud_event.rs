@@ -104,8 +104,8 @@ pub fn output_headers(input: &Record, step: &str, port: &str, n: u32, plugin: &s
         .with(header::PLUGIN, plugin)
 }
 
-/// Returns the identity of a record: its `ce_id`, or its position in Kafka if it comes from a foreign
-/// producer and has no id.
+/// Returns the identity of a record: its `ce_id`, or its position in Kafka if it comes from a
+/// foreign producer and has no id.
 pub fn identity(record: &Record) -> Vec<u8> {
     match record.header(header::ID) {
         Some(id) => id.to_vec(),

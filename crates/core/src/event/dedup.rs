@@ -1,9 +1,9 @@
 //! Finds the submissions with an `Idempotency-Key` that a topic already contains.
 //!
-//! Only such submissions can be in the log twice: after a lost response, a crashed process, or if two
-//! processes accept the same key. A consumer of a form's topic drops the second one. Everything that
-//! it must know at its committed offset precedes that offset in the log; how it stores and applies
-//! this knowledge is up to the consumer.
+//! Only such submissions can be in the log twice: after a lost response, a crashed process, or if
+//! two processes accept the same key. A consumer of a form's topic drops the second one. Everything
+//! that it must know at its committed offset precedes that offset in the log; how it stores and
+//! applies this knowledge is up to the consumer.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -62,8 +62,8 @@ pub const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 impl KeyedSubmission {
     /// Returns the submission of a record if it has an `Idempotency-Key`.
     ///
-    /// Returns `None` for a replayed record: it must not be dropped, and after the window of its key
-    /// it must not block the next submission with that key.
+    /// Returns `None` for a replayed record: it must not be dropped, and after the window of its
+    /// key it must not block the next submission with that key.
     pub fn from_record(record: &Record) -> Option<Self> {
         if record.header(header::REPLAY_FOR).is_some() {
             return None;

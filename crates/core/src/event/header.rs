@@ -34,8 +34,8 @@ pub const RETRY: &str = "formline-retry";
 pub const GENERATION: &str = "formline-generation";
 /// On a record of a changelog: expiry of the entry, in milliseconds since 1970.
 pub const EXPIRES: &str = "formline-expires";
-/// On a record of a changelog: the events that changed the key, one header for each input topic. See
-/// [`Provenance`](super::provenance::Provenance).
+/// On a record of a changelog: the events that changed the key, one header for each input topic.
+/// See [`Provenance`](super::provenance::Provenance).
 pub const PROVENANCE: &str = "formline-cause";
 
 /// Returns whether only Formline may write a header with this name.

@@ -57,8 +57,8 @@ impl EventId {
         self.0.as_bytes()
     }
 
-    /// Returns a UUIDv8 (RFC 9562, custom) from the hash of all parts. Each part follows its length,
-    /// so that two different lists of parts never have the same input.
+    /// Returns a UUIDv8 (RFC 9562, custom) from the hash of all parts. Each part follows its
+    /// length, so that two different lists of parts never have the same input.
     fn hashed(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in parts {

@@ -1,10 +1,10 @@
-//! The events that changed a key of a store, as a record of the changelog names them. The changes of
-//! one transaction are merged, so that several events may have caused one record.
+//! The events that changed a key of a store, as a record of the changelog names them. The changes
+//! of one transaction are merged, so that several events may have caused one record.
 
 use std::{fmt, str::FromStr};
 
-/// Offsets of one input topic of a step. Their partition has the same number as the partition of the
-/// changelog record, because the inputs of a step with stores are co-partitioned.
+/// Offsets of one input topic of a step. Their partition has the same number as the partition of
+/// the changelog record, because the inputs of a step with stores are co-partitioned.
 ///
 /// The value of the header is `TOPIC@OFFSETS`, such as `orders@17-40,43`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,9 +19,9 @@ pub struct Provenance {
 #[error("the provenance of a change is TOPIC@OFFSETS, such as orders@17-40,43")]
 pub struct ParseProvenanceError;
 
-/// Maximum number of ranges, so that the header does not become larger than the record. At the limit,
-/// the last range grows and covers the gaps: the provenance may then include events that changed
-/// another key, but it never omits one.
+/// Maximum number of ranges, so that the header does not become larger than the record. At the
+/// limit, the last range grows and covers the gaps: the provenance may then include events that
+/// changed another key, but it never omits one.
 const RANGE_LIMIT: usize = 64;
 
 // === impl Provenance ===

@@ -1,5 +1,5 @@
-//! The progress of consumer groups: whether everything that was in Kafka at some moment has passed a
-//! chain of groups.
+//! The progress of consumer groups: whether everything that was in Kafka at some moment has passed
+//! a chain of groups.
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -101,8 +101,8 @@ impl GroupProgress {
             .collect())
     }
 
-    /// Returns whether the group of stage `index` has committed everything before `ends`. Blocks the
-    /// thread.
+    /// Returns whether the group of stage `index` has committed everything before `ends`. Blocks
+    /// the thread.
     pub fn has_passed(&self, index: usize, ends: &PartitionOffsets) -> Result<bool, ClientError> {
         if ends.is_empty() {
             return Ok(true);

@@ -21,11 +21,11 @@ use super::{
 
 /// An idempotent producer that batches only under load.
 ///
-/// It consists of two librdkafka producers, because `linger.ms` cannot change at run time: one sends
-/// at once, the other lingers for one millisecond. A single record is not delayed; under load,
-/// lingering saves a third of the CPU time of a submission. Records that are sent one after another
-/// keep their order, because the first is acknowledged before the second is sent. Records that are
-/// in flight at the same time have no order.
+/// It consists of two librdkafka producers, because `linger.ms` cannot change at run time: one
+/// sends at once, the other lingers for one millisecond. A single record is not delayed; under
+/// load, lingering saves a third of the CPU time of a submission. Records that are sent one after
+/// another keep their order, because the first is acknowledged before the second is sent. Records
+/// that are in flight at the same time have no order.
 ///
 /// ```no_run
 /// use std::time::Duration;

@@ -164,9 +164,9 @@ impl Reader {
         }
     }
 
-    /// Passes records to `visit` for about `limit`, and returns whether the end was reached. The end
-    /// is the end of the partitions at the first call, including transactions that were open then
-    /// and have committed since. Blocks the thread.
+    /// Passes records to `visit` for about `limit`, and returns whether the end was reached. The
+    /// end is the end of the partitions at the first call, including transactions that were open
+    /// then and have committed since. Blocks the thread.
     pub fn advance(
         &mut self,
         limit: Duration,
@@ -217,9 +217,9 @@ impl Reader {
         remaining.sum()
     }
 
-    /// Waits until `limit` for the transactions that were open at the first call, and returns whether
-    /// all of them have ended. For `read_committed`, Kafka reports the end of a partition before its
-    /// first open transaction, so that the reader would miss everything after it.
+    /// Waits until `limit` for the transactions that were open at the first call, and returns
+    /// whether all of them have ended. For `read_committed`, Kafka reports the end of a partition
+    /// before its first open transaction, so that the reader would miss everything after it.
     fn is_settled(&mut self, limit: Instant) -> Result<bool, ClientError> {
         let mut unsettled = match self.unsettled.take() {
             Some(unsettled) => unsettled,
@@ -245,8 +245,8 @@ impl Reader {
         }
     }
 
-    /// Sets the end of each range without an end to the present end of its partition, including open
-    /// transactions. Returns these ends.
+    /// Sets the end of each range without an end to the present end of its partition, including
+    /// open transactions. Returns these ends.
     fn find_ends(&mut self) -> Result<Vec<(i32, i64)>, ClientError> {
         if self.pending.iter().all(|range| range.until.is_some()) {
             return Ok(Vec::new());
@@ -331,8 +331,8 @@ impl Reader {
 // === impl PartitionRange ===
 
 impl PartitionRange {
-    /// Advances the range past the record if it belongs to this partition. Returns whether the range
-    /// has more offsets.
+    /// Advances the range past the record if it belongs to this partition. Returns whether the
+    /// range has more offsets.
     fn advance(&mut self, record: &Record) -> bool {
         if self.partition != record.partition.number {
             return true;

@@ -115,8 +115,8 @@ pub fn is_legal(name: &str) -> bool {
 ///
 /// # Errors
 ///
-/// Fails if a topic has more partitions than it declares, if Kafka rejects a topic, or if Kafka does
-/// not answer. Topics before the failed one have been applied.
+/// Fails if a topic has more partitions than it declares, if Kafka rejects a topic, or if Kafka
+/// does not answer. Topics before the failed one have been applied.
 pub async fn apply(
     client: &Client,
     topics: &[Topic],
@@ -192,8 +192,8 @@ async fn extend(
     }
 }
 
-/// Waits until a topic has at least `least` partitions, and returns their number. Brokers learn of a
-/// change by another process with a delay.
+/// Waits until a topic has at least `least` partitions, and returns their number. Brokers learn of
+/// a change by another process with a delay.
 async fn wait_for_partitions(
     client: &Client,
     admin: &AdminClient<DefaultClientContext>,

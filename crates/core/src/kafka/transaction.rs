@@ -23,10 +23,10 @@ use super::{
 
 /// The transactional producer of one worker.
 ///
-/// It consists of two librdkafka producers, used in turn. After a commit the transaction coordinator
-/// still writes markers, and inside librdkafka the next transaction of the same id would wait a
-/// fixed 20 ms for them. The second producer commits only after the commit of the first has
-/// returned, so that their order is kept.
+/// It consists of two librdkafka producers, used in turn. After a commit the transaction
+/// coordinator still writes markers, and inside librdkafka the next transaction of the same id
+/// would wait a fixed 20 ms for them. The second producer commits only after the commit of the
+/// first has returned, so that their order is kept.
 ///
 /// ```no_run
 /// use formline_core::{
@@ -83,8 +83,8 @@ struct OffsetTracker {
 /// continue from the committed offsets.
 #[derive(Debug, thiserror::Error)]
 pub enum TransactionError {
-    /// Kafka aborted the transaction: it was open for too long, because the process was suspended or
-    /// Kafka was unreachable, or another process uses the same id. Retry. In the second case the
+    /// Kafka aborted the transaction: it was open for too long, because the process was suspended
+    /// or Kafka was unreachable, or another process uses the same id. Retry. In the second case the
     /// consumer is fenced as well and returns that error.
     #[error("kafka has aborted the transaction of `{id}`")]
     Fenced {

@@ -17,8 +17,8 @@ use super::registry::Telemetry;
 impl Telemetry {
     /// Serves `/livez`, `/readyz`, `/metrics` and the published pages until the future is dropped.
     ///
-    /// It has no graceful shutdown: a stopping process can be observed to the end, and an idle client
-    /// does not delay it.
+    /// It has no graceful shutdown: a stopping process can be observed to the end, and an idle
+    /// client does not delay it.
     pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
         let routes = Router::new()
             .route("/livez", get(async || "ok\n"))

@@ -134,8 +134,8 @@ impl Telemetry {
 
     /// Adds a component that must become ready once before the process is ready.
     ///
-    /// A later failure appears in `/readyz` and in the metric but does not make the process unready:
-    /// if a step fails, ingest continues to accept submissions, which wait in Kafka.
+    /// A later failure appears in `/readyz` and in the metric but does not make the process
+    /// unready: if a step fails, ingest continues to accept submissions, which wait in Kafka.
     pub fn startup_check(&self, name: impl Into<String>) -> HealthCheck {
         self.health.add(name.into(), CheckKind::Startup)
     }
