@@ -13,8 +13,10 @@ use crate::kafka::topic;
 /// What a text value may look like.
 #[derive(Debug)]
 pub struct Format {
-    /// What the value is, for the reference: `a topic name`.
+    /// What the value is, for the reference: `topic`.
     pub title: &'static str,
+    /// What the reference says about it, in Markdown.
+    pub rule: &'static str,
     /// A regular expression that the whole text matches, for the JSON Schema. It may accept more
     /// than the reader does.
     pub pattern: &'static str,
@@ -37,6 +39,7 @@ const MAX_TAB_CHARACTERS: usize = 100;
 /// A name of an app, form, step or sink. It becomes part of topics, consumer groups and URLs.
 pub(super) static NAME: Format = Format {
     title: "name",
+    rule: "1 to 64 of `a`–`z`, `0`–`9` and `-`",
     pattern: "[a-z0-9-]{1,64}",
     check: |text| {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -50,6 +53,7 @@ pub(super) static NAME: Format = Format {
 
 pub(super) static TOPIC: Format = Format {
     title: "topic",
+    rule: "1 to 249 ASCII letters, digits, `.`, `_` and `-`, other than `.` and `..`",
     pattern: "[A-Za-z0-9._-]{1,249}",
     check: |text| {
         unless(topic::is_legal(text), || {
@@ -64,12 +68,14 @@ pub(super) static TOPIC: Format = Format {
 
 pub(super) static PATH: Format = Format {
     title: "path",
+    rule: "starts with `/`, then ASCII letters, digits, `-`, `_`, `.`, `~` and `/`",
     pattern: "/[A-Za-z0-9/_.~-]*",
     check: check_path,
 };
 
 pub(super) static WEB_ADDRESS: Format = Format {
     title: "web address",
+    rule: "starts with `https://` or `http://`",
     pattern: "https?://.*",
     check: |text| {
         unless(is_http(text), || {
@@ -82,6 +88,7 @@ pub(super) static WEB_ADDRESS: Format = Format {
 /// The address of a webhook may be a secret, so the problem does not quote it.
 pub(super) static WEBHOOK_URL: Format = Format {
     title: "web address",
+    rule: "starts with `https://` or `http://`",
     pattern: "https?://.*",
     check: |text| {
         unless(is_http(text), || {
@@ -93,6 +100,7 @@ pub(super) static WEBHOOK_URL: Format = Format {
 
 pub(super) static SPREADSHEET: Format = Format {
     title: "spreadsheet id",
+    rule: "1 to 100 ASCII letters, digits, `-` and `_`",
     pattern: "[A-Za-z0-9_-]{1,100}",
     check: |text| {
         unless(is_spreadsheet_id(text), || {
@@ -105,6 +113,7 @@ pub(super) static SPREADSHEET: Format = Format {
 
 pub(super) static TAB: Format = Format {
     title: "title of a tab",
+    rule: "1 to 100 characters",
     pattern: ".{1,100}",
     check: |text| {
         let length = text.chars().count();
@@ -117,6 +126,7 @@ pub(super) static TAB: Format = Format {
 
 pub(super) static POSTGRES_SCHEMA: Format = Format {
     title: "name of a PostgreSQL schema",
+    rule: "1 to 63 of `a`–`z`, `0`–`9` and `_`, not starting with a digit or `pg_`",
     pattern: "[a-z_][a-z0-9_]{0,62}",
     check: |text| {
         unless(is_postgres_schema(text), || {
@@ -129,6 +139,7 @@ pub(super) static POSTGRES_SCHEMA: Format = Format {
 
 pub(super) static DELAY: Format = Format {
     title: "delay",
+    rule: "a duration such as `5s`, `10m` or `1h 30m`, at most seven days",
     pattern: "[0-9].*",
     check: |text| {
         unless(parse_delay(text).is_some(), || {
@@ -141,6 +152,7 @@ pub(super) static DELAY: Format = Format {
 
 pub(super) static NETWORK: Format = Format {
     title: "network",
+    rule: "an address, or a network such as `10.1.2.0/24`",
     pattern: " *([0-9A-Fa-f.:]+(/[0-9]+)?)? *",
     check: |text| {
         unless(
@@ -158,6 +170,7 @@ pub(super) static NETWORK: Format = Format {
 
 pub(super) static POSTGRES_URL: Format = Format {
     title: "address of PostgreSQL",
+    rule: "`postgres://USER@HOST:PORT/DATABASE`",
     pattern: "(postgres(ql)?://.*)?",
     check: |text| {
         let is_valid = text.starts_with("postgres://") || text.starts_with("postgresql://");
@@ -170,6 +183,7 @@ pub(super) static POSTGRES_URL: Format = Format {
 
 pub(super) static SMTP_URL: Format = Format {
     title: "address of an SMTP server",
+    rule: "`smtps://HOST:PORT` or `smtp://HOST:PORT`",
     pattern: "(smtps?://.*)?",
     check: |text| {
         let is_valid = text.starts_with("smtp://") || text.starts_with("smtps://");
@@ -182,6 +196,7 @@ pub(super) static SMTP_URL: Format = Format {
 
 pub(super) static REDIS_URL: Format = Format {
     title: "address of Redis",
+    rule: "`redis://HOST:PORT/DATABASE`, or `rediss://…` for TLS",
     pattern: "(rediss?://[^/:].*)?",
     check: |text| {
         let rest = text
@@ -198,7 +213,8 @@ pub(super) static REDIS_URL: Format = Format {
 };
 
 pub(super) static SENTINELS: Format = Format {
-    title: "addresses `HOST:PORT`, separated by commas",
+    title: "list of addresses",
+    rule: "`HOST:PORT`, separated by commas",
     pattern: "([^,/@]+:[0-9]+(, *[^,/@]+:[0-9]+)*)?",
     check: |text| {
         let is_valid = text.split(',').all(|one| parse_address(one).is_some());

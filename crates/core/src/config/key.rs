@@ -32,6 +32,8 @@ pub struct ConfigKey {
     pub in_file: bool,
     /// How to set an address without a password in the file; `None` if the file may contain one.
     pub password_remedy: Option<&'static str>,
+    /// The key that it replaces: a file has one or the other.
+    pub instead_of: Option<&'static str>,
     /// What it means, with unit and effect, in Markdown.
     pub description: &'static str,
     /// A valid value.
@@ -109,6 +111,7 @@ impl ConfigKey {
             fallback: None,
             in_file: true,
             password_remedy: None,
+            instead_of: None,
             description,
             example,
         }
@@ -156,6 +159,11 @@ impl ConfigKey {
 
     pub(super) const fn no_password(mut self, remedy: &'static str) -> Self {
         self.password_remedy = Some(remedy);
+        self
+    }
+
+    pub(super) const fn instead_of(mut self, key: &'static str) -> Self {
+        self.instead_of = Some(key);
         self
     }
 

@@ -46,9 +46,11 @@ pub mod topic {
         NAME = text("name", "student-data", "Name of the topic.")
             .format(&format::TOPIC).required();
         PARTITIONS = integer("partitions", 6, 1..=10_000,
-            "Number of partitions. A topic that already exists keeps the number that it has.");
+            "Number of partitions. An existing topic with fewer partitions gets more; one with more \
+             is an error.");
         CONFIG = other("config", ValueType::TextMap(None), r#"{ "cleanup.policy" = "compact" }"#,
-            "Topic configuration, as in Kafka: any property with its value as a string.");
+            "Configuration of the topic when it is created: Kafka properties, with their values as \
+             strings.");
     }
 }
 
@@ -141,7 +143,7 @@ pub mod step {
             r#"{ rows = "student-data.rows" }"#,
             "The topic of each output port of the plug-in.");
         CONFIG = other("config", ValueType::Json, r#"{ columns = ["roll", "name"] }"#,
-            "Configuration of the plug-in. It is validated with the JSON Schema of the plug-in, \
+            "Configuration of the plug-in, usually a table. It is validated with the JSON Schema of the plug-in, \
              which `formline plugin inspect` prints.");
         WORKERS = integer("workers", 1, 1..=64,
             "Threads of this process that work on the step. Further processes join the same group.");
@@ -154,9 +156,9 @@ pub mod limits {
     use super::*;
 
     section! {
-        "What an instance of the plug-in may use. Above a limit of memory or time, the call fails.";
-        MEMORY_MIB = integer("memory_mib", 64, 1..=4096, "Linear memory in MiB.");
-        EVENT_MS = integer("event_ms", 500, 1..=60_000, "Time for one event, in milliseconds.");
+        "What an instance of the plug-in may use.";
+        MEMORY_MIB = integer("memory_mib", 64, 1..=4096, "Linear memory in MiB. Above it, the call fails.");
+        EVENT_MS = integer("event_ms", 500, 1..=60_000, "Time for one event, in milliseconds. Above it, the call fails.");
         BATCH_MS = integer("batch_ms", 5_000, 10..=60_000,
             "Time for one batch, in milliseconds. At the limit, the batch ends early and its \
              results so far are committed.");
@@ -207,21 +209,21 @@ pub mod sink {
         "A sink: a consumer group whose effect leaves Kafka. `kind` decides which other keys it \
          has. Only `postgres` sinks may read the topic of a form; the others read what a step \
          writes.";
-        NAME = text("name", "student-sheet",
+        NAME = text("name", "responses",
             "Name of the sink, unique among the steps and sinks of the app.")
             .format(&format::NAME).required();
         KIND = choice("kind", &[SHEETS, POSTGRES, EMAIL, WEBHOOK], "What the sink writes to.")
             .required();
         INPUT = texts("input", 1..=usize::MAX, &["student-data.rows"],
-            "The topics that it reads. A single topic needs no brackets.")
+            "The topics that it reads.")
             .format(&format::TOPIC).required();
 
         SPREADSHEET = texts("spreadsheet", 1..=usize::MAX, &["${STUDENT_SHEET_ID:-student-data}"],
-            "Id of the spreadsheet, from its address between `/d/` and `/edit`. In a list, each \
+            "Id of the spreadsheet, from its address between `/d/` and `/edit`. In an array, each \
              following spreadsheet is used when the one before is full.")
             .format(&format::SPREADSHEET).required().of(&[SHEETS]);
         TAB = text("tab", "Responses",
-            "Title of the tab, at most 100 characters. It is created if it is missing.")
+            "Title of the tab. It is created if it is missing.")
             .format(&format::TAB).required().of(&[SHEETS]);
         GRACE_MS = integer("grace_ms", 750, 0..=60_000,
             "How long it may take to accept a submission until it is in Kafka without losing its \
@@ -289,7 +291,7 @@ pub mod sink {
              `webhook_private_addresses`.")
             .required().of(&[WEBHOOK]);
         SECRET = texts("secret", 1..=usize::MAX, &["${CRM_SECRET:-whsec_c2VjcmV0IG9mIHRoZSBleGFtcGxl}"],
-            "Secret that signs the calls: `whsec_` and base64. In a list, each call is signed \
+            "Secret that signs the calls: `whsec_` and base64. In an array, each call is signed \
              with all of them, so that one can be replaced.")
             .required().of(&[WEBHOOK]);
         TIMEOUT_MS = integer("timeout_ms", 15_000, 100..=60_000,

@@ -37,12 +37,14 @@ pub mod file {
             "Address of the database for sinks of kind `postgres`. The password must be in the \
              variable, or in the file that `PGPASSFILE` names.")
             .variable("FORMLINE_POSTGRES_URL")
-            .no_password("set FORMLINE_POSTGRES_URL, or put the password into the file that PGPASSFILE names");
+            .no_password(
+                "set FORMLINE_POSTGRES_URL, or write the password into the file that PGPASSFILE names",
+            );
         WEBHOOK_PRIVATE_ADDRESSES = texts("webhook_private_addresses", 0..=usize::MAX,
             &["10.1.2.0/24", "127.0.0.1"],
             "Private networks and addresses that sinks of kind `webhook` may call, also without \
              TLS. By default they may call public addresses only, so that no app reaches services \
-             behind the firewall. The variable separates them by commas.")
+             behind the firewall. In the variable, commas separate them.")
             .format(&format::NETWORK)
             .variable("FORMLINE_WEBHOOK_PRIVATE_ADDRESSES");
         KAFKA = other("kafka", ValueType::TextMap(None), r#"{ "socket.timeout.ms" = "5000" }"#,
@@ -109,14 +111,15 @@ pub mod redis {
     use super::*;
 
     section! {
-        "A Redis (7.0 or newer) that sinks use as a buffer and that processes share the budget of \
-         Google calls by: either one server, `url`, or several servers with Sentinels, \
-         `sentinels` and `master`. An empty text counts as absent.";
+        "A Redis (7.0 or newer) in which sinks buffer rows and processes share their budget of Google \
+         calls: either one server, `url`, or several servers with Sentinels, `sentinels` and \
+         `master`. An empty text counts as absent.";
         URL = url("url", &format::REDIS_URL, "redis://127.0.0.1:6379/0",
-            "Address of one server: `redis://` or, for TLS, `rediss://`. User and password \
+            "Address of one server, instead of `sentinels`: `redis://` or, for TLS, `rediss://`. User and password \
              (`redis://USER:PASSWORD@HOST:PORT`) must be in the variable.")
             .variable("FORMLINE_REDIS_URL")
-            .no_password("set FORMLINE_REDIS_URL instead");
+            .no_password("set FORMLINE_REDIS_URL instead")
+            .instead_of("sentinels");
         SENTINELS = text("sentinels", "a:26379,b:26379,c:26379",
             "Addresses of the Sentinels: `HOST:PORT,…`.")
             .format(&format::SENTINELS)
