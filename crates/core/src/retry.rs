@@ -1,12 +1,24 @@
-//! How long to wait before the next attempt: doubling, with jitter, up to a limit.
+//! How long to wait before a retry.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
     time::Duration,
 };
 
-/// Waiting times that double from `first` to `longest`. Each is shortened at random by up to a half, so that many
-/// clients of a service that returns do not come back at one moment.
+/// Exponential back-off with jitter.
+///
+/// The delay doubles from `first` to `longest`. Each delay is shortened by a random factor of up to
+/// one half, so that the clients of a service that recovers do not all retry at the same moment.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use formline_core::retry::Backoff;
+///
+/// let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+/// assert!(backoff.delay() <= Duration::from_millis(100));
+/// assert!(backoff.delay() <= Duration::from_millis(200));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -17,7 +29,7 @@ pub struct Backoff {
 // === impl Backoff ===
 
 impl Backoff {
-    /// Waiting times from `first` to `longest`.
+    /// Creates a back-off with delays from `first` to `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
@@ -26,16 +38,17 @@ impl Backoff {
         }
     }
 
-    /// The time to wait now; the next one is twice as long.
+    /// Returns the delay before the next retry, and doubles the following one.
     pub fn delay(&mut self) -> Duration {
         let full = self.next;
         self.next = (full * 2).min(self.longest);
-        // A fresh `RandomState` has fresh keys: random enough to spread clients, without a crate for it.
+        // Each `RandomState` has new random keys, which is sufficient for jitter without another
+        // dependency.
         let random = (RandomState::new().hash_one(()) >> 40) as f64 / (1u64 << 24) as f64;
         full.mul_f64(1.0 - random / 2.0)
     }
 
-    /// Begins again with the shortest time, after a success.
+    /// Resets the delay to `first`, after a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }
@@ -46,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_limit_and_begin_again_after_a_success() {
+    fn delays_double_up_to_the_limit_and_reset_after_a_success() {
         let (first, longest) = (Duration::from_millis(100), Duration::from_secs(1));
         let mut backoff = Backoff::new(first, longest);
         for full in [100, 200, 400, 800, 1000, 1000].map(Duration::from_millis) {

@@ -1,35 +1,54 @@
-//! How the process stops: stop taking, finish what is in hand, give up after the grace period.
+//! How the process stops: it accepts no more work, completes the work in progress, and exits when
+//! the grace period expires.
 
 use std::{future::Future, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Told to every part of the process. Cheap to clone; all clones are one.
+/// Announces the shutdown to every component of the process and tracks their tasks. Cheap to clone;
+/// all clones share their state.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use formline_core::{Shutdown, shutdown::ShutdownOutcome};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let shutdown = Shutdown::new();
+/// let signal = shutdown.clone();
+/// shutdown.spawn(async move { signal.begun().await });
+/// shutdown.begin();
+/// let outcome = shutdown.finish(Duration::from_secs(5)).await;
+/// assert_eq!(outcome, ShutdownOutcome::Completed);
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
-/// How stopping ended.
+/// The outcome of [`Shutdown::finish`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ending {
-    /// Every part has finished its work.
-    Finished,
-    /// The grace period was over first. What was in hand is taken up again at the next start.
-    GaveUp,
+pub enum ShutdownOutcome {
+    /// Every task has ended.
+    Completed,
+    /// The grace period expired first. The process resumes the interrupted work at its next start.
+    TimedOut,
 }
 
 // === impl Shutdown ===
 
 impl Shutdown {
-    /// A shutdown that begins only when somebody asks for it.
+    /// Creates a shutdown that begins when [`begin`](Self::begin) is called.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Begins when the process gets SIGTERM or SIGINT. A second signal ends the process at once.
+    /// Creates a shutdown that begins on SIGTERM or SIGINT. A second signal exits the process at
+    /// once.
     pub fn on_signals() -> std::io::Result<Self> {
         let (mut terminate, mut interrupt) = (
             signal(SignalKind::terminate())?,
@@ -37,7 +56,7 @@ impl Shutdown {
         );
         let shutdown = Self::new();
         let stop = shutdown.stop.clone();
-        // Not tracked: it waits for signals until the process ends.
+        // Not tracked: this task waits for signals until the process exits.
         tokio::spawn(async move {
             for count in 0.. {
                 tokio::select! {
@@ -47,7 +66,7 @@ impl Shutdown {
                 if count > 0 {
                     #[expect(
                         clippy::disallowed_methods,
-                        reason = "who asks twice does not want to wait"
+                        reason = "a second signal requests an immediate exit"
                     )]
                     std::process::exit(1);
                 }
@@ -62,22 +81,22 @@ impl Shutdown {
         self.stop.cancel();
     }
 
-    /// Whether it has begun.
+    /// Returns whether the shutdown has begun.
     pub fn has_begun(&self) -> bool {
         self.stop.is_cancelled()
     }
 
-    /// Waits until it begins. Cancel safe.
+    /// Waits until the shutdown begins. Cancel safe.
     pub async fn begun(&self) {
         self.stop.cancelled().await;
     }
 
-    /// The same as a token, for libraries that want one.
+    /// Returns the underlying token, for libraries that require one.
     pub fn token(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Runs a task that the process waits for before it ends.
+    /// Spawns a task that [`finish`](Self::finish) waits for.
     pub fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -85,7 +104,7 @@ impl Shutdown {
         self.tasks.spawn(task)
     }
 
-    /// Runs blocking work on a thread of its own, which the process waits for before it ends.
+    /// Runs blocking work on a thread of its own, which [`finish`](Self::finish) waits for.
     pub fn spawn_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -93,12 +112,12 @@ impl Shutdown {
         self.tasks.spawn_blocking(work)
     }
 
-    /// Waits, after the shutdown has begun, until every task has ended, at most for `grace`.
-    pub async fn finish(&self, grace: Duration) -> Ending {
+    /// Waits up to `grace` until every task has ended. Call it after the shutdown has begun.
+    pub async fn finish(&self, grace: Duration) -> ShutdownOutcome {
         self.tasks.close();
         match tokio::time::timeout(grace, self.tasks.wait()).await {
-            Ok(()) => Ending::Finished,
-            Err(_) => Ending::GaveUp,
+            Ok(()) => ShutdownOutcome::Completed,
+            Err(_) => ShutdownOutcome::TimedOut,
         }
     }
 }
@@ -108,29 +127,29 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_in_hand_is_finished() {
+    async fn work_in_progress_is_completed() {
         let shutdown = Shutdown::new();
-        let told = shutdown.clone();
+        let signal = shutdown.clone();
         let work = shutdown.spawn(async move {
-            told.begun().await;
-            "finished"
+            signal.begun().await;
+            "completed"
         });
         shutdown.begin();
         assert_eq!(
             shutdown.finish(Duration::from_secs(5)).await,
-            Ending::Finished
+            ShutdownOutcome::Completed
         );
-        assert_eq!(work.await.expect("it ran"), "finished");
+        assert_eq!(work.await.expect("the task has run"), "completed");
     }
 
     #[tokio::test]
-    async fn work_that_never_ends_is_given_up() {
+    async fn work_that_never_ends_is_abandoned_after_the_grace_period() {
         let shutdown = Shutdown::new();
         shutdown.spawn(std::future::pending::<()>());
         shutdown.begin();
         assert_eq!(
             shutdown.finish(Duration::from_millis(1)).await,
-            Ending::GaveUp
+            ShutdownOutcome::TimedOut
         );
     }
 }

@@ -1,35 +1,36 @@
-//! A form: one HTTP endpoint, what it accepts and where that goes.
+//! A form: an HTTP endpoint, what it accepts and where submissions go.
 
 use std::path::{Component, Path};
 
 use serde_json::Value;
 
 use super::{
-    Location, Section,
-    outline::{Kind, Part, check_topics},
+    index::{Node, NodeKind},
+    schema::Schema,
 };
-use crate::{mistake::nearest, schema::Schema};
+use crate::config::{Location, SectionReader, keys::app as keys, nearest};
 
-/// One HTTP endpoint.
+/// An HTTP endpoint.
 #[derive(Debug)]
 pub struct Form {
     /// App that declares it.
     pub app: String,
     /// Its name: `POST /v1/forms/<name>/submissions`.
     pub name: String,
-    /// Its own path, with and without a trailing slash.
+    /// Its own path, without a slash at its end; it also accepts one.
     pub path: String,
     /// Topic of accepted submissions.
     pub topic: String,
-    /// Which field becomes the record's key; none means the submission's id.
+    /// The field that becomes the key of the record; without it, the key is the submission's id.
     pub key: Option<Key>,
     /// What a submission must satisfy.
     pub schema: Schema,
-    /// How texts are cleaned before they are checked.
+    /// How texts are cleaned before they are validated.
     pub sanitize: Sanitize,
-    /// A field that people do not see. Who fills it is a robot, and is answered as if it had succeeded.
+    /// A field that people do not see. A robot that fills it in receives the response of a success.
     pub honeypot: Option<String>,
-    /// Addresses that a browser may be sent to after a submission; the first one is the default.
+    /// Addresses that a browser may be redirected to after a submission; the first one is the
+    /// default.
     pub redirect: Vec<String>,
     /// Origins whose pages may submit (CORS), such as `https://example.org`.
     pub origins: Vec<String>,
@@ -43,20 +44,20 @@ pub struct Form {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Key(String);
 
-/// How texts are cleaned. HTML and formulas stay as they are: they are text, and every output escapes for itself.
+/// How texts are cleaned. HTML and formulas are kept: each output escapes them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sanitize {
     /// Removes white space around texts.
     pub trim: bool,
-    /// Brings texts into Unicode's composed form (NFC), so that equal texts have equal bytes.
+    /// Converts texts to Unicode's composed form (NFC), so that equal texts have equal bytes.
     pub nfc: bool,
     /// Removes control characters except line feed, carriage return and tab.
     pub drop_control: bool,
-    /// Longest text in characters; a longer one is refused.
+    /// Maximum length of a text in characters; a longer one is rejected.
     pub max_length: usize,
 }
 
-/// How many submissions are taken; 0 means no limit. Beyond it the answer is 429.
+/// How many submissions are accepted; 0 means no limit. Above a limit, the response is 429.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RateLimit {
     /// From one client address in a minute.
@@ -65,30 +66,28 @@ pub struct RateLimit {
     pub form_per_second: u32,
 }
 
-/// A text of this length still fits into a cell of a sheet.
-const DEFAULT_MAX_LENGTH: i64 = 50_000;
-
 // === impl Form ===
 
 impl Form {
-    /// The form as the others see it, and itself if its schema can be used.
-    pub(super) fn read(section: &mut Section<'_>, app: &str) -> (Part, Option<Self>) {
-        let name = section.required_name("name");
-        let path = read_path(section);
-        let topic = section.required_text("topic");
-        check_topics(section, "topic", [&topic]);
-        let part = Part {
-            kind: Kind::Form { path: path.clone() },
+    /// Reads a form for the index and, if its schema is usable, for the app.
+    pub(super) fn read(section: &mut SectionReader<'_>, app: &str) -> (Node, Option<Self>) {
+        let name = section.text(&keys::form::NAME);
+        let path = section.text(&keys::form::PATH);
+        let path = path.trim_end_matches('/').to_owned();
+        let topic = section.text(&keys::form::TOPIC);
+        let node = Node {
+            kind: NodeKind::Form { path: path.clone() },
             name: name.clone(),
             reads: Vec::new(),
             writes: vec![topic.clone()],
             location: section.location(),
         };
-        let key = section.text("key").map(|text| Key::new(&text));
+        let key = section.optional_text(&keys::form::KEY);
+        let key = key.map(|text| Key::new(&text));
         let sanitize = Sanitize::read(section);
-        let honeypot = section.text("honeypot");
-        let redirect = read_addresses(section, "redirect");
-        let origins = read_addresses(section, "origins");
+        let honeypot = section.optional_text(&keys::form::HONEYPOT);
+        let redirect = section.texts(&keys::form::REDIRECT);
+        let origins = section.texts(&keys::form::ORIGINS);
         let rate_limit = RateLimit::read(section);
         let form = read_schema(section).map(|schema| Self {
             app: app.to_owned(),
@@ -107,22 +106,20 @@ impl Form {
         if let Some(form) = &form {
             form.check_fields(section);
         }
-        (part, form)
+        (node, form)
     }
 
-    /// Holds the fields that the form names against its schema.
-    fn check_fields(&self, section: &Section<'_>) {
+    /// Compares the fields that the form names with its schema.
+    fn check_fields(&self, section: &SectionReader<'_>) {
         let Some(properties) = self.schema.source()["properties"].as_object() else {
             return;
         };
         if let Some(field) = &self.honeypot
             && properties.contains_key(field)
         {
-            section.mistake(
-                "honeypot",
-                &format!("`{field}` is a field that people fill in"),
-                "name one that the schema does not have",
-            );
+            let problem = format_args!("`{field}` is a field of the schema, which people fill in");
+            let remedy = "name one that the schema does not have";
+            section.report(&keys::form::HONEYPOT, problem, remedy);
         }
         let field = self.key.as_ref().and_then(Key::top_level);
         if let Some(field) = field
@@ -133,89 +130,38 @@ impl Form {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("name one of {}", names().collect::<Vec<_>>().join(", ")),
             };
-            section.mistake(
-                "key",
-                &format!("the schema has no field `{field}`"),
-                &remedy,
-            );
+            let problem = format_args!("the schema has no field `{field}`");
+            section.report(&keys::form::KEY, problem, remedy);
         }
     }
 }
 
-/// The path without the slash at its end.
-fn read_path(section: &mut Section<'_>) -> String {
-    let written = section.required_text("path");
-    let path = written.trim_end_matches('/').to_owned();
-    if written.is_empty() {
-        return path;
-    }
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
-    if path.is_empty() {
-        section.mistake(
-            "path",
-            "the form would take the whole address",
-            "name a path below `/`, for instance \"/student-data-form\"",
-        );
-    } else if !path.starts_with('/') {
-        section.mistake(
-            "path",
-            &format!("`{written}` is not the path of a form"),
-            "begin it with `/`, for instance \"/student-data-form\"",
-        );
-    } else if !path.chars().all(plain) {
-        section.mistake(
-            "path",
-            &format!("the path {path} has characters that an address cannot have"),
-            "use letters, digits, `-`, `_`, `.`, `~` and `/`",
-        );
-    } else if path == "/openapi.json" || path == "/v1" || path.starts_with("/v1/") {
-        section.mistake(
-            "path",
-            &format!("the path {path} belongs to formline itself"),
-            "choose one that is not /openapi.json and not below /v1",
-        );
-    }
-    path
-}
-
-fn read_addresses(section: &mut Section<'_>, key: &'static str) -> Vec<String> {
-    let addresses = section.texts(key);
-    let is_web = |address: &str| address.starts_with("https://") || address.starts_with("http://");
-    let unread = |address: &str| address.is_empty() && section.is_unread(key);
-    for address in &addresses {
-        if !is_web(address) && !unread(address) {
-            let problem = format!("`{address}` is not a web address");
-            section.mistake(key, &problem, "begin it with https://");
-        }
-    }
-    addresses
-}
-
-fn read_schema(section: &mut Section<'_>) -> Option<Schema> {
-    let file = section.required_text("schema");
+fn read_schema(section: &mut SectionReader<'_>) -> Option<Schema> {
+    let key = &keys::form::SCHEMA;
+    let file = section.text(key);
     if file.is_empty() {
         return None;
     }
     let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
     if !Path::new(&file).components().all(inside) {
-        let remedy = "put it into the app's folder, and write its name alone";
-        section.mistake("schema", &format!("{file} lies outside the app"), remedy);
+        let remedy = "put it into the folder of the app, and write its name alone";
+        section.report(key, format_args!("{file} is outside of the app"), remedy);
         return None;
     }
     let read = std::fs::read_to_string(section.folder().join(&file))
         .map_err(|error| format!("{file} cannot be read: {error}"));
-    let text = section.or_mistake("schema", read, "name a file in the app's folder")?;
+    let text = section.or_report(key, read, "name a file in the folder of the app")?;
     let parsed = serde_json::from_str::<Value>(&text)
-        .map_err(|error| format!("{file} is not json: {error}"));
-    let value = section.or_mistake("schema", parsed, "write valid json in it")?;
+        .map_err(|error| format!("{file} is not JSON: {error}"));
+    let value = section.or_report(key, parsed, "write valid JSON in it")?;
     let compiled = Schema::compile(value).map_err(|error| format!("{file}: {error}"));
-    section.or_mistake("schema", compiled, "correct the schema")
+    section.or_report(key, compiled, "correct the schema")
 }
 
 // === impl Key ===
 
 impl Key {
-    /// Takes a JSON pointer (`/a/b`) or the name of a field.
+    /// From a JSON pointer (`/a/b`) or the name of a field.
     pub fn new(text: &str) -> Self {
         if text.starts_with('/') {
             return Self(text.to_owned());
@@ -223,7 +169,8 @@ impl Key {
         Self(format!("/{}", text.replace('~', "~0").replace('/', "~1")))
     }
 
-    /// The key's value in a submission as text; none if it is missing, null, empty, an object or an array.
+    /// Returns the value of the field as text. `None` if it is missing, null, empty, an object or an
+    /// array.
     pub fn of(&self, submission: &Value) -> Option<String> {
         match submission.pointer(&self.0)? {
             Value::String(text) if !text.is_empty() => Some(text.clone()),
@@ -233,7 +180,7 @@ impl Key {
         }
     }
 
-    /// The JSON pointer.
+    /// Returns the JSON pointer.
     pub fn pointer(&self) -> &str {
         &self.0
     }
@@ -258,13 +205,13 @@ impl Default for Sanitize {
 }
 
 impl Sanitize {
-    fn read(section: &mut Section<'_>) -> Self {
-        let mut table = section.table_or_empty("sanitize");
+    fn read(section: &mut SectionReader<'_>) -> Self {
+        let mut table = section.table_or_empty(&keys::form::SANITIZE);
         let read = Self {
-            trim: table.flag("trim", true),
-            nfc: table.flag("nfc", true),
-            drop_control: table.flag("drop_control", true),
-            max_length: table.size("max_length", DEFAULT_MAX_LENGTH, 1..=1_000_000),
+            trim: table.flag(&keys::sanitize::TRIM),
+            nfc: table.flag(&keys::sanitize::NFC),
+            drop_control: table.flag(&keys::sanitize::DROP_CONTROL),
+            max_length: table.size(&keys::sanitize::MAX_LENGTH),
         };
         table.finish();
         read
@@ -272,11 +219,11 @@ impl Sanitize {
 }
 
 impl RateLimit {
-    fn read(section: &mut Section<'_>) -> Self {
-        let mut table = section.table_or_empty("rate_limit");
+    fn read(section: &mut SectionReader<'_>) -> Self {
+        let mut table = section.table_or_empty(&keys::form::RATE_LIMIT);
         let read = Self {
-            client_per_minute: table.count("client_per_minute", 0, 0..=1_000_000),
-            form_per_second: table.count("form_per_second", 0, 0..=1_000_000),
+            client_per_minute: table.count(&keys::rate_limit::CLIENT_PER_MINUTE),
+            form_per_second: table.count(&keys::rate_limit::FORM_PER_SECOND),
         };
         table.finish();
         read

@@ -7,64 +7,68 @@ use std::{
 };
 
 use super::{
-    App, Document, Form, Location, PluginFacts, Plugins, Section, Sink, Step, check,
-    outline::{Declared, Outline, Part},
-    plugin,
+    binding, check,
+    definition::App,
+    form::Form,
+    index::{AppIndex, Node, TopicDeclaration},
+    plugin::{PluginFacts, Plugins},
+    sink::Sink,
+    step::Step,
 };
 use crate::{
-    mistake::Mistake,
-    topic::{DEFAULT_PARTITIONS, Topic},
+    config::{
+        ConfigKey, Diagnostic, Document, Environment, Location, SectionReader,
+        keys::app::{self as keys, file},
+    },
+    kafka::topic::{DEFAULT_PARTITIONS, Topic},
 };
 
-/// Where `${NAME}` comes from.
-pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
-
-/// The variables of this process.
-pub fn process_environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// Reads `app.toml` of every folder and checks all apps together. All mistakes come back at once.
+/// Reads `app.toml` of every folder and checks all apps together.
+///
+/// # Errors
+///
+/// Returns the diagnostics of all apps, in the order of files and lines.
 pub fn load(
     folders: &[PathBuf],
     plugins: &dyn Plugins,
     environment: Environment<'_>,
-) -> Result<Vec<Arc<App>>, Vec<Mistake>> {
-    let (mut apps, mut outlines) = (Vec::new(), Vec::new());
-    let mut mistakes = Vec::new();
+) -> Result<Vec<Arc<App>>, Vec<Diagnostic>> {
+    let (mut apps, mut indexes) = (Vec::new(), Vec::new());
+    let mut diagnostics = Vec::new();
     for folder in folders {
         match load_one(folder, plugins, environment) {
-            Ok(((app, outline), found)) => {
+            Ok(((app, index), found)) => {
                 apps.push(Arc::new(app));
-                outlines.push(outline);
-                mistakes.extend(found);
+                indexes.push(index);
+                diagnostics.extend(found);
             }
-            Err(mistake) => mistakes.push(mistake),
+            Err(diagnostic) => diagnostics.push(diagnostic),
         }
     }
-    mistakes.extend(check::check(&outlines));
-    if mistakes.is_empty() {
+    diagnostics.extend(check::check(&indexes));
+    if diagnostics.is_empty() {
         return Ok(apps);
     }
-    mistakes.sort();
-    Err(mistakes)
+    diagnostics.sort();
+    Err(diagnostics)
 }
 
-/// What was read, and the mistakes in it. An app with mistakes is only part of what was written.
-type Loaded = ((App, Outline), Vec<Mistake>);
+/// An app and the diagnostics about it. With diagnostics, the app is only a part of the file.
+type Loaded = ((App, AppIndex), Vec<Diagnostic>);
 
 fn load_one(
     folder: &Path,
     plugins: &dyn Plugins,
     environment: Environment<'_>,
-) -> Result<Loaded, Mistake> {
+) -> Result<Loaded, Diagnostic> {
     let file = folder.join("app.toml");
     match std::fs::read_to_string(&file) {
         Ok(text) => {
             let document = Document::new(file, text, environment);
-            Ok(document.read(|root| read(root, folder, plugins)))
+            let read = |root: &mut SectionReader<'_>| read(root, folder, plugins);
+            Ok(SectionReader::read_document(document, &file::SECTION, read))
         }
-        Err(error) => Err(Mistake {
+        Err(error) => Err(Diagnostic {
             file,
             line: 0,
             problem: format!("the file cannot be read: {error}"),
@@ -73,29 +77,29 @@ fn load_one(
     }
 }
 
-fn read(root: &mut Section<'_>, folder: &Path, plugins: &dyn Plugins) -> (App, Outline) {
+fn read(root: &mut SectionReader<'_>, folder: &Path, plugins: &dyn Plugins) -> (App, AppIndex) {
     let (name, location) = read_name(root);
-    let mut declared = each(root, "topic", Declared::read);
-    let forms = each(root, "form", |section| Form::read(section, &name));
-    let steps = each(root, "step", |section| {
+    let mut declared = each(root, &file::TOPIC, TopicDeclaration::read);
+    let forms = each(root, &file::FORM, |section| Form::read(section, &name));
+    let steps = each(root, &file::STEP, |section| {
         let step = Step::read(section, &name);
-        let facts = plugin::check(&step, section, plugins).unwrap_or_default();
-        (
-            Part::of_step(&step, !facts.stores.is_empty()),
-            (step, facts),
-        )
+        let facts = binding::check(&step, section, plugins).unwrap_or_default();
+        (step.node(!facts.stores.is_empty()), (step, facts))
     });
-    let sinks = each(root, "sink", |section| Sink::read(section, &name));
-    let (mut parts, forms): (Vec<Part>, Vec<_>) = forms.into_iter().unzip();
-    let (step_parts, steps): (Vec<Part>, Vec<_>) = steps.into_iter().unzip();
-    let (sink_parts, sinks): (Vec<Part>, Vec<_>) = sinks.into_iter().unzip();
-    parts.extend(step_parts.into_iter().chain(sink_parts));
-    let is_unread = |key: &&str| root.is_torn() || root.is_unread(key);
-    if is_unread(&"topic") {
-        declared.push(Declared::unknown(root.location()));
+    let sinks = each(root, &file::SINK, |section| Sink::read(section, &name));
+    let (mut nodes, forms): (Vec<Node>, Vec<_>) = forms.into_iter().unzip();
+    let (step_nodes, steps): (Vec<Node>, Vec<_>) = steps.into_iter().unzip();
+    let (sink_nodes, sinks): (Vec<Node>, Vec<_>) = sinks.into_iter().unzip();
+    nodes.extend(step_nodes.into_iter().chain(sink_nodes));
+    let is_unread = |key: &ConfigKey| root.is_torn() || root.is_unread(key);
+    if is_unread(&file::TOPIC) {
+        declared.push(TopicDeclaration::unknown(root.location()));
     }
-    if ["form", "step", "sink"].iter().any(is_unread) {
-        parts.push(Part::unknown(root.location()));
+    if [&file::FORM, &file::STEP, &file::SINK]
+        .into_iter()
+        .any(is_unread)
+    {
+        nodes.push(Node::unknown(root.location()));
     }
     let (steps, facts): (Vec<Step>, Vec<PluginFacts>) = steps.into_iter().unzip();
     let mut app = App {
@@ -107,25 +111,23 @@ fn read(root: &mut Section<'_>, folder: &Path, plugins: &dyn Plugins) -> (App, O
         name: name.clone(),
     };
     add_derived_topics(&mut app, &facts);
-    let outline = Outline::new(name, location, declared, &app.topics, parts);
-    (app, outline)
+    let index = AppIndex::new(name, location, declared, &app.topics, nodes);
+    (app, index)
 }
 
-fn read_name(root: &mut Section<'_>) -> (String, Location) {
-    let remedy = "begin with [app] and name = \"…\"".to_owned();
-    let Some(mut table) = root.table("app") else {
-        root.require("app", remedy);
+fn read_name(root: &mut SectionReader<'_>) -> (String, Location) {
+    let Some(mut table) = root.table(&file::APP) else {
         return (String::new(), root.location());
     };
-    let name = (table.required_name("name"), table.location());
+    let name = (table.text(&keys::app::NAME), table.location());
     table.finish();
     name
 }
 
 fn each<T>(
-    root: &mut Section<'_>,
-    key: &'static str,
-    mut read: impl FnMut(&mut Section<'_>) -> T,
+    root: &mut SectionReader<'_>,
+    key: &'static ConfigKey,
+    mut read: impl FnMut(&mut SectionReader<'_>) -> T,
 ) -> Vec<T> {
     let mut all = Vec::new();
     for mut section in root.tables(key) {
@@ -135,7 +137,7 @@ fn each<T>(
     all
 }
 
-/// Outputs that nobody has declared, changelogs, topics of sinks and dead letters.
+/// Adds undeclared outputs, changelogs, topics of sinks and dead-letter topics.
 fn add_derived_topics(app: &mut App, facts: &[PluginFacts]) {
     let mut derived: BTreeMap<String, Topic> = BTreeMap::new();
     for name in app.steps.iter().flat_map(|step| step.output.values()) {

@@ -1,16 +1,22 @@
-//! A step: one plug-in with its configuration between topics, which is one consumer group.
+//! A step: a plug-in with its configuration between topics, which is one consumer group.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
-use super::{Location, PluginFacts, Section, outline::check_topics};
+use super::{
+    index::{Node, NodeKind},
+    plugin::PluginFacts,
+};
 use crate::{
-    progress::Stage,
-    topic::{self, DEFAULT_PARTITIONS, Topic},
+    config::{Location, SectionReader, keys::app as keys},
+    kafka::{
+        group_progress::Stage,
+        topic::{self, DEFAULT_PARTITIONS, Topic},
+    },
 };
 
-/// One plug-in between topics.
+/// A plug-in between topics.
 #[derive(Debug)]
 pub struct Step {
     /// App that declares it.
@@ -27,53 +33,64 @@ pub struct Step {
     pub config: Value,
     /// What an instance may use.
     pub limits: Limits,
-    /// Threads of this process that work on it. More processes join the same group.
+    /// Threads of this process that work on it. Further processes join the same group.
     pub workers: usize,
     /// Where it is declared.
     pub location: Location,
 }
 
-/// What an instance of a plug-in may use; beyond, it is trapped.
+/// What an instance of a plug-in may use. Above a limit of memory or time it is trapped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
     /// Linear memory in bytes.
     pub memory: usize,
     /// Time for one event.
     pub event: Duration,
-    /// Time for one batch. At the bound the batch ends early and what is done is committed.
+    /// Time for one batch. At the limit the batch ends early and its results so far are committed.
     pub batch: Duration,
-    /// Bytes of keys and values that its stores may hold in each partition. At the bound `put` fails.
+    /// Bytes of keys and values that its stores may hold for each partition. At the limit `put`
+    /// fails.
     pub state: u64,
 }
 
 // === impl Step ===
 
 impl Step {
-    pub(super) fn read(section: &mut Section<'_>, app: &str) -> Self {
+    pub(super) fn read(section: &mut SectionReader<'_>, app: &str) -> Self {
         let mut step = Self {
             app: app.to_owned(),
-            name: section.required_name("name"),
-            plugin: section.required_text("plugin"),
-            input: section.text_lists("input"),
-            output: section.text_map("output"),
-            config: section.json("config"),
+            name: section.text(&keys::step::NAME),
+            plugin: section.text(&keys::step::PLUGIN),
+            input: section.text_lists(&keys::step::INPUT),
+            output: section.text_map(&keys::step::OUTPUT),
+            config: section.json(&keys::step::CONFIG),
             limits: Limits::read(section),
-            workers: section.size("workers", 1, 1..=64),
+            workers: section.size(&keys::step::WORKERS),
             location: section.location(),
         };
-        check_topics(section, "input", step.input.values().flatten());
-        check_topics(section, "output", step.output.values());
         step.open_unread(section);
         step
     }
 
-    /// Gives an input or output that could not be read a port and topic without a name, which may be any.
-    fn open_unread(&mut self, section: &Section<'_>) {
-        if self.input.is_empty() && section.is_unread("input") {
+    /// Gives an input or output that could not be read a port and a topic without a name, which may
+    /// be any.
+    fn open_unread(&mut self, section: &SectionReader<'_>) {
+        if self.input.is_empty() && section.is_unread(&keys::step::INPUT) {
             self.input.insert(String::new(), vec![String::new()]);
         }
-        if self.output.is_empty() && section.is_unread("output") {
+        if self.output.is_empty() && section.is_unread(&keys::step::OUTPUT) {
             self.output.insert(String::new(), String::new());
+        }
+    }
+
+    /// The step for the index.
+    pub(super) fn node(&self, has_state: bool) -> Node {
+        Node {
+            kind: NodeKind::Step { has_state },
+            name: self.name.clone(),
+            reads: self.topics(),
+            writes: self.output.values().cloned().collect(),
+            location: self.location.clone(),
         }
     }
 
@@ -85,7 +102,7 @@ impl Step {
         topics
     }
 
-    /// The input port that a topic is bound to.
+    /// Returns the input port that a topic is bound to.
     pub fn port_of(&self, topic: &str) -> Option<&str> {
         let bound = self
             .input
@@ -94,7 +111,7 @@ impl Step {
         bound.map(|(port, _)| port.as_str())
     }
 
-    /// `<app>/<step>`, for people.
+    /// `<app>/<step>`, for messages.
     pub fn title(&self) -> String {
         format!("{}/{}", self.app, self.name)
     }
@@ -114,7 +131,7 @@ impl Step {
         topic::state(&self.app, &self.name)
     }
 
-    /// The step as a stage of the line: its group, and what it reads.
+    /// The step as a stage of the pipeline: its group, and what it reads.
     pub fn stage(&self) -> Stage {
         Stage {
             group: self.group(),
@@ -122,7 +139,8 @@ impl Step {
         }
     }
 
-    /// The changelog, if the plug-in keeps state: as many partitions as the inputs, and only the last value of a key.
+    /// The changelog, if the plug-in keeps state: it has as many partitions as the inputs, and is
+    /// compacted.
     pub(super) fn changelog(&self, facts: &PluginFacts, known: &[Topic]) -> Option<Topic> {
         if facts.stores.is_empty() {
             return None;
@@ -151,14 +169,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    fn read(section: &mut Section<'_>) -> Self {
-        let mut table = section.table_or_empty("limits");
-        let milliseconds = |count: u32| Duration::from_millis(count.into());
+    fn read(section: &mut SectionReader<'_>) -> Self {
+        let mut table = section.table_or_empty(&keys::step::LIMITS);
+        let state_mib = table.integer(&keys::limits::STATE_MIB).unsigned_abs();
         let read = Self {
-            memory: table.size("memory_mib", 64, 1..=4096) << 20,
-            event: milliseconds(table.count("event_ms", 500, 1..=60_000)),
-            batch: milliseconds(table.count("batch_ms", 5000, 10..=60_000)),
-            state: u64::from(table.count("state_mib", 1024, 1..=1 << 20)) << 20,
+            memory: table.size(&keys::limits::MEMORY_MIB) << 20,
+            event: table.milliseconds(&keys::limits::EVENT_MS),
+            batch: table.milliseconds(&keys::limits::BATCH_MS),
+            state: state_mib << 20,
         };
         table.finish();
         read

@@ -1,24 +1,29 @@
-//! What is read without a group: to the end, by time, and to know which submissions are there.
+//! Reading without a consumer group: to the end, by time, and to find keyed submissions.
 
 use std::time::Duration;
 
 use formline_core::{
-    Client, EventId, client,
-    duplicates::{Keyed, Known, Recall},
-    event::Submission,
-    progress::{Progress, Stage},
-    reader::{From, Reader},
-    record::Outgoing,
-    transaction::Transactions,
+    Client, EventId,
+    event::{
+        Submission,
+        dedup::{DedupPosition, DedupReader, KeyedSubmission},
+    },
+    kafka::{
+        client::ClientError,
+        group_progress::{GroupProgress, Stage},
+        reader::{Reader, StartOffset},
+        record::OutgoingRecord,
+        transaction::TransactionalProducer,
+    },
 };
 use formline_testing::unique;
 
-use super::vocabulary::{
+use super::support::{
     SOON, join, new_client, new_topic, new_topic_with, next_record, producer, text, value,
 };
 
 #[tokio::test]
-async fn the_log_tells_which_keyed_submissions_it_holds() {
+async fn the_log_returns_its_keyed_submissions() {
     let client = new_client().await;
     let topic = new_topic(&client, 1).await;
     let (id, producer) = (EventId::keyed("form", "key"), producer(&client));
@@ -34,7 +39,7 @@ async fn the_log_tells_which_keyed_submissions_it_holds() {
             fingerprint: Some("abc"),
         };
         let headers = submission.headers();
-        let record = Outgoing {
+        let record = OutgoingRecord {
             headers,
             timestamp_ms: None,
             ..text(&topic, "{}")
@@ -42,7 +47,7 @@ async fn the_log_tells_which_keyed_submissions_it_holds() {
         producer.send(record).await.unwrap();
     }
     producer
-        .send(Outgoing {
+        .send(OutgoingRecord {
             timestamp_ms: None,
             ..text(&topic, "without a key")
         })
@@ -50,31 +55,35 @@ async fn the_log_tells_which_keyed_submissions_it_holds() {
         .unwrap();
 
     let mut found = Vec::new();
-    Keyed::read(&client, &topic, || true, |keyed, _| found.push(keyed)).unwrap();
+    KeyedSubmission::read_window(&client, &topic, || true, |keyed, _| found.push(keyed)).unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!((found[0].id, found[0].fingerprint.as_str()), (id, "abc"));
 
     assert_eq!(
         recalled(&client, &topic, 1, None),
         [0],
-        "what stands before it"
+        "the one before the offset"
     );
     assert_eq!(recalled(&client, &topic, 3, None), [0, 1]);
-    assert_eq!(recalled(&client, &topic, 3, Some(1)), [1], "the rest");
+    assert_eq!(
+        recalled(&client, &topic, 3, Some(1)),
+        [1],
+        "the unknown ones"
+    );
     assert!(recalled(&client, &topic, 3, Some(3)).is_empty());
 }
 
-/// Offsets of what a consumer has to be told that goes on at `next` of partition 0.
+/// Returns the offsets that a consumer must know that resumes at `next` of partition 0.
 fn recalled(client: &Client, topic: &str, next: i64, until: Option<i64>) -> Vec<i64> {
-    let known = Known {
+    let position = DedupPosition {
         partition: 0,
         next,
         until,
     };
-    let mut recall = Recall::begin(client, topic, vec![known]).unwrap();
+    let mut reader = DedupReader::open(client, topic, vec![position]).unwrap();
     let mut offsets = Vec::new();
     let limit = Duration::from_millis(100);
-    while !recall
+    while !reader
         .advance(limit, |_, record| offsets.push(record.offset))
         .unwrap()
     {}
@@ -82,10 +91,10 @@ fn recalled(client: &Client, topic: &str, next: i64, until: Option<i64>) -> Vec<
 }
 
 #[tokio::test]
-async fn a_consumer_that_was_away_for_long_knows_the_day_before_its_offset() {
+async fn a_consumer_that_was_down_for_days_knows_the_day_before_its_offset() {
     const HOUR_MS: i64 = 60 * 60 * 1000;
     let client = new_client().await;
-    // Or Kafka deletes such old records.
+    // Otherwise Kafka deletes such old records.
     let topic = new_topic_with(&client, 1, &[("retention.ms", "-1")]).await;
     let producer = producer(&client);
     for (key, hours) in [("long ago", -30), ("a", 0), ("other", 1), ("a", 2)] {
@@ -99,7 +108,7 @@ async fn a_consumer_that_was_away_for_long_knows_the_day_before_its_offset() {
             fingerprint: Some("abc"),
         };
         let record = text(&topic, "{}");
-        let record = Outgoing {
+        let record = OutgoingRecord {
             headers: submission.headers(),
             timestamp_ms: record.timestamp_ms.map(|time| time + hours * HOUR_MS),
             ..record
@@ -109,42 +118,42 @@ async fn a_consumer_that_was_away_for_long_knows_the_day_before_its_offset() {
     assert_eq!(
         recalled(&client, &topic, 3, None),
         [1, 2],
-        "a day before the record at 3, which is not now"
+        "the day before the record at 3, not before now"
     );
     assert_eq!(recalled(&client, &topic, 1, None), [] as [i64; 0]);
 }
 
 #[tokio::test]
-async fn a_reader_waits_for_transactions_that_are_open_and_reads_what_they_commit() {
+async fn a_reader_waits_for_open_transactions_and_reads_their_records() {
     let client = new_client().await;
     let topic = new_topic(&client, 1).await;
     producer(&client).send(text(&topic, "first")).await.unwrap();
     let mut group = join(&client, &unique("group"), "member", &topic);
     let first = next_record(&mut group);
     let (id, other) = (unique("worker"), unique("worker"));
-    let mut transactions = Transactions::open(&client, &id, "").unwrap();
-    let mut aborted = Transactions::open(&client, &other, "").unwrap();
-    let mut open = transactions.begin().unwrap();
+    let mut committed = TransactionalProducer::open(&client, &id, "").unwrap();
+    let mut aborted = TransactionalProducer::open(&client, &other, "").unwrap();
+    let mut open = committed.begin().unwrap();
     open.send(text(&topic, "second")).unwrap();
     aborted
         .begin()
         .unwrap()
         .send(text(&topic, "never"))
         .unwrap();
-    let progress = Progress::open(&client, vec![stage(&topic)]).unwrap();
+    let progress = GroupProgress::open(&client, vec![stage(&topic)]).unwrap();
     formline_testing::eventually(SOON, async || progress.ends(0).unwrap()[0].2 == 3).await;
 
-    let mut reader = Reader::open(&client, &topic, &[0], From::Beginning).unwrap();
+    let mut reader = Reader::open(&client, &topic, &[0], StartOffset::Beginning).unwrap();
     let mut read = Vec::new();
     let mut advance = |reader: &mut Reader| {
         let limit = Duration::from_millis(50);
         reader.advance(limit, |record| read.push(value(&record)))
     };
-    assert!(!advance(&mut reader).unwrap(), "two are open");
+    assert!(!advance(&mut reader).unwrap(), "two transactions are open");
     open.commit(&[(first.partition, 1)], &group).unwrap();
-    assert!(!advance(&mut reader).unwrap(), "one is open");
+    assert!(!advance(&mut reader).unwrap(), "one transaction is open");
     drop(aborted);
-    drop(Transactions::open(&client, &other, "").unwrap());
+    drop(TransactionalProducer::open(&client, &other, "").unwrap());
     while !advance(&mut reader).unwrap() {}
     assert_eq!(read, ["first", "second"]);
 }
@@ -157,21 +166,21 @@ fn stage(topic: &str) -> Stage {
 }
 
 #[tokio::test]
-async fn a_reader_begins_where_it_is_told_and_says_when_kafka_is_away() {
+async fn a_reader_starts_at_the_given_offset_and_reports_a_missing_topic() {
     let client = new_client().await;
     let topic = new_topic(&client, 1).await;
     let producer = producer(&client);
     producer.send(text(&topic, "old")).await.unwrap();
-    let mut reader = Reader::open(&client, &topic, &[], From::End).unwrap();
+    let mut reader = Reader::open(&client, &topic, &[], StartOffset::End).unwrap();
     reader
         .read_to_end(|| true, |record| panic!("{record:?} is old"))
         .unwrap();
-    let late = From::Time(1_800_000_000_000);
+    let late = StartOffset::Timestamp(1_800_000_000_000);
     Reader::open(&client, &topic, &[], late)
         .unwrap()
         .read_to_end(|| true, |record| panic!("{record:?} is before the time"))
         .unwrap();
-    let early = From::Time(1_600_000_000_000);
+    let early = StartOffset::Timestamp(1_600_000_000_000);
     let mut count = 0;
     Reader::open(&client, &topic, &[], early)
         .unwrap()
@@ -179,6 +188,6 @@ async fn a_reader_begins_where_it_is_told_and_says_when_kafka_is_away() {
         .unwrap();
     assert_eq!(count, 1);
 
-    let missing = Reader::open(&client, &unique("missing"), &[], From::Beginning);
-    assert!(matches!(missing, Err(client::Error::NoTopic(_))));
+    let missing = Reader::open(&client, &unique("missing"), &[], StartOffset::Beginning);
+    assert!(matches!(missing, Err(ClientError::NoTopic(_))));
 }

@@ -1,9 +1,9 @@
-//! One mistake of each kind alone, and the words for it.
+//! One error of each kind alone, and its diagnostic.
 
-use super::{GOOD, mistakes::assert_mistake};
+use super::{GOOD, diagnostics::assert_diagnostic};
 
 #[test]
-fn each_kind_of_mistake_is_named() {
+fn each_kind_of_error_is_reported() {
     let cases = [
         (
             "name = \"school\"",
@@ -15,7 +15,7 @@ fn each_kind_of_mistake_is_named() {
             "",
             "`app` is missing; begin with [app]",
         ),
-        ("[app]", "[app", "write valid toml"),
+        ("[app]", "[app", "write valid TOML"),
         (
             "partitions = 3",
             "partitions = \"3\"",
@@ -29,31 +29,31 @@ fn each_kind_of_mistake_is_named() {
         (
             "name = \"students\"",
             "name = \"stud/ents\"",
-            "kafka does not take the topic name `stud/ents`",
+            "Kafka does not accept the topic name `stud/ents`",
         ),
         (
             "path = \"/student/\"",
             "path = \"student\"",
-            "`student` is not the path of a form; begin it with `/`",
+            "`student` is not the path of a form; start it with `/`",
         ),
         (
             "path = \"/student/\"",
             "path = \"/v1/student\"",
-            "belongs to formline itself",
+            "is reserved for Formline itself",
         ),
         (
             "path = \"/student/\"",
             "path = \"/stud ent\"",
-            "an address cannot have",
+            "a URL cannot have",
         ),
         ("path = \"/student/\"", "", "`path` is missing"),
         (
             "student.json",
             "missing.json",
-            "name a file in the app's folder",
+            "name a file in the folder of the app",
         ),
-        ("student.json", "../student.json", "lies outside the app"),
-        ("student.json", "app.toml", "app.toml is not json"),
+        ("student.json", "../student.json", "is outside of the app"),
+        ("student.json", "app.toml", "app.toml is not JSON"),
         (
             "key = \"roll\"",
             "key = \"rol\"",
@@ -67,22 +67,22 @@ fn each_kind_of_mistake_is_named() {
         (
             "key = \"roll\"",
             "honeypot = \"roll\"",
-            "is a field that people fill in",
+            "is a field of the schema, which people fill in",
         ),
         (
             "tab = \"Counts\"",
             "tab = \"Counts\"\n[[topic]]\nname = \"orphan\"\n[[sink]]\nname = \"other\"\nkind = \"sheets\"\ninput = [\"orphan\"]\nspreadsheet = \"x\"\ntab = \"Other\"",
-            "nothing of the app writes topic `orphan`",
+            "no form or step writes topic `orphan`",
         ),
         (
             "tab = \"Counts\"",
             "tab = \"Counts\"\nbuffer = \"disk\"",
-            "`disk` is not known; write memory or redis",
+            "unknown buffer `disk`; write one of: memory, redis",
         ),
         (
             "tab = \"Counts\"",
             "tab = \"Counts\"\nflush = \"job\"",
-            "a job cannot see the memory of a sink; write buffer = \"redis\"",
+            "a job cannot read the memory of a sink; write buffer = \"redis\"",
         ),
         ("key = \"roll\"", "sanitize = 1", "write a table"),
         (
@@ -108,12 +108,12 @@ fn each_kind_of_mistake_is_named() {
         (
             "input = { in = [\"students\"] }",
             "input = { in = [\"\"] }",
-            "kafka does not take the topic name ``",
+            "Kafka does not accept the topic name ``",
         ),
         (
             "out = \"copies\"",
             "out = \"cop/ies\"",
-            "kafka does not take the topic name `cop/ies`",
+            "Kafka does not accept the topic name `cop/ies`",
         ),
         (
             "word = \"${WORD:-hello}\"",
@@ -123,7 +123,7 @@ fn each_kind_of_mistake_is_named() {
         (
             "{ word = \"${WORD:-hello}\" }",
             "1",
-            "config: 1 is not of type \"object\"; it takes word",
+            "config: 1 is not of type \"object\"; it has the keys word",
         ),
         (
             "{ word = \"${WORD:-hello}\" }",
@@ -138,7 +138,7 @@ fn each_kind_of_mistake_is_named() {
         (
             "input = { in = [\"students\"] }",
             "input = [\"students\"]",
-            "a list stands here; write input = { a-port = [\"a-topic\"] }",
+            "this value is an array; write input = { submissions = [\"student-data\"] }",
         ),
         (
             "input = { in = [\"students\"] }",
@@ -148,7 +148,7 @@ fn each_kind_of_mistake_is_named() {
         (
             "output = { out = \"copies\" }",
             "output = { out = 1 }",
-            "write a text in quotes",
+            "write a string in quotes",
         ),
         (
             "path = \"/student/\"",
@@ -173,13 +173,9 @@ fn each_kind_of_mistake_is_named() {
         (
             "kind = \"sheets\"",
             "kind = \"carrier-pigeon\"",
-            "the kinds are: sheets, postgres, email, webhook",
+            "write one of: sheets, postgres, email, webhook",
         ),
-        (
-            "input = [\"counts\"]",
-            "input = []",
-            "the sink reads nothing",
-        ),
+        ("input = [\"counts\"]", "input = []", "`input` is empty"),
         (
             "input = [\"counts\"]",
             "input = [\"nothing\"]",
@@ -188,12 +184,12 @@ fn each_kind_of_mistake_is_named() {
         (
             "name = \"count\"",
             "name = \"copy\"",
-            "step or sink `copy` of app `school` is there twice, first in",
+            "step or sink `copy` of app `school` is declared twice, first in",
         ),
         (
             "[[form]]",
             "[[topic]]\nname = \"lonely\"\n[[form]]",
-            "topic `lonely` joins nothing",
+            "topic `lonely` is not used",
         ),
         (
             "out = \"counts\"",
@@ -203,6 +199,6 @@ fn each_kind_of_mistake_is_named() {
     ];
     for (good, bad, part) in cases {
         assert!(GOOD.contains(good), "`{good}` is not in the example");
-        assert_mistake(&GOOD.replace(good, bad), part);
+        assert_diagnostic(&GOOD.replace(good, bad), part);
     }
 }

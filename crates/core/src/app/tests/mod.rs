@@ -1,16 +1,16 @@
-//! Apps as they are read. `kinds` and `mistakes` have those that are refused.
+//! Apps that are valid. `kinds` and `diagnostics` have those that are rejected.
 
+mod diagnostics;
 mod kinds;
-mod mistakes;
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::json;
 
 use super::*;
-use crate::mistake::Mistake;
+use crate::{config::Diagnostic, kafka::topic};
 
-/// The plug-ins of these tests: `copy` takes `in` and gives `out`; `count` also keeps a store.
+/// The plug-ins of these tests: `copy` has the ports `in` and `out`; `count` also has a store.
 struct Known;
 
 impl Plugins for Known {
@@ -69,24 +69,24 @@ spreadsheet = "${SHEET}"
 tab = "Counts"
 "#;
 
-fn load_text(text: &str) -> Result<Vec<Arc<App>>, Vec<Mistake>> {
+fn load_text(text: &str) -> Result<Vec<Arc<App>>, Vec<Diagnostic>> {
     load_texts(&[text])
 }
 
-fn load_texts(texts: &[&str]) -> Result<Vec<Arc<App>>, Vec<Mistake>> {
+fn load_texts(texts: &[&str]) -> Result<Vec<Arc<App>>, Vec<Diagnostic>> {
     load_with(texts, &Known)
 }
 
-fn load_with(texts: &[&str], plugins: &dyn Plugins) -> Result<Vec<Arc<App>>, Vec<Mistake>> {
-    let folder = tempfile::tempdir().expect("a folder");
+fn load_with(texts: &[&str], plugins: &dyn Plugins) -> Result<Vec<Arc<App>>, Vec<Diagnostic>> {
+    let folder = tempfile::tempdir().expect("a folder is created");
     let folders: Vec<PathBuf> = (0..texts.len())
         .map(|n| folder.path().join(n.to_string()))
         .collect();
     for (folder, text) in folders.iter().zip(texts) {
-        fs::create_dir(folder).expect("a folder");
-        fs::write(folder.join("app.toml"), text).expect("a file");
+        fs::create_dir(folder).expect("a folder is created");
+        fs::write(folder.join("app.toml"), text).expect("a file is written");
         let schema = json!({ "type": "object", "properties": { "roll": { "type": "string" } } });
-        fs::write(folder.join("student.json"), schema.to_string()).expect("a file");
+        fs::write(folder.join("student.json"), schema.to_string()).expect("a file is written");
     }
     load(&folders, plugins, &|name| {
         (name == "SHEET").then(|| "sheet-1".to_owned())
@@ -94,8 +94,8 @@ fn load_with(texts: &[&str], plugins: &dyn Plugins) -> Result<Vec<Arc<App>>, Vec
 }
 
 #[test]
-fn a_good_app_is_understood() {
-    let apps = load_text(GOOD).expect("no mistakes");
+fn a_valid_app_is_read() {
+    let apps = load_text(GOOD).expect("it is valid");
     let app = &apps[0];
     assert_eq!(app.forms[0].path, "/student");
     assert_eq!(app.forms[0].key, Some(Key::new("/roll")));
@@ -119,7 +119,7 @@ fn a_good_app_is_understood() {
 fn postgres_may_read_what_forms_write_and_sinks_may_share_a_schema() {
     let sinks = "[[sink]]\nname = \"archive\"\nkind = \"postgres\"\ninput = [\"students\", \"copies\"]\n\
                  [[sink]]\nname = \"counted\"\nkind = \"postgres\"\ninput = [\"counts\"]\nbatch_rows = 7";
-    let apps = load_text(&format!("{GOOD}\n{sinks}")).expect("no mistakes");
+    let apps = load_text(&format!("{GOOD}\n{sinks}")).expect("it is valid");
     let kinds: Vec<_> = apps[0].sinks[1..].iter().map(|sink| &sink.kind).collect();
     let postgres = |batch_rows| {
         SinkKind::Postgres(Postgres {
@@ -138,54 +138,54 @@ fn an_email_sink_has_a_journal_and_may_not_read_what_forms_write() {
              from = \"a@example.org\"\nsubject = \"Thanks\"\ntemplate = \"thanks\""
         )
     };
-    let apps = load_text(&sink("counts")).expect("no mistakes");
+    let apps = load_text(&sink("counts")).expect("it is valid");
     let journal = apps[0]
         .topic("school.thanks.journal")
         .expect("it is declared");
     assert_eq!(journal.partitions, 20, "as many as the topic of retries");
     assert_eq!(journal.config["cleanup.policy"], "delete");
     assert!(apps[0].topic("school.sheet.journal").is_none());
-    load_text(&sink("students")).expect_err("a submission can stand there twice");
+    load_text(&sink("students")).expect_err("the topic may contain a submission twice");
 }
 
 #[test]
-fn a_webhook_sink_has_a_partition_for_each_delay_that_there_could_be() {
+fn a_webhook_sink_has_a_partition_for_each_possible_delay() {
     let sink = |more: &str| {
         format!(
             "{GOOD}\n[[sink]]\nname = \"crm\"\nkind = \"webhook\"\ninput = [\"counts\"]\n\
              url = \"https://example.org/hook\"\nsecret = \"whsec_x\"\n{more}"
         )
     };
-    let apps = load_text(&sink("")).expect("no mistakes");
+    let apps = load_text(&sink("")).expect("it is valid");
     let partitions = |name: &str| apps[0].topic(name).expect("it is declared").partitions;
     assert_eq!(partitions("school.crm.retries"), 20);
     assert_eq!(partitions("school.crm.journal"), 20);
     let own = ["counts".to_owned(), "school.crm.retries".to_owned()];
     assert_eq!(apps[0].sinks[1].topics(), own);
-    let apps = load_text(&sink("schedule = [\"5s\", \"1h 30m\"]")).expect("no mistakes");
+    let apps = load_text(&sink("schedule = [\"5s\", \"1h 30m\"]")).expect("it is valid");
     let SinkKind::Webhook(webhook) = &apps[0].sinks[1].kind else {
         panic!("{:?}", apps[0].sinks[1].kind);
     };
     assert_eq!(webhook.schedule, [5, 5400].map(Duration::from_secs));
     assert!(!format!("{webhook:?}").contains("whsec_x"));
     for (wrong, problem) in [
-        ("schedule = []", "no schedule"),
+        ("schedule = []", "`schedule` is empty"),
         ("schedule = [\"5s\", \"soon\"]", "`soon` is not a delay"),
-        ("schedule = [\"5m\", \"5s\"]", "no schedule"),
+        ("schedule = [\"5m\", \"5s\"]", "not in ascending order"),
         ("schedule = [\"169h\"]", "`169h` is not a delay"),
         ("schedule = [\"-5s\"]", "`-5s` is not a delay"),
         (
             &format!("schedule = [{}]", "\"5s\",".repeat(21)),
-            "no schedule",
+            "`schedule` has 21 items",
         ),
         ("in_flight = 0", "0 is out of range"),
     ] {
-        let found = load_text(&sink(wrong)).expect_err("a mistake");
+        let found = load_text(&sink(wrong)).expect_err("an error");
         assert!(found[0].problem.contains(problem), "{found:?}");
     }
     let text = sink("").replace("https:", "ftp:");
-    let found = load_text(&text).expect_err("a mistake");
-    assert!(found[0].problem.contains("no address"), "{found:?}");
+    let found = load_text(&text).expect_err("an error");
+    assert!(found[0].problem.contains("not an address"), "{found:?}");
 }
 
 #[test]
@@ -207,14 +207,14 @@ fn a_schema_of_postgres_needs_no_quotes() {
         assert!(!is_postgres_schema(illegal), "{illegal}");
         let sink =
             "[[sink]]\nname = \"archive\"\nkind = \"postgres\"\ninput = [\"copies\"]\nschema = ";
-        let found = load_text(&format!("{GOOD}\n{sink}{illegal:?}")).expect_err("a mistake");
+        let found = load_text(&format!("{GOOD}\n{sink}{illegal:?}")).expect_err("an error");
         assert!(found[0].problem.contains("the sink's schema"), "{found:?}");
     }
 }
 
 #[test]
-fn a_sink_knows_the_groups_before_it_in_order() {
-    let apps = load_text(GOOD).expect("no mistakes");
+fn upstream_groups_are_in_order() {
+    let apps = load_text(GOOD).expect("it is valid");
     let stages = apps[0].upstream(&["counts".to_owned()]);
     let groups: Vec<_> = stages.iter().map(|stage| stage.group.as_str()).collect();
     assert_eq!(groups, ["formline.school.copy", "formline.school.count"]);
@@ -222,7 +222,7 @@ fn a_sink_knows_the_groups_before_it_in_order() {
 }
 
 #[test]
-fn keys_are_texts_numbers_and_flags() {
+fn keys_are_texts_numbers_and_booleans() {
     let submission = json!({ "roll": "1", "deep": { "a/b": 2 }, "flag": true, "list": [], "none": null, "empty": "" });
     let key = |text: &str| Key::new(text).of(&submission);
     assert_eq!(key("roll").as_deref(), Some("1"));
