@@ -10,7 +10,7 @@ use formline_testing::eventually;
 /// A key that opens nothing, for the emulator's token endpoint.
 fn key_file(line: &Line, folder: &std::path::Path) -> std::path::PathBuf {
     let mut key: Value =
-        serde_json::from_str(include_str!("../emulator/service-account.json")).unwrap();
+        serde_json::from_str(include_str!("../../../crates/sheets-emulator/tests/api/service-account.json")).unwrap();
     key["token_uri"] = format!("{}token", line.emulated.base).into();
     let file = folder.join("key.json");
     std::fs::write(&file, key.to_string()).unwrap();

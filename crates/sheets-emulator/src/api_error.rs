@@ -1,20 +1,24 @@
-//! How the API says no: an HTTP status, Google's word for it, and a message a person can act on.
+//! An error response of the API: an HTTP status, the name of its code in `google.rpc.Code`, and a
+//! message.
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-/// An answer in Google's error form. It is also what aborts a write transaction.
+/// An error in Google's format. Returning it aborts a write transaction.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(crate) struct ApiError {
     status: StatusCode,
     message: String,
     details: Vec<Value>,
 }
 
-impl Refusal {
-    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+// === impl ApiError ===
+
+impl ApiError {
+    /// An error with this status and message.
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             status,
             message: message.into(),
@@ -22,17 +26,18 @@ impl Refusal {
         }
     }
 
-    /// The request can never succeed as it is: 400 `INVALID_ARGUMENT`.
-    pub(super) fn invalid(message: impl Into<String>) -> Self {
+    /// 400 `INVALID_ARGUMENT`: the request is not valid, and retrying it cannot succeed.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    pub(super) fn not_found() -> Self {
+    /// 404 `NOT_FOUND`.
+    pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Requested entity was not found.")
     }
 
-    /// A field or request kind that the API does not have, at a path as `requests[0]`.
-    pub(super) fn unknown_name(name: &str, path: &str) -> Self {
+    /// A field or kind of request that does not exist, at a path such as `requests[0]`.
+    pub(crate) fn unknown_name(name: &str, path: &str) -> Self {
         let message = format!(
             "Invalid JSON payload received. Unknown name \"{name}\" at '{path}': Cannot find field."
         );
@@ -42,8 +47,8 @@ impl Refusal {
         }))
     }
 
-    /// What Google says where only the status is known; for faults and for our own failures.
-    pub(super) fn of_status(status: StatusCode) -> Self {
+    /// The error that Google returns with this status, for planned faults and internal failures.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
         let message = match status.as_u16() {
             429 => "Resource has been exhausted (e.g. check quota).",
             500 => "Internal error encountered.",
@@ -54,20 +59,27 @@ impl Refusal {
         Self::new(status, message)
     }
 
-    pub(super) fn with_detail(mut self, detail: Value) -> Self {
+    /// Adds an entry to `details`.
+    pub(crate) fn with_detail(mut self, detail: Value) -> Self {
         self.details.push(detail);
         self
     }
 
-    /// Names the request of a batch that failed. A failure of ours is nobody's request: unchanged.
-    pub(super) fn in_request(mut self, index: usize, kind: &str) -> Self {
+    /// Adds the request of a batch that caused the error. Internal failures are not changed.
+    pub(crate) fn in_request(mut self, index: usize, kind: &str) -> Self {
         if self.status == StatusCode::BAD_REQUEST && !self.message.starts_with("Invalid JSON") {
             self.message = format!("Invalid requests[{index}].{kind}: {}", self.message);
         }
         self
     }
 
-    /// The name of the status in google.rpc.Code.
+    /// 500 `INTERNAL`: logs the error. The client may retry.
+    pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
+        tracing::error!(%error, "sheets emulator failed to handle a request");
+        Self::of_status(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The name of the code in `google.rpc.Code`.
     fn code_name(&self) -> &'static str {
         match self.status.as_u16() {
             401 => "UNAUTHENTICATED",
@@ -84,7 +96,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut error = json!({
             "code": self.status.as_u16(),
@@ -98,19 +110,9 @@ impl IntoResponse for Refusal {
     }
 }
 
-// === the database ===
-
-impl Refusal {
-    /// Our own failure: the client may retry, the log says what happened.
-    pub(super) fn internal(error: &dyn std::error::Error) -> Self {
-        tracing::error!(%error, "sheets emulator failed");
-        Self::of_status(StatusCode::INTERNAL_SERVER_ERROR)
-    }
-}
-
 macro_rules! internal_failures {
     ($($error:ty),+) => {$(
-        impl From<$error> for Refusal {
+        impl From<$error> for ApiError {
             fn from(error: $error) -> Self {
                 Self::internal(&error)
             }

@@ -1,4 +1,4 @@
-//! The words of the tests: an emulator that runs, and what one does with it.
+//! The test harness: a running emulator and requests to it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Nothing here takes this long on a healthy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// How long to wait for a response or a condition.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A spreadsheet that every test finds new.
+/// The id of the spreadsheet, which is empty at the start of each test.
 pub(crate) const ID: &str = "student-data";
 
-/// An emulator with a folder of its own.
+/// A running emulator.
 pub(crate) struct Server {
     pub(crate) base: String,
     pub(crate) http: reqwest::Client,
@@ -25,9 +25,9 @@ pub(crate) struct Server {
     serving: JoinHandle<()>,
 }
 
-/// What a request was answered.
+/// A response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Value,
 }
@@ -37,12 +37,13 @@ pub(crate) fn folder() -> TempDir {
 }
 
 impl Server {
-    /// Starts without quotas, on a folder that goes away with the test.
+    /// Starts an emulator without quotas in a temporary folder.
     pub(crate) async fn start() -> (Self, TempDir) {
         let folder = folder();
         (Self::start_in(folder.path(), None).await, folder)
     }
 
+    /// Starts an emulator in a folder.
     pub(crate) async fn start_in(data: &Path, quota: Option<Quota>) -> Self {
         let emulator = Emulator::open(Options {
             data: data.to_owned(),
@@ -55,10 +56,10 @@ impl Server {
         let shutdown = stop.clone();
         let serving =
             tokio::spawn(async move { emulator.serve(listener, shutdown).await.unwrap() });
-        // A proxy from the environment is no way to the loopback interface.
+        // A proxy from the environment cannot reach the loopback interface.
         let http = reqwest::Client::builder()
             .no_proxy()
-            .timeout(SOON)
+            .timeout(TIMEOUT)
             .build()
             .unwrap();
         Self {
@@ -69,29 +70,29 @@ impl Server {
         }
     }
 
-    /// Stops it as `formline` does, so that its file is free again.
+    /// Stops the emulator like `formline` does, which closes its file.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        tokio::time::timeout(SOON, self.serving)
+        tokio::time::timeout(TIMEOUT, self.serving)
             .await
             .unwrap()
             .unwrap();
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         send(self.http.get(format!("{}{path}", self.base))).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
         send(self.http.post(format!("{}{path}", self.base)).json(body)).await
     }
 
-    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Reply {
         send(self.http.put(format!("{}{path}", self.base)).json(body)).await
     }
 
-    /// One `batchUpdate` on `ID`.
-    pub(crate) async fn batch(&self, requests: Value) -> Answer {
+    /// Sends one `batchUpdate` for `ID`.
+    pub(crate) async fn batch(&self, requests: Value) -> Reply {
         self.post(
             &format!("/v4/spreadsheets/{ID}:batchUpdate"),
             &json!({ "requests": requests }),
@@ -99,13 +100,13 @@ impl Server {
         .await
     }
 
-    /// A range of `ID` as a person sees it.
+    /// The formatted values of a range of `ID`.
     pub(crate) async fn values(&self, range: &str) -> Value {
-        let answer = self
+        let response = self
             .get(&format!("/v4/spreadsheets/{ID}/values/{range}"))
             .await
             .ok();
-        answer.get("values").cloned().unwrap_or_else(|| json!([]))
+        response.get("values").cloned().unwrap_or_else(|| json!([]))
     }
 
     /// The ids of all developer metadata of `ID`.
@@ -133,15 +134,15 @@ impl Server {
     }
 }
 
-impl Answer {
-    /// The body of a success.
+impl Reply {
+    /// The body of a successful response.
     #[track_caller]
     pub(crate) fn ok(self) -> Value {
         assert_eq!(self.status, 200, "{}", self.body);
         self.body
     }
 
-    /// The message of a 400, which must say so in Google's form.
+    /// The message of a response 400 in Google's format.
     #[track_caller]
     pub(crate) fn invalid(self) -> String {
         assert_eq!(self.status, 400, "{}", self.body);
@@ -151,19 +152,19 @@ impl Answer {
     }
 }
 
-pub(crate) async fn send(request: RequestBuilder) -> Answer {
-    let answer = request.send().await.unwrap();
-    let status = answer.status().as_u16();
-    let text = answer.text().await.unwrap();
-    Answer {
+pub(crate) async fn send(request: RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    Reply {
         status,
         body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
     }
 }
 
-// === requests of a batch ===
 
-/// Appends rows of texts to a tab.
+
+/// A request that appends rows of texts to a tab.
 pub(crate) fn append(sheet: i32, rows: &[&[&str]]) -> Value {
     let cell = |text: &&str| json!({ "userEnteredValue": { "stringValue": text } });
     let row = |row: &&[&str]| json!({ "values": row.iter().map(cell).collect::<Vec<_>>() });
@@ -171,8 +172,8 @@ pub(crate) fn append(sheet: i32, rows: &[&[&str]]) -> Value {
     json!({ "appendCells": { "sheetId": sheet, "rows": rows, "fields": "userEnteredValue" } })
 }
 
-/// Marks the position of a tab, as the sink does.
-pub(crate) fn mark(id: i32, sheet: i32, value: &str) -> Value {
+/// A request that creates a checkpoint of a tab, like the sink.
+pub(crate) fn checkpoint(id: i32, sheet: i32, value: &str) -> Value {
     json!({ "createDeveloperMetadata": { "developerMetadata": {
         "metadataId": id,
         "metadataKey": "formline",

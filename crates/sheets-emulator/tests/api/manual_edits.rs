@@ -1,10 +1,10 @@
-//! What people do by hand: rows and columns are inserted and deleted, rows are sorted.
+//! Manual edits: rows and columns are inserted and deleted, and rows are sorted.
 
 use serde_json::{Value, json};
 
-use crate::vocabulary::{Answer, ID, Server, append, folder};
+use crate::harness::{Reply, ID, Server, append, folder};
 
-async fn by_hand(server: &Server, requests: Value) -> Answer {
+async fn edit(server: &Server, requests: Value) -> Reply {
     let path = format!("/admin/spreadsheets/{ID}");
     server.post(&path, &json!({ "requests": requests })).await
 }
@@ -24,7 +24,7 @@ fn sort(order: &str) -> Value {
     } })
 }
 
-/// A mark on one row.
+/// A request that attaches metadata to a row.
 fn pin(id: i32, row: u64) -> Value {
     json!({ "createDeveloperMetadata": { "developerMetadata": {
         "metadataId": id, "metadataKey": "pin", "visibility": "DOCUMENT",
@@ -33,7 +33,7 @@ fn pin(id: i32, row: u64) -> Value {
 }
 
 #[tokio::test]
-async fn rows_move_with_their_marks() {
+async fn rows_move_with_their_metadata() {
     let (server, _folder) = Server::start().await;
     let content: &[&[&str]] = &[&["head"], &["a"], &["b"], &["c"]];
     server
@@ -41,13 +41,13 @@ async fn rows_move_with_their_marks() {
         .await
         .ok();
     let insert = json!([{ "insertDimension": { "range": rows(2, 4), "inheritFromBefore": true } }]);
-    by_hand(&server, insert).await.ok();
+    edit(&server, insert).await.ok();
     assert_eq!(
         server.values("Sheet1").await,
         json!([["head"], ["a"], [], [], ["b"], ["c"]])
     );
     let delete = json!([{ "deleteDimension": { "range": rows(1, 4) } }]);
-    by_hand(&server, delete).await.ok();
+    edit(&server, delete).await.ok();
     assert_eq!(
         server.values("Sheet1").await,
         json!([["head"], ["b"], ["c"]])
@@ -55,7 +55,7 @@ async fn rows_move_with_their_marks() {
     assert_eq!(
         server.metadata_ids().await,
         [2, 3],
-        "the pin of `a` is gone"
+        "the metadata of `a` was not removed"
     );
     let pinned = server
         .get(&format!("/v4/spreadsheets/{ID}/developerMetadata/2"))
@@ -70,7 +70,7 @@ async fn rows_move_with_their_marks() {
 }
 
 #[tokio::test]
-async fn columns_move_with_their_marks() {
+async fn columns_move_with_their_metadata() {
     let (server, _folder) = Server::start().await;
     let pin = |id: i32, column: u64| {
         json!({ "createDeveloperMetadata": { "developerMetadata": {
@@ -84,15 +84,15 @@ async fn columns_move_with_their_marks() {
         .await
         .ok();
     let insert = json!([{ "insertDimension": { "range": columns(1, 3) } }]);
-    by_hand(&server, insert).await.ok();
+    edit(&server, insert).await.ok();
     assert_eq!(
         server.values("Sheet1").await,
         json!([["a", "", "", "b", "c"], ["1"], ["", "", "", "2"]])
     );
     let delete = json!([{ "deleteDimension": { "range": columns(0, 4) } }]);
-    by_hand(&server, delete).await.ok();
+    edit(&server, delete).await.ok();
     assert_eq!(server.values("Sheet1").await, json!([["c"]]));
-    assert_eq!(server.metadata_ids().await, [2], "the pin of `b` is gone");
+    assert_eq!(server.metadata_ids().await, [2], "the metadata of `b` was not removed");
     let shown = server.get(&format!("/v4/spreadsheets/{ID}")).await.ok();
     let grid = &shown["sheets"][0]["properties"]["gridProperties"];
     assert_eq!(grid["columnCount"], 24);
@@ -120,14 +120,14 @@ async fn rows_are_sorted_below_the_heading() {
         rows.map(|row| row[0].as_str().unwrap_or_default().to_owned())
             .collect::<Vec<_>>()
     };
-    by_hand(&server, json!([sort("ASCENDING")])).await.ok();
+    edit(&server, json!([sort("ASCENDING")])).await.ok();
     assert_eq!(first().await, ["9", "10", "b", "TRUE"]);
-    by_hand(&server, json!([sort("DESCENDING")])).await.ok();
+    edit(&server, json!([sort("DESCENDING")])).await.ok();
     assert_eq!(first().await, ["TRUE", "b", "10", "9"]);
 }
 
 #[tokio::test]
-async fn a_person_meets_neither_faults_nor_quotas() {
+async fn faults_and_quotas_do_not_apply_to_manual_edits() {
     let folder = folder();
     let quota = formline_sheets_emulator::Quota {
         writes_per_minute: 0,
@@ -135,14 +135,14 @@ async fn a_person_meets_neither_faults_nor_quotas() {
     };
     let server = Server::start_in(folder.path(), Some(quota)).await;
     server.plan_faults(json!([{ "kind": "refuse" }])).await;
-    by_hand(&server, json!([append(0, &[&["x"]])])).await.ok();
+    edit(&server, json!([append(0, &[&["x"]])])).await.ok();
     assert_eq!(server.values("Sheet1").await, json!([["x"]]));
     let planned = server.get("/admin/faults").await.ok();
     assert_eq!(planned.as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn what_cannot_be_moved_is_refused() {
+async fn invalid_moves_are_rejected() {
     let (server, _folder) = Server::start().await;
     let by_two = json!([{ "dimensionIndex": 0 }, { "dimensionIndex": 1 }]);
     for bad in [
@@ -158,11 +158,11 @@ async fn what_cannot_be_moved_is_refused() {
         json!({ "sortRange": { "range": {}, "sortSpecs": by_two } }),
         json!({ "sortRange": { "range": { "startColumnIndex": 1 }, "sortSpecs": [{}] } }),
     ] {
-        by_hand(&server, json!([bad])).await.invalid();
+        edit(&server, json!([bad])).await.invalid();
     }
     let name = json!({ "addNamedRange": { "namedRange": { "name": "n", "range": { "endRowIndex": 2, "endColumnIndex": 1 } } } });
     server.batch(json!([name])).await.ok();
     let insert = json!([{ "insertDimension": { "range": rows(0, 1) } }]);
-    let message = by_hand(&server, insert).await.invalid();
+    let message = edit(&server, insert).await.invalid();
     assert!(message.contains("named ranges"), "{message}");
 }
