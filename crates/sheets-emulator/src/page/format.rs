@@ -36,7 +36,7 @@ pub(super) fn grouped(number: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::*;
+    use super::*;
 
     #[test]
     fn any_title_fits_into_one_segment() {

@@ -86,7 +86,10 @@ async fn exactly_one_of_several_concurrent_equal_batches_is_applied() {
     let batch = json!([append(0, &[&["1"]]), checkpoint(1, 0, "a")]);
     let answers = futures::future::join_all((0..8).map(|_| server.batch(batch.clone()))).await;
     assert_eq!(
-        answers.iter().filter(|response| response.status == 200).count(),
+        answers
+            .iter()
+            .filter(|response| response.status == 200)
+            .count(),
         1
     );
     assert_eq!(server.values("Sheet1").await, json!([["1"]]));

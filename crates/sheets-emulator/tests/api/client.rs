@@ -1,4 +1,5 @@
-//! The client library of the sheets sink, google-sheets4, with its own HTTP client and authentication.
+//! The client library of the sheets sink, google-sheets4, with its own HTTP client and
+//! authentication.
 
 use formline_sheets_emulator::Quota;
 use google_sheets4::api::{
@@ -17,7 +18,8 @@ use crate::harness::{ID, Server, folder};
 
 type Connector = HttpsConnector<HttpConnector>;
 
-/// A connector for plain HTTP, which needs `https_or_http` and HTTP/1; otherwise the client uses HTTP/2.
+/// A connector for plain HTTP, which needs `https_or_http` and HTTP/1; otherwise the client uses
+/// HTTP/2.
 fn connector() -> Connector {
     let builder = HttpsConnectorBuilder::new().with_webpki_roots();
     builder.https_or_http().enable_all_versions().build()
@@ -174,7 +176,8 @@ async fn an_unknown_token_is_rejected() {
     }
 }
 
-/// The complete authentication of a service account: signature, token endpoint, and the account's own quota.
+/// The complete authentication of a service account: signature, token endpoint, and the account's
+/// own quota.
 #[tokio::test]
 async fn a_service_account_authenticates() {
     let folder = folder();

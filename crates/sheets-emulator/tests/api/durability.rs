@@ -7,7 +7,7 @@ use formline_sheets_emulator::{Emulator, Error, Options};
 use formline_testing::{Process, eventually};
 use serde_json::{Value, json};
 
-use crate::harness::{ID, TIMEOUT, Server, append, folder, checkpoint};
+use crate::harness::{ID, Server, TIMEOUT, append, checkpoint, folder};
 
 #[tokio::test]
 async fn everything_survives_a_restart() {
@@ -52,8 +52,8 @@ const SERVE: &str = "durability::a_killed_emulator_has_complete_batches";
 const FOLDER: &str = "FORMLINE_TEST_EMULATOR_FOLDER";
 const ROWS: usize = 50;
 
-/// Kills the process while it writes batches. Afterwards every batch is complete or missing, each has its checkpoint, and
-/// no acknowledged batch is missing.
+/// Kills the process while it writes batches. Afterwards every batch is complete or missing, each
+/// has its checkpoint, and no acknowledged batch is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_emulator_has_complete_batches() {
     if let Some(folder) = std::env::var_os(FOLDER) {
@@ -78,7 +78,10 @@ async fn a_killed_emulator_has_complete_batches() {
         killed.await.unwrap();
         acknowledged = check_complete(folder.path(), acknowledged).await;
     }
-    assert!(acknowledged > 3, "only {acknowledged} batches were acknowledged");
+    assert!(
+        acknowledged > 3,
+        "only {acknowledged} batches were acknowledged"
+    );
 }
 
 async fn serve_until_killed(folder: &std::path::Path) {
@@ -117,7 +120,9 @@ async fn write_until_killed(base: &str, first: usize) -> usize {
             .send()
             .await;
         match sent {
-            Ok(response) => assert_eq!(response.status(), 200, "{}", response.text().await.unwrap()),
+            Ok(response) => {
+                assert_eq!(response.status(), 200, "{}", response.text().await.unwrap())
+            }
             Err(_) => return batch,
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use formline_testing::eventually;
 use serde_json::{Value, json};
 
-use crate::harness::{ID, TIMEOUT, Server, append, checkpoint};
+use crate::harness::{ID, Server, TIMEOUT, append, checkpoint};
 
 const FAULTS: &str = "/admin/faults";
 
@@ -189,7 +189,8 @@ async fn faults_apply_to_writes_by_default_and_can_be_cleared() {
     assert_eq!(write(&server, TIMEOUT).await, Some(200));
 }
 
-/// Sends one of the reads that the sink uses. Returns the status, or `None` if the response was not complete.
+/// Sends one of the reads that the sink uses. Returns the status, or `None` if the response was not
+/// complete.
 async fn read(server: &Server, kind: usize) -> Option<u16> {
     let base = format!("{}/v4/spreadsheets/{ID}", server.base);
     let everything = json!({ "dataFilters": [{ "developerMetadataLookup": {} }] });

@@ -162,8 +162,6 @@ pub(crate) async fn send(request: RequestBuilder) -> Reply {
     }
 }
 
-
-
 /// A request that appends rows of texts to a tab.
 pub(crate) fn append(sheet: i32, rows: &[&[&str]]) -> Value {
     let cell = |text: &&str| json!({ "userEnteredValue": { "stringValue": text } });

@@ -17,4 +17,3 @@ mod metadata;
 mod page;
 mod server;
 mod values;
-

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Reply, ID, Server, append, folder};
+use crate::harness::{ID, Reply, Server, append, folder};
 
 async fn edit(server: &Server, requests: Value) -> Reply {
     let path = format!("/admin/spreadsheets/{ID}");
@@ -92,7 +92,11 @@ async fn columns_move_with_their_metadata() {
     let delete = json!([{ "deleteDimension": { "range": columns(0, 4) } }]);
     edit(&server, delete).await.ok();
     assert_eq!(server.values("Sheet1").await, json!([["c"]]));
-    assert_eq!(server.metadata_ids().await, [2], "the metadata of `b` was not removed");
+    assert_eq!(
+        server.metadata_ids().await,
+        [2],
+        "the metadata of `b` was not removed"
+    );
     let shown = server.get(&format!("/v4/spreadsheets/{ID}")).await.ok();
     let grid = &shown["sheets"][0]["properties"]["gridProperties"];
     assert_eq!(grid["columnCount"], 24);

@@ -87,7 +87,11 @@ async fn metadata_is_returned_with_the_spreadsheet() {
 async fn metadata_is_updated_and_deleted_by_lookup() {
     let (server, _folder) = Server::start().await;
     server
-        .batch(json!([checkpoint(1, 0, "a"), checkpoint(2, 0, "b"), checkpoint(3, 0, "c")]))
+        .batch(json!([
+            checkpoint(1, 0, "a"),
+            checkpoint(2, 0, "b"),
+            checkpoint(3, 0, "c")
+        ]))
         .await
         .ok();
     let update = json!({ "updateDeveloperMetadata": {

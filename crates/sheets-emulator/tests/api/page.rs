@@ -66,7 +66,12 @@ async fn a_tab_shows_its_rows_as_escaped_text() {
 #[tokio::test]
 async fn the_first_page_lists_spreadsheets_and_tabs() {
     let (server, _folder) = Server::start().await;
-    assert!(html(&server, "/").await.2.contains("There are no spreadsheets yet"));
+    assert!(
+        html(&server, "/")
+            .await
+            .2
+            .contains("There are no spreadsheets yet")
+    );
     server
         .batch(json!([add_sheet(5, "Responses"), append(5, &[&["x"]])]))
         .await

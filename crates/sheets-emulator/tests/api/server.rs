@@ -55,7 +55,10 @@ async fn an_invalid_grant_gets_an_oauth_error() {
         (GRANT, EXPIRED, "invalid_grant"),
     ] {
         let response = token(&server, grant, assertion).await;
-        assert_eq!((response.status, &response.body["error"]), (400, &json!(error)));
+        assert_eq!(
+            (response.status, &response.body["error"]),
+            (400, &json!(error))
+        );
     }
 }
 

@@ -16,12 +16,7 @@ async fn with_a_table() -> (Server, tempfile::TempDir) {
     (server, folder)
 }
 
-async fn put(
-    server: &Server,
-    range: &str,
-    query: &str,
-    values: Value,
-) -> crate::harness::Reply {
+async fn put(server: &Server, range: &str, query: &str, values: Value) -> crate::harness::Reply {
     server
         .put(
             &format!("/v4/spreadsheets/{ID}/values/{range}?{query}"),

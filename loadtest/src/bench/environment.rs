@@ -1,4 +1,5 @@
-//! Where a bench takes place: one Kafka, one build of Formline, and the processes of either side.
+//! The environment of a bench: Kafka, PostgreSQL, a build of Formline, and the processes of both
+//! sides.
 
 use std::{
     net::SocketAddr,
@@ -19,12 +20,12 @@ use crate::{
     progress,
 };
 
-/// What all measurements of one run share.
+/// What all measurements of a run share.
 #[derive(Debug)]
-pub(super) struct Setting {
-    // Before the folder that they write to, since fields are dropped in this order.
+pub(super) struct Environment {
+    // Fields are dropped in this order: Kafka and PostgreSQL before the folder that they write to.
     pub(super) kafka: Kafka,
-    /// None if no part needs one.
+    /// `None` if no part needs it.
     pub(super) postgres: Option<Postgres>,
     pub(super) client: Client,
     pub(super) seed: u32,
@@ -34,38 +35,39 @@ pub(super) struct Setting {
     folder: TempDir,
 }
 
-/// Relative to the repository's root.
+/// The measured app, relative to the root of the repository.
 const APP: &str = "apps/student-data";
-/// In the folder of that app.
+/// The schema in the folder of the app.
 pub(super) const SCHEMA: &str = "student-data.schema.json";
+/// The script that builds the plug-ins, relative to the root of the repository.
 const PLUGINS_SCRIPT: &str = "deploy/setup/plugins";
 
-// === impl Setting ===
+// === impl Environment ===
 
-impl Setting {
-    /// Finds or builds everything, and starts Kafka unless one was named.
+impl Environment {
+    /// Finds or builds all programs, and starts Kafka unless its address was given.
     pub(super) async fn prepare(bench: &Bench, parts: &[Part], seed: u32) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("formline-loadtest-")
             .tempdir()?;
-        let app = existing(Path::new(APP), "run this at the repository's root")?;
+        let app = existing(Path::new(APP), "run this in the root of the repository")?;
         let formline = match &bench.formline {
-            Some(named) => named.clone(),
+            Some(path) => path.clone(),
             None => std::env::current_exe()?.with_file_name("formline"),
         };
-        let formline = existing(&formline, "build it, or name it with --formline PATH")?;
+        let formline = existing(&formline, "build it, or set its path with --formline")?;
         let plugins = match &bench.plugins {
-            Some(named) => existing(
-                named,
-                "build them with make plugins, or leave --plugins out",
+            Some(folder) => existing(
+                folder,
+                "build the plug-ins with make plugins, or omit --plugins",
             )?,
             None => build_plugins(folder.path()).await?,
         };
         let kafka = match &bench.bootstrap {
-            Some(named) => Kafka::at(named),
+            Some(bootstrap) => Kafka::at(bootstrap),
             None => Kafka::start(folder.path()).await?,
         };
-        progress::say(&format!("kafka {}", kafka.description));
+        progress::print(&format!("kafka {}", kafka.description));
         let postgres = if parts.iter().any(|part| matches!(part, Part::Postgres(_))) {
             Some(Postgres::start(folder.path()).await?)
         } else {
@@ -84,24 +86,25 @@ impl Setting {
         })
     }
 
-    /// `formline ingest`, ready, and where its forms are.
+    /// Starts `formline ingest`, waits until it is ready, and returns the address of its forms.
     pub(super) async fn ingest(&self) -> Result<(Child, SocketAddr)> {
         let [http, admin] = free_addresses()?;
         let mut command = self.formline("ingest", admin, &self.app, &self.plugins);
         command.arg("--http").arg(http.to_string());
         let mut child = Child::start("ingest", &mut command, self.folder.path())?;
-        child.ready(admin).await?;
+        child.wait_ready(admin).await?;
         Ok((child, http))
     }
 
-    /// `formline process` with these steps, ready.
+    /// Starts `formline process` with these steps, and waits until it is ready.
     pub(super) async fn steps(&self, steps: &[&str]) -> Result<Child> {
         let (mut child, admin) = self.process(&self.app, &self.plugins, steps)?;
-        child.ready(admin).await?;
+        child.wait_ready(admin).await?;
         Ok(child)
     }
 
-    /// `formline process` with these steps of any app, and where it will say that it is ready.
+    /// Starts `formline process` with these steps of any app, and returns the address of its admin
+    /// listener.
     pub(super) fn process(
         &self,
         app: &Path,
@@ -117,7 +120,8 @@ impl Setting {
         Ok((child, admin))
     }
 
-    /// An app that is there for the bench alone; the schema of student-data lies beside it.
+    /// Writes an app for the bench, together with the schema of student-data, and returns its
+    /// folder.
     pub(super) fn app(&self, name: &str, settings: &str) -> Result<PathBuf> {
         let folder = self.folder.path().join("apps").join(name);
         std::fs::create_dir_all(&folder)?;
@@ -126,18 +130,19 @@ impl Setting {
         Ok(folder)
     }
 
-    /// The bare counterpart of ingest, ready, and where it listens.
+    /// Starts the bare counterpart of ingest, waits until it is ready, and returns its address.
     pub(super) async fn bare_handler(&self) -> Result<(Child, SocketAddr)> {
         let [http] = free_addresses()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["bare-handler", "--listen", &http.to_string()]);
-        // The name in the report is that of what it stands for.
+        // The report uses the name of the counterpart.
         let mut child = Child::start("ingest", &mut command, self.folder.path())?;
-        child.ready(http).await?;
+        child.wait_ready(http).await?;
         Ok((child, http))
     }
 
-    /// The bare counterpart of steps, with at most so many records in a transaction. It is ready when a record has passed.
+    /// Starts the bare counterpart of steps, with at most `batch` records in a transaction. It is
+    /// ready once it has copied a record.
     pub(super) fn bare_loops(&self, topics: &[&str], batch: usize) -> Result<Child> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["bare-loops", "--bootstrap", &self.kafka.bootstrap]);
@@ -148,7 +153,7 @@ impl Setting {
         Child::start("steps", &mut command, self.folder.path())
     }
 
-    /// `formline sink` with an app; `configure` says where its destination is.
+    /// Starts `formline sink` with an app; `configure` sets its destination.
     pub(super) fn sink(&self, app: &Path, configure: impl FnOnce(&mut Command)) -> Result<Child> {
         let [admin] = free_addresses()?;
         let mut command = self.formline("sink", admin, app, &self.plugins);
@@ -156,7 +161,7 @@ impl Setting {
         Child::start("sink", &mut command, self.folder.path())
     }
 
-    /// The bare counterpart of a PostgreSQL sink; `configure` says where its database is.
+    /// Starts the bare counterpart of a PostgreSQL sink; `configure` sets its database.
     pub(super) fn bare_store(
         &self,
         topic: &str,
@@ -167,11 +172,12 @@ impl Setting {
         command.args(["bare-store", "--bootstrap", &self.kafka.bootstrap]);
         command.args(["--topic", topic, "--batch", &batch.to_string()]);
         configure(&mut command);
-        // The name in the report is that of what it stands for.
+        // The report uses the name of the counterpart.
         Child::start("sink", &mut command, self.folder.path())
     }
 
-    /// `formline sheets-emulator` with Google's default quota, ready, and where it listens.
+    /// Starts `formline sheets-emulator` with Google's default quota, waits until it is ready, and
+    /// returns its address.
     pub(super) async fn sheets_emulator(&self) -> Result<(Child, SocketAddr)> {
         let [address] = free_addresses()?;
         let mut command = Command::new(&self.formline);
@@ -183,12 +189,13 @@ impl Setting {
         ]);
         command.arg("--data").arg(self.folder.path().join("data"));
         let mut child = Child::start("emulator", &mut command, self.folder.path())?;
-        let listens = async || tokio::net::TcpStream::connect(address).await.is_ok();
-        child.until(listens).await?;
+        let is_listening = async || tokio::net::TcpStream::connect(address).await.is_ok();
+        child.wait_until(is_listening).await?;
         Ok((child, address))
     }
 
-    /// What is measured beside these processes: the generator, which is this process, and Kafka if it is ours.
+    /// The processes whose CPU time is measured: these processes, Kafka if the bench started it,
+    /// and this process, which is the generator.
     pub(super) fn watched<'a>(
         &'a self,
         processes: impl IntoIterator<Item = &'a Child>,
@@ -200,12 +207,10 @@ impl Setting {
             .collect()
     }
 
-    /// How the logs end: the folder that they lie in goes when the bench ends.
-    pub(super) fn last_words(&self) -> String {
-        let words = |name| child::last_words(&self.folder.path().join(name));
-        ["ingest.log", "steps.log", "sink.log"]
-            .map(words)
-            .join("\n")
+    /// The last lines of the logs, whose folder is removed at the end of the bench.
+    pub(super) fn log_tail(&self) -> String {
+        let tail = |name| child::log_tail(&self.folder.path().join(name));
+        ["ingest.log", "steps.log", "sink.log"].map(tail).join("\n")
     }
 
     fn formline(&self, command: &str, admin: SocketAddr, app: &Path, plugins: &Path) -> Command {
@@ -224,29 +229,29 @@ impl Setting {
     }
 }
 
-/// The absolute path: children work in a folder of their own.
+/// The absolute path of an existing file, because children have another working directory.
 fn existing(path: &Path, remedy: &str) -> Result<PathBuf> {
     path.canonicalize()
-        .with_context(|| format!("{} is not there; {remedy}", path.display()))
+        .with_context(|| format!("{} does not exist; {remedy}", path.display()))
 }
 
 async fn build_plugins(folder: &Path) -> Result<PathBuf> {
-    progress::say("building the plug-ins");
+    progress::print("building the plug-ins");
     let plugins = folder.join("plugins");
     let status = tokio::process::Command::new(PLUGINS_SCRIPT)
         .arg(&plugins)
-        // Standard output is for the figures.
+        // Standard output is for the report.
         .stdout(std::io::stderr())
         .kill_on_drop(true)
         .status()
         .await;
-    let status = status.with_context(|| format!("{PLUGINS_SCRIPT} cannot be run"))?;
+    let status = status.with_context(|| format!("failed to run {PLUGINS_SCRIPT}"))?;
     ensure!(status.success(), "{PLUGINS_SCRIPT} failed ({status})");
     Ok(plugins)
 }
 
-/// Seconds since 1970, so that rolls of different runs differ.
-pub(super) fn seed_of_now() -> u32 {
+/// A seed from the clock, so that roll numbers of different runs differ.
+pub(super) fn seed_from_clock() -> u32 {
     u32::try_from(now_ms() / 1000).unwrap_or(u32::MAX)
 }
 

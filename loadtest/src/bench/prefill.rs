@@ -1,4 +1,4 @@
-//! Submissions that lie ready in a topic before either side starts, as ingest writes them.
+//! Fills a topic with submissions before either side starts.
 
 use std::{
     sync::{
@@ -12,26 +12,26 @@ use anyhow::Result;
 use formline_core::{EventId, Producer, producer};
 use tokio::task::JoinSet;
 
-use super::setting::Setting;
-use crate::generator::{self, Students, Target as _};
+use super::environment::Environment;
+use crate::generator::{Students, Target as _, TopicTarget};
 
-/// Records that are under way while the topic is filled.
+/// Number of records in flight.
 pub(super) const WRITERS: usize = 1_000;
 
-/// Writes so many submissions into the topic, and gives their ids.
+/// Writes submissions to the topic like ingest, and returns their ids.
 pub(super) async fn fill(
-    setting: &Setting,
+    environment: &Environment,
     topic: &str,
     round: u32,
     records: u32,
 ) -> Result<Vec<EventId>> {
-    let producer = Arc::new(producer(setting)?);
-    let students = Arc::new(Students::bodies(setting.seed.wrapping_add(round)));
+    let producer = Arc::new(producer(environment)?);
+    let students = Arc::new(Students::bodies(environment.seed.wrapping_add(round)));
     let mut writers = JoinSet::new();
     let next = Arc::new(AtomicU32::new(0));
     for _ in 0..WRITERS {
         let next = Arc::clone(&next);
-        let mut topic = generator::Topic {
+        let mut topic = TopicTarget {
             name: topic.into(),
             producer: Arc::clone(&producer),
             students: Arc::clone(&students),
@@ -54,12 +54,12 @@ pub(super) async fn fill(
     Ok(written)
 }
 
-/// A producer with room for all writers.
-pub(super) fn producer(setting: &Setting) -> Result<Producer> {
+/// A producer whose queue has room for all writers.
+pub(super) fn producer(environment: &Environment) -> Result<Producer> {
     let limits = producer::Options {
         delivery_timeout: Duration::from_secs(30),
         queue_messages: 100_000,
         queue_kib: 256 << 10,
     };
-    Ok(Producer::open(&setting.client, limits)?)
+    Ok(Producer::open(&environment.client, limits)?)
 }
