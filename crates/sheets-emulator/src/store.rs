@@ -303,6 +303,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_format_of_records_is_stable() {
+        let spreadsheet = encode(&Spreadsheet::new("x"));
+        assert_eq!(
+            String::from_utf8(spreadsheet).unwrap(),
+            r#"{"title":"x","sheets":[{"id":0,"title":"Sheet1","hidden":false,"row_count":1000,"column_count":26,"frozen_row_count":0,"frozen_column_count":0}],"named_ranges":[]}"#
+        );
+        for record in [
+            r#"{"values":[{"userEnteredValue":{"stringValue":"a"}},{"userEnteredValue":{"numberValue":1.5}}]}"#,
+            r#"{"values":[{"userEnteredValue":{"formulaValue":"=A1"},"userEnteredFormat":{"textFormat":{"bold":true}}}]}"#,
+        ] {
+            let row: Row = decode(record.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(encode(&row)).unwrap(), record);
+        }
+        let record = r#"{"metadataId":7,"metadataKey":"k","metadataValue":"v","location":{"locationType":"ROW","dimensionRange":{"sheetId":4,"dimension":"ROWS","startIndex":2,"endIndex":3}},"visibility":"DOCUMENT"}"#;
+        let entry: DeveloperMetadata = decode(record.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(encode(&entry)).unwrap(), record);
+    }
+
+    #[test]
     fn the_number_of_spreadsheets_is_limited() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("many.redb")).unwrap();

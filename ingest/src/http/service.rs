@@ -112,7 +112,7 @@ impl Service {
         if self.in_flight.fetch_add(1, Ordering::Relaxed) >= self.limits.in_flight {
             return Err(Problem::new(
                 ProblemKind::Overloaded,
-                "the submission was not read; send it again",
+                "the request was not read; send it again",
             ));
         }
         if request

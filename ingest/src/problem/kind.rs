@@ -112,6 +112,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn statuses_and_types_are_stable() {
+        let entries = ProblemKind::ALL.map(|kind| {
+            let (status, name, _) = kind.entry();
+            assert_eq!(kind.uri(), format!("urn:formline:problem:{name}"));
+            format!("{status} {name}")
+        });
+        let expected = [
+            "400 malformed",
+            "400 idempotency-key",
+            "403 origin",
+            "404 not-found",
+            "405 method",
+            "408 timeout",
+            "409 in-progress",
+            "413 too-large",
+            "414 uri-too-long",
+            "415 media-type",
+            "422 invalid",
+            "422 key-reused",
+            "429 rate-limited",
+            "431 headers-too-large",
+            "500 internal",
+            "503 overloaded",
+            "503 unavailable",
+        ];
+        assert_eq!(entries, expected);
+    }
+
+    #[test]
     fn every_kind_has_an_error_status_and_a_unique_type() {
         let types: HashSet<String> = ProblemKind::ALL.iter().map(|kind| kind.uri()).collect();
         assert_eq!(types.len(), ProblemKind::ALL.len());

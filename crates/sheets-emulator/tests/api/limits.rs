@@ -66,14 +66,16 @@ async fn a_spreadsheet_has_at_most_10_million_cells() {
     server.batch(json!([append(5, &rows[1..])])).await.ok();
 }
 
+/// A batch that writes `rows` x `columns` cells with `updateCells`.
+fn update(field: &str, target: Value, rows: usize, columns: usize) -> Value {
+    let cell = json!({ "userEnteredValue": { "stringValue": "x" } });
+    let rows = vec![json!({ "values": vec![cell; columns] }); rows];
+    json!([{ "updateCells": { field: target, "rows": rows, "fields": "*" } }])
+}
+
 #[tokio::test]
 async fn cells_must_be_inside_the_grid() {
     let (server, _folder) = Server::start().await;
-    let update = |field: &str, target: Value, rows: usize, columns: usize| {
-        let cell = json!({ "userEnteredValue": { "stringValue": "x" } });
-        let rows = vec![json!({ "values": vec![cell; columns] }); rows];
-        json!([{ "updateCells": { field: target, "rows": rows, "fields": "*" } }])
-    };
     let range = json!({ "sheetId": 0, "startRowIndex": 0, "endRowIndex": 1, "startColumnIndex": 0, "endColumnIndex": 1 });
     for (request, why) in [
         (
@@ -114,6 +116,16 @@ async fn cells_must_be_inside_the_grid() {
             update("range", range, 2, 1),
             "Attempting to write row: 1, beyond",
         ),
+    ] {
+        let message = server.batch(request).await.invalid();
+        assert!(message.contains(why), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn update_cells_needs_a_target_and_known_fields() {
+    let (server, _folder) = Server::start().await;
+    for (request, why) in [
         (
             json!([{ "updateCells": { "rows": [], "fields": "*" } }]),
             "Exactly one of start and range",

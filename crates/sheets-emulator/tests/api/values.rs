@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{ID, Server, add_sheet, append};
 
+const RAW: &str = "valueInputOption=RAW";
+
 async fn with_a_table() -> (Server, tempfile::TempDir) {
     let (server, folder) = Server::start().await;
     let rows: [&[&str]; 4] = [
@@ -169,57 +171,17 @@ async fn null_keeps_a_cell_and_an_empty_text_clears_it() {
 #[tokio::test]
 async fn a_write_outside_of_its_range_changes_nothing() {
     let (server, _folder) = Server::start().await;
-    for (range, query, values, why) in [
+    for (range, values, why) in [
         (
             "A1:B1",
-            "valueInputOption=RAW",
             json!([["a", "b", "c"]]),
             "tried writing to column [C]",
         ),
-        (
-            "A1:B1",
-            "valueInputOption=RAW",
-            json!([["a"], ["b"]]),
-            "tried writing to row [2]",
-        ),
-        (
-            "Z1",
-            "valueInputOption=RAW",
-            json!([["a", "b"]]),
-            "exceeds grid limits",
-        ),
-        (
-            "A1001",
-            "valueInputOption=RAW",
-            json!([["a"]]),
-            "exceeds grid limits",
-        ),
-        (
-            "A1",
-            "",
-            json!([["a"]]),
-            "'valueInputOption' is required but not specified",
-        ),
-        (
-            "A1",
-            "valueInputOption=COOKED",
-            json!([["a"]]),
-            "Invalid value at 'valueInputOption'",
-        ),
-        (
-            "A1",
-            "valueInputOption=RAW",
-            json!([["a", { "b": 1 }]]),
-            "a cell must be a string",
-        ),
-        (
-            "A1",
-            "valueInputOption=RAW",
-            json!("a"),
-            "Invalid value at 'data'",
-        ),
+        ("A1:B1", json!([["a"], ["b"]]), "tried writing to row [2]"),
+        ("Z1", json!([["a", "b"]]), "exceeds grid limits"),
+        ("A1001", json!([["a"]]), "exceeds grid limits"),
     ] {
-        let message = put(&server, range, query, values).await.invalid();
+        let message = put(&server, range, RAW, values).await.invalid();
         assert!(message.contains(why), "{message}");
     }
     let other = json!({ "range": "B1", "values": [["a"]] });
@@ -230,6 +192,29 @@ async fn a_write_outside_of_its_range_changes_nothing() {
         )
         .await
         .invalid();
+    assert_eq!(server.values("Sheet1").await, json!([]));
+}
+
+#[tokio::test]
+async fn a_write_with_an_invalid_option_or_value_changes_nothing() {
+    let (server, _folder) = Server::start().await;
+    for (query, values, why) in [
+        (
+            "",
+            json!([["a"]]),
+            "'valueInputOption' is required but not specified",
+        ),
+        (
+            "valueInputOption=COOKED",
+            json!([["a"]]),
+            "Invalid value at 'valueInputOption'",
+        ),
+        (RAW, json!([["a", { "b": 1 }]]), "a cell must be a string"),
+        (RAW, json!("a"), "Invalid value at 'data'"),
+    ] {
+        let message = put(&server, "A1", query, values).await.invalid();
+        assert!(message.contains(why), "{message}");
+    }
     assert_eq!(server.values("Sheet1").await, json!([]));
 }
 

@@ -87,7 +87,7 @@ impl CpuCost {
 pub(super) mod tests {
     use super::*;
 
-    pub(super) const LATENCY: Percentiles = Percentiles {
+    pub(in crate::bench::report) const LATENCY: Percentiles = Percentiles {
         count: 10,
         p50_ms: 2.0,
         p90_ms: 3.0,
@@ -95,7 +95,7 @@ pub(super) mod tests {
         max_ms: 5.0,
     };
 
-    pub(super) fn cost(process: &'static str) -> CpuCost {
+    pub(in crate::bench::report) fn cost(process: &'static str) -> CpuCost {
         CpuCost([(process, 8.0)].into())
     }
 
