@@ -147,7 +147,7 @@ mod tests {
                 allowed
             );
             assert!(
-                !answer
+                !response
                     .headers()
                     .contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS)
             );
