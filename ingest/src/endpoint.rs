@@ -1,4 +1,4 @@
-//! One form, ready to take submissions. `submit` is the path that every submission takes, from headers to receipt.
+//! The handlers of one form. `submit` processes a submission from headers to receipt.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -16,148 +16,158 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    answer, body,
-    definitions::schema_path,
-    fields::Fields,
-    keys,
+    http::{
+        body,
+        cors::CorsPolicy,
+        negotiation::prefers_html,
+        rate::{self, RateLimits},
+        trace,
+    },
     limits::Limits,
-    media::{self, Media},
-    metrics::{Outcome, Outcomes},
-    negotiation::prefers_html,
-    origins::Origins,
-    page::Page,
-    problem::{Kind, Problem},
-    rate::{self, Rate},
-    sanitize::sanitize,
-    sender::{Draft, Receipt, Sender},
-    trace,
+    metrics::{SubmissionCounters, SubmissionOutcome},
+    openapi::paths::schema_path,
+    page::FormPage,
+    problem::{Problem, ProblemKind},
+    submission::{
+        fields::Fields,
+        idempotency_key,
+        media::{encoding::Encoding, urlencoded},
+        response,
+        sanitize::sanitize,
+        sender::{Draft, Receipt, Sender},
+    },
 };
 
-/// A form and all that was worked out for it beforehand.
+/// A form with everything that is derived from it once.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     form: Arc<Form>,
     schema: Arc<str>,
     fields: Fields,
-    rate: Rate,
-    origins: Origins,
-    page: Page,
-    outcomes: Outcomes,
+    rate_limits: RateLimits,
+    cors: CorsPolicy,
+    page: FormPage,
+    counters: SubmissionCounters,
     limits: Limits,
     sender: Arc<Sender>,
 }
 
-/// What the headers of a submission say.
-struct Head {
-    media: Media,
+/// The headers of a submission.
+struct SubmissionHead {
+    encoding: Encoding,
     key: Option<String>,
     trace_parent: Option<HeaderValue>,
 }
 
-/// Methods of a form's own path, and of its address below `/v1`.
+/// The methods of a form's own path.
 const FORM_METHODS: &str = "GET, HEAD, POST, OPTIONS";
+
+/// The methods of a form's path under `/v1`.
 const SUBMISSIONS_METHODS: &str = "POST, OPTIONS";
+
+/// Maximum number of query parameters; if there are more, all are ignored.
+const MAX_QUERY_PARAMETERS: usize = 16;
 
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// Prepares a form.
+    /// Prepares the handlers of a form.
     pub(crate) fn new(
         form: &Arc<Form>,
-        outcomes: Outcomes,
+        counters: SubmissionCounters,
         limits: Limits,
         sender: Arc<Sender>,
     ) -> Arc<Self> {
         Arc::new(Self {
             schema: schema_path(&form.name).into(),
-            fields: Fields::of(form.schema.source()),
-            rate: Rate::new(form.rate_limit),
-            origins: Origins::new(&form.origins),
-            page: Page::new(form),
+            fields: Fields::from_schema(form.schema.source()),
+            rate_limits: RateLimits::new(form.rate_limit),
+            cors: CorsPolicy::new(&form.origins),
+            page: FormPage::new(form),
             form: Arc::clone(form),
-            outcomes,
+            counters,
             limits,
             sender,
         })
     }
 
     /// The form's rate limits.
-    pub(crate) fn rate(&self) -> &Rate {
-        &self.rate
+    pub(crate) fn rate_limits(&self) -> &RateLimits {
+        &self.rate_limits
     }
 
-    /// GET: the form as a page.
+    /// GET on the form's path: the form as an HTML page.
     pub(crate) async fn get(State(endpoint): State<Arc<Self>>) -> Response {
         endpoint.page.empty(&endpoint.fields)
     }
 
     /// OPTIONS on the form's path.
     pub(crate) async fn options(State(endpoint): State<Arc<Self>>, headers: HeaderMap) -> Response {
-        endpoint.origins.preflight(&headers, FORM_METHODS)
+        endpoint.cors.preflight(&headers, FORM_METHODS)
     }
 
-    /// OPTIONS on the form's address below `/v1`.
+    /// OPTIONS on the form's path under `/v1`.
     pub(crate) async fn submissions_options(
         State(endpoint): State<Arc<Self>>,
         headers: HeaderMap,
     ) -> Response {
-        endpoint.origins.preflight(&headers, SUBMISSIONS_METHODS)
+        endpoint.cors.preflight(&headers, SUBMISSIONS_METHODS)
     }
 
-    /// POST: takes one submission.
+    /// POST: accepts one submission.
     pub(crate) async fn post(
         State(endpoint): State<Arc<Self>>,
         ConnectInfo(peer): ConnectInfo<SocketAddr>,
         request: Request,
     ) -> Response {
         let (parts, body) = request.into_parts();
-        let answer = endpoint.submit(&parts, body, peer.ip()).await;
-        if let Err(problem) = &answer {
-            endpoint.outcomes.count(outcome(problem.kind));
+        let result = endpoint.submit(&parts, body, peer.ip()).await;
+        if let Err(problem) = &result {
+            endpoint.counters.count(outcome(problem.kind));
         }
-        let mut response = answer.into_response();
+        let mut response = result.into_response();
         let origin = parts.headers.get(header::ORIGIN).cloned();
-        endpoint.origins.expose(origin, response.headers_mut());
+        endpoint.cors.expose(origin, response.headers_mut());
         response
     }
 
     async fn submit(&self, parts: &Parts, body: Body, peer: IpAddr) -> Result<Response, Problem> {
         let head = self.head(&parts.headers, peer)?;
         let body = body::read(body, &self.limits).await?;
-        let value = head.media.read(body, &self.fields, &self.limits).await?;
+        let value = head.encoding.read(body, &self.fields, &self.limits).await?;
         if !prefers_html(&parts.headers) {
-            let receipt = self.receive(value, head.key, head.trace_parent).await?;
-            return Ok(answer::accepted(&receipt));
+            let receipt = self.accept(value, head.key, head.trace_parent).await?;
+            return Ok(response::accepted(&receipt));
         }
         let entered = value.clone();
-        match self.receive(value, head.key, head.trace_parent).await {
-            Ok(_) => Ok(self.page.thanks(self.redirect(&parts.uri))),
-            // The person gets the form back, with what was typed: nobody likes to write twice.
-            Err(problem) => Err(self.page.again(&self.fields, &entered, problem)),
+        match self.accept(value, head.key, head.trace_parent).await {
+            Ok(_) => Ok(self.page.confirmation(self.redirect(&parts.uri))),
+            // The user gets the form again with the entered values.
+            Err(problem) => Err(self.page.with_problem(&self.fields, &entered, problem)),
         }
     }
 
-    /// Everything that can be refused without reading the body.
-    fn head(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Head, Problem> {
-        self.origins.check(headers)?;
-        self.rate
+    /// Makes the checks that do not need the body.
+    fn head(&self, headers: &HeaderMap, peer: IpAddr) -> Result<SubmissionHead, Problem> {
+        self.cors.check(headers)?;
+        self.rate_limits
             .check(rate::client(peer, headers, self.limits.proxies))?;
-        Ok(Head {
-            media: Media::of(headers)?,
-            key: keys::of(headers)?,
+        Ok(SubmissionHead {
+            encoding: Encoding::from_headers(headers)?,
+            key: idempotency_key::from_headers(headers)?,
             trace_parent: trace::parent(headers),
         })
     }
 
-    /// Checks a submission and stores it.
-    async fn receive(
+    /// Validates a submission and stores it.
+    async fn accept(
         &self,
         mut value: Value,
         key: Option<String>,
         trace_parent: Option<HeaderValue>,
     ) -> Result<Receipt, Problem> {
-        if self.is_by_robot(&mut value) {
-            self.outcomes.count(Outcome::Honeypot);
+        if self.remove_honeypot(&mut value) {
+            self.counters.count(SubmissionOutcome::Honeypot);
             let id = key.map_or_else(EventId::new, |key| EventId::keyed(&self.form.name, &key));
             return Ok(Receipt {
                 id,
@@ -165,37 +175,37 @@ impl Endpoint {
                 is_replay: false,
             });
         }
-        self.check(&mut value)?;
+        self.validate(&mut value)?;
         let draft = Draft {
             form: Arc::clone(&self.form),
             schema: Arc::clone(&self.schema),
             subject: self.form.key.as_ref().and_then(|key| key.of(&value)),
-            value: serde_json::to_vec(&value).expect("a json value is always json"),
+            value: serde_json::to_vec(&value).expect("a JSON value always serializes"),
             trace_parent,
         };
         let receipt = self.sender.send(draft, key.as_deref()).await?;
         let outcome = if receipt.is_replay {
-            Outcome::Replayed
+            SubmissionOutcome::Replayed
         } else {
-            Outcome::Accepted
+            SubmissionOutcome::Accepted
         };
-        self.outcomes.count(outcome);
+        self.counters.count(outcome);
         Ok(receipt)
     }
 
-    /// Cleans the texts, then holds the value against the schema.
-    fn check(&self, value: &mut Value) -> Result<(), Problem> {
-        let unclean = sanitize(value, &self.form.sanitize);
-        if unclean.is_empty() && self.form.schema.is_valid(value) {
+    /// Sanitizes the texts, then validates the value against the schema.
+    fn validate(&self, value: &mut Value) -> Result<(), Problem> {
+        let mut errors = sanitize(value, &self.form.sanitize);
+        if errors.is_empty() && self.form.schema.is_valid(value) {
             return Ok(());
         }
-        let mut errors = unclean;
         errors.extend(self.form.schema.violations(value));
         Err(Problem::invalid(errors))
     }
 
-    /// Whether the field that people do not see was filled. It is no part of the submission and is taken out.
-    fn is_by_robot(&self, value: &mut Value) -> bool {
+    /// Removes the honeypot field, which is not a part of the submission, and returns whether it
+    /// was filled in. Users do not see this field, so only a robot fills it in.
+    fn remove_honeypot(&self, value: &mut Value) -> bool {
         let Some(honeypot) = &self.form.honeypot else {
             return false;
         };
@@ -209,33 +219,36 @@ impl Endpoint {
         }
     }
 
-    /// Where a browser goes now: the address that `?redirect=` asks for if the form allows it, else the form's first.
-    /// Any other address would make the form a springboard for phishing.
+    /// Where to redirect a browser: to the address in `?redirect=` if the form allows it, and
+    /// otherwise to the form's first address. Redirecting to any other address would be an open
+    /// redirect.
     fn redirect(&self, uri: &Uri) -> Option<&str> {
-        let pairs = media::pairs(uri.query().unwrap_or_default().as_bytes(), QUERY);
-        let asked = pairs
+        let query = uri.query().unwrap_or_default().as_bytes();
+        let requested = urlencoded::pairs(query, MAX_QUERY_PARAMETERS)
             .into_iter()
             .flatten()
             .find(|(name, _)| name == "redirect");
-        let allowed =
-            |address: &&String| asked.as_ref().is_some_and(|(_, value)| value == *address);
+        let is_requested = |address: &&String| {
+            requested
+                .as_ref()
+                .is_some_and(|(_, value)| value == *address)
+        };
         let target = self
             .form
             .redirect
             .iter()
-            .find(allowed)
+            .find(is_requested)
             .or(self.form.redirect.first());
         target.map(String::as_str)
     }
 }
 
-/// Most parameters in an address; with more, none is regarded.
-const QUERY: usize = 16;
-
-fn outcome(kind: Kind) -> Outcome {
+fn outcome(kind: ProblemKind) -> SubmissionOutcome {
     match kind {
-        Kind::RateLimited => Outcome::Limited,
-        Kind::Overloaded | Kind::Unavailable | Kind::Internal => Outcome::Failed,
-        _ => Outcome::Refused,
+        ProblemKind::RateLimited => SubmissionOutcome::Limited,
+        ProblemKind::Overloaded | ProblemKind::Unavailable | ProblemKind::Internal => {
+            SubmissionOutcome::Failed
+        }
+        _ => SubmissionOutcome::Refused,
     }
 }

@@ -1,36 +1,24 @@
-//! Stage 1: takes submissions over HTTP, checks them, and answers once Kafka has them.
+//! Stage 1: accepts submissions over HTTP, validates them, and responds once Kafka has acknowledged
+//! them.
 //!
-//! Above the connection (`connections`, `pulse`) lies one service (`service`) that does what every request needs, then axum's
-//! router (`routes`), and behind it one `endpoint` per form.
+//! From the outside in: `http` owns connections and what every request needs, `router` maps paths
+//! to handlers, and one `endpoint` per form runs a submission through `submission`. Errors are
+//! `problem` details; `page` renders forms as HTML.
 
-mod answer;
-mod body;
-mod coerce;
-mod connections;
-mod definitions;
+mod digest;
 mod endpoint;
-mod fields;
-mod keys;
+mod html;
+mod http;
 mod limits;
-mod lingering;
-mod media;
+mod media_type;
 mod metrics;
-mod negotiation;
-mod numbers;
 mod openapi;
-mod origins;
 mod page;
 mod problem;
-mod pulse;
-mod rate;
 mod request_id;
-mod routes;
-mod sanitize;
-mod sender;
+mod router;
 mod server;
-mod service;
-mod trace;
-mod window;
+mod submission;
 
 pub use self::{
     limits::Limits,

@@ -1,44 +1,50 @@
-//! The bounds of the service. Every queue, wait and size that a client can influence has one here.
+//! The bounds of the service. Every queue, wait and size that a client can influence has its bound
+//! here.
 
 use std::time::Duration;
 
-/// What one process takes at most. The defaults fit 512 MiB of memory.
+/// The resource limits of one process. The defaults fit into 512 MiB of memory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Largest body in bytes; more is 413. Below the 1 MB of Kafka's `message.max.bytes`, with room for key and
-    /// headers, and for JSON that grows when it is written out from another encoding.
+    /// Largest body in bytes; a larger one gets 413. The default is below the 1 MB of Kafka's
+    /// `message.max.bytes`, with room for key and headers, and for JSON that grows when it is
+    /// converted from another encoding.
     pub body_bytes: usize,
-    /// Largest sum of the names and values of a request's headers in bytes; more is 431.
+    /// Largest total size of the names and values of a request's headers in bytes; above it, 431.
     pub header_bytes: usize,
-    /// Most values (members and elements, at any depth) in one submission; more is 422.
+    /// Maximum number of values (members and elements at any depth) in one submission; above it,
+    /// 422.
     pub values: usize,
-    /// Requests in work at one time; beyond, the answer is 503 and the body is not read.
+    /// Maximum number of concurrent requests; above it, 503 without reading the body.
     pub in_flight: usize,
-    /// Connections at one time; beyond, clients wait in the kernel's backlog.
+    /// Maximum number of open connections; above it, clients wait in the kernel's backlog.
     pub connections: usize,
-    /// Until a new connection must have sent the headers of its first request; then it is closed.
+    /// Time for a new connection to send the headers of its first request; then it is closed.
     pub header_timeout: Duration,
-    /// How long a connection without a request stays open, the headers of the next request included.
+    /// How long a connection without a request stays open, including the headers of the next
+    /// request.
     pub idle_timeout: Duration,
-    /// Until every request is answered. The body must be there `delivery_timeout` earlier; else 408.
+    /// Time to respond to a request. The body must be complete `delivery_timeout` earlier;
+    /// otherwise 408.
     pub request_timeout: Duration,
-    /// Until Kafka must have acknowledged; else 503.
+    /// Time for Kafka to acknowledge a record; otherwise 503.
     pub delivery_timeout: Duration,
-    /// How long requests in work may still take when the process stops.
+    /// Time that requests in flight have left when the process stops.
     pub grace: Duration,
-    /// Records that wait for Kafka; beyond, the answer is 503.
+    /// Maximum number of records that wait for Kafka; above it, 503.
     pub queue_messages: usize,
-    /// The same in KiB.
+    /// Maximum size of the records that wait for Kafka, in KiB; above it, 503.
     pub queue_kib: usize,
-    /// Trusted proxies in front. Each appends its client to `X-Forwarded-For`, so the address that limits count is the
-    /// one that stands so many places from the end; 0 takes the peer of the connection and believes no header.
+    /// Number of trusted proxies in front of the service. Each appends the address of its client to
+    /// `X-Forwarded-For`, so rate limits apply to the address at this position from the end. With
+    /// 0, they apply to the peer of the connection, and the header is ignored.
     pub proxies: usize,
 }
 
 // === impl Limits ===
 
 impl Limits {
-    /// How long a body may take, so that the delivery still fits into the request's time.
+    /// Time to read a body, such that the delivery still fits into the time of the request.
     pub(crate) fn body_timeout(&self) -> Duration {
         self.request_timeout.saturating_sub(self.delivery_timeout)
     }

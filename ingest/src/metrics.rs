@@ -1,4 +1,5 @@
-//! What ingest counts. All labels are known when the process starts, so none costs a look-up by text per request.
+//! The metrics of ingest. The counters of all labels are created when the process starts, so that
+//! requests need no lookup by label value.
 
 use std::{
     collections::HashMap,
@@ -15,48 +16,52 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, PullingGauge,
 };
 
-/// What became of a submission.
+/// The outcome of a submission.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Outcome {
-    /// In Kafka.
+pub(crate) enum SubmissionOutcome {
+    /// Stored in Kafka.
     Accepted,
-    /// Accepted before; the answer was repeated.
+    /// Accepted by an earlier request with the same key.
     Replayed,
-    /// A robot's, answered and thrown away.
+    /// Sent by a robot and discarded.
     Honeypot,
-    /// The client's mistake.
+    /// Rejected because of a client error.
     Refused,
-    /// Over a rate limit.
+    /// Rejected by a rate limit.
     Limited,
-    /// Not stored; a repetition may be.
+    /// Not acknowledged by Kafka; a retry may succeed.
     Failed,
 }
 
-/// The submissions of one form.
+/// The counters of one form, by outcome.
 #[derive(Debug)]
-pub(crate) struct Outcomes([IntCounter; 6]);
+pub(crate) struct SubmissionCounters([IntCounter; 6]);
 
 /// All metrics of the service.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     submissions: IntCounterVec,
-    by_path: HashMap<String, Arc<Durations>>,
-    elsewhere: Arc<Durations>,
+    by_path: HashMap<String, Arc<RequestDurations>>,
+    /// Requests whose path belongs to no form.
+    other: Arc<RequestDurations>,
     durations: HistogramVec,
 }
 
 /// The durations of requests to one form, by method and status.
 #[derive(Debug)]
-pub(crate) struct Durations {
+pub(crate) struct RequestDurations {
     form: String,
     vec: HistogramVec,
-    known: [[OnceLock<Histogram>; STATUSES.len()]; METHODS.len()],
+    cached: [[OnceLock<Histogram>; STATUSES.len()]; METHODS.len()],
 }
 
+/// The methods whose histograms are cached.
 const METHODS: [Method; 3] = [Method::POST, Method::GET, Method::OPTIONS];
+
+/// The statuses whose histograms are cached, the most frequent ones first.
 const STATUSES: [u16; 9] = [202, 200, 303, 422, 400, 413, 429, 503, 204];
 
-/// From a cached page to a delivery that takes its whole time limit.
+/// Upper bounds in seconds, from a cached document to a delivery that takes all its time.
 const BUCKETS: [f64; 13] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
@@ -64,16 +69,16 @@ const BUCKETS: [f64; 13] = [
 // === impl Metrics ===
 
 impl Metrics {
-    /// Registers all metrics.
+    /// Registers the metrics.
     pub(crate) fn new(telemetry: &Telemetry, producer: &Arc<Producer>) -> Self {
         let submissions = Opts::new(
             "formline_submissions_total",
-            "Submissions by what became of them",
+            "Submissions by form and outcome",
         );
         let submissions = IntCounterVec::new(submissions, &["form", "outcome"]).expect(CONSTANT);
         let durations = HistogramOpts::new(
             "formline_http_request_duration_seconds",
-            "From the request's headers to the answer",
+            "Time from the headers of a request to its response",
         );
         let durations = HistogramVec::new(
             durations.buckets(BUCKETS.into()),
@@ -83,77 +88,77 @@ impl Metrics {
         let queue = Arc::clone(producer);
         let queued = PullingGauge::new(
             "formline_producer_queue_messages",
-            "Records that wait for Kafka's acknowledgement",
+            "Records that wait for the acknowledgement of Kafka",
             Box::new(move || queue.in_flight() as f64),
         );
         telemetry.register(submissions.clone());
         telemetry.register(durations.clone());
         telemetry.register(queued.expect(CONSTANT));
-        let elsewhere = Arc::new(Durations::new("none", &durations));
+        let other = Arc::new(RequestDurations::new("none", &durations));
         Self {
             submissions,
             by_path: HashMap::new(),
-            elsewhere,
+            other,
             durations,
         }
     }
 
-    /// Shows how many requests are in work.
-    pub(crate) fn show_in_flight(telemetry: &Telemetry, count: Arc<AtomicUsize>) {
+    /// Registers the number of requests in flight.
+    pub(crate) fn register_in_flight(telemetry: &Telemetry, count: Arc<AtomicUsize>) {
         let gauge = PullingGauge::new(
             "formline_http_in_flight",
-            "Requests in work",
+            "Requests in flight",
             Box::new(move || count.load(Ordering::Relaxed) as f64),
         );
         telemetry.register(gauge.expect(CONSTANT));
     }
 
-    /// Adds a form with all its addresses.
+    /// Adds a form with all its paths.
     pub(crate) fn add_form(
         &mut self,
         form: &str,
         paths: impl IntoIterator<Item = String>,
-    ) -> Outcomes {
-        let durations = Arc::new(Durations::new(form, &self.durations));
+    ) -> SubmissionCounters {
+        let durations = Arc::new(RequestDurations::new(form, &self.durations));
         self.by_path
             .extend(paths.into_iter().map(|path| (path, Arc::clone(&durations))));
-        Outcomes(
-            Outcome::ALL
+        SubmissionCounters(
+            SubmissionOutcome::ALL
                 .map(|outcome| self.submissions.with_label_values(&[form, outcome.label()])),
         )
     }
 
-    /// Where the durations of requests to a path are counted. Addresses of no form are one: a label of the client's
-    /// choosing would fill the memory.
-    pub(crate) fn durations(&self, path: &str) -> &Durations {
-        self.by_path.get(path).unwrap_or(&self.elsewhere)
+    /// The durations of requests to a path. All paths that belong to no form share one label,
+    /// because labels that clients choose would grow without bound.
+    pub(crate) fn durations(&self, path: &str) -> &RequestDurations {
+        self.by_path.get(path).unwrap_or(&self.other)
     }
 }
 
-/// Why metrics can be made without a way out.
-const CONSTANT: &str = "names and labels are constants that prometheus takes";
+/// Why creating a metric cannot fail.
+const CONSTANT: &str = "names and labels are valid constants";
 
-// === impl Durations ===
+// === impl RequestDurations ===
 
-impl Durations {
+impl RequestDurations {
     fn new(form: &str, vec: &HistogramVec) -> Self {
         Self {
             form: form.to_owned(),
             vec: vec.clone(),
-            known: Default::default(),
+            cached: Default::default(),
         }
     }
 
-    /// Counts a request.
+    /// Records the duration of a request.
     pub(crate) fn observe(&self, method: &Method, status: StatusCode, duration: Duration) {
-        let place = METHODS.iter().position(|known| known == method);
-        let known = STATUSES.iter().position(|known| *known == status.as_u16());
+        let method_index = METHODS.iter().position(|known| known == method);
+        let status_index = STATUSES.iter().position(|known| *known == status.as_u16());
         let seconds = duration.as_secs_f64();
-        match (place, known) {
-            (Some(method_at), Some(status_at)) => {
-                let make = || self.histogram(method.as_str(), status);
-                self.known[method_at][status_at]
-                    .get_or_init(make)
+        match (method_index, status_index) {
+            (Some(method_index), Some(status_index)) => {
+                let create = || self.histogram(method.as_str(), status);
+                self.cached[method_index][status_index]
+                    .get_or_init(create)
                     .observe(seconds);
             }
             (Some(_), None) => self.histogram(method.as_str(), status).observe(seconds),
@@ -167,9 +172,9 @@ impl Durations {
     }
 }
 
-// === impl Outcome ===
+// === impl SubmissionOutcome ===
 
-impl Outcome {
+impl SubmissionOutcome {
     const ALL: [Self; 6] = [
         Self::Accepted,
         Self::Replayed,
@@ -191,11 +196,11 @@ impl Outcome {
     }
 }
 
-// === impl Outcomes ===
+// === impl SubmissionCounters ===
 
-impl Outcomes {
+impl SubmissionCounters {
     /// Counts one submission.
-    pub(crate) fn count(&self, outcome: Outcome) {
+    pub(crate) fn count(&self, outcome: SubmissionOutcome) {
         self.0[outcome as usize].inc();
     }
 }

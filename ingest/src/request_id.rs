@@ -1,4 +1,5 @@
-//! The id of a request: given by the client or a proxy, else made here. It joins an answer to its line in the log.
+//! The id of a request, which links a response to its log entry. The client or a proxy may supply
+//! it.
 
 use std::{
     fmt,
@@ -12,22 +13,22 @@ use std::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
-/// A UUID, and the header in which it came.
+/// The id of a request, and the header value that supplied it.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId {
     uuid: Uuid,
     given: Option<HeaderValue>,
 }
 
-/// The header that carries it in both directions.
+/// The header of requests and responses that carries the id.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 // === impl RequestId ===
 
 impl RequestId {
-    /// The id that the request brings, if it is a UUID with or without hyphens (what nginx and Envoy send), else a
-    /// new one. Anything else could smuggle text into logs.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    /// Takes the id from the request if it is a UUID with or without hyphens, which nginx and Envoy
+    /// send; generates one otherwise. Accepting any other text would allow log injection.
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let given = headers.get(&X_REQUEST_ID);
         let parsed = given.and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
         match (given, parsed) {
@@ -36,7 +37,7 @@ impl RequestId {
                 given: Some(given.clone()),
             },
             _ => Self {
-                uuid: next(),
+                uuid: generate(),
                 given: None,
             },
         }
@@ -47,17 +48,17 @@ impl RequestId {
         self.uuid
     }
 
-    /// The header of the answer.
+    /// The value of the response header.
     pub(crate) fn header(&self) -> HeaderValue {
         let written = || {
             let mut text = Uuid::encode_buffer();
             HeaderValue::from_str(self.uuid.hyphenated().encode_lower(&mut text))
-                .expect("a uuid is ascii")
+                .expect("a UUID is ASCII")
         };
         self.given.clone().unwrap_or_else(written)
     }
 
-    /// A number that differs from request to request, to spread what must not happen at one moment.
+    /// A number that differs between requests, for jitter.
     pub(crate) fn number(&self) -> u64 {
         self.uuid.as_u64_pair().1
     }
@@ -69,9 +70,9 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// A random number for this process, and a counter: unique, and a tenth of the cost of asking the kernel for random
-/// bytes at every request.
-fn next() -> Uuid {
+/// A UUID from a random number per process and a counter. It is unique, and costs a tenth of asking
+/// the kernel for random bytes for each request.
+fn generate() -> Uuid {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -83,21 +84,21 @@ fn next() -> Uuid {
 mod tests {
     use super::*;
 
-    fn of(given: &'static str) -> RequestId {
+    fn from_header(given: &'static str) -> RequestId {
         let mut headers = HeaderMap::new();
         headers.insert(X_REQUEST_ID, HeaderValue::from_static(given));
-        RequestId::of(&headers)
+        RequestId::from_headers(&headers)
     }
 
     #[test]
-    fn uuids_are_taken_over_as_they_came_and_nothing_else_is() {
+    fn a_uuid_is_echoed_unchanged_and_other_text_is_not() {
         let plain = "0190f3b0aaaa7bbb8cccddddeeeeffff";
-        assert_eq!(of(plain).header(), plain);
-        assert_ne!(of("x").header(), "x");
+        assert_eq!(from_header(plain).header(), plain);
+        assert_ne!(from_header("x").header(), "x");
     }
 
     #[test]
-    fn new_ids_differ() {
-        assert_ne!(of("x").uuid(), of("x").uuid());
+    fn generated_ids_differ() {
+        assert_ne!(from_header("x").uuid(), from_header("x").uuid());
     }
 }

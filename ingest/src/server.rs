@@ -1,4 +1,4 @@
-//! Puts the service together and runs it until the process stops.
+//! Builds the service from its parts and runs it until the process stops.
 
 use std::sync::{Arc, OnceLock, atomic::AtomicUsize};
 
@@ -7,48 +7,53 @@ use formline_core::{App, Client, Producer, Shutdown, Telemetry, app::Form, clien
 use tokio::{net::TcpListener, time::sleep};
 
 use crate::{
-    connections::Connections,
     endpoint::Endpoint,
-    keys::Keys,
+    http::{connections::Connections, rate::EVICTION_INTERVAL, service::Service},
     limits::Limits,
     metrics::Metrics,
-    rate::FORGET_INTERVAL,
-    routes,
-    sender::{Failure, Sender},
-    service::Service,
-    window,
+    openapi::paths::submission_paths,
+    router::router,
+    submission::{
+        idempotency::IdempotencyKeys,
+        idempotency_restore,
+        sender::{ProducerFailure, Sender},
+    },
 };
 
 /// What ingest needs to run.
 #[derive(Debug)]
 pub struct Options {
-    /// Where it listens.
+    /// The socket on which it accepts connections.
     pub listener: TcpListener,
-    /// Apps whose forms it serves, checked together by `formline_core::app::load`.
+    /// The apps whose forms it serves, validated together by `formline_core::app::load`.
     pub apps: Vec<Arc<App>>,
-    /// How to reach Kafka.
+    /// How to connect to Kafka.
     pub client: Client,
-    /// Bounds of the service.
+    /// Resource limits.
     pub limits: Limits,
-    /// Where it reports.
+    /// Receives metrics and readiness.
     pub telemetry: Telemetry,
 }
 
-/// Why ingest stopped by itself.
+/// Why ingest stopped without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The producer cannot be made. Stop: only the operator can mend it.
+    /// The producer cannot be created. Stop: the configuration is wrong.
     #[error(transparent)]
     Client(#[from] client::Error),
-    /// The producer is unusable. Stop, and start the process again.
+    /// The producer has failed fatally. Stop, and restart the process.
     #[error("{0}")]
     Producer(String),
 }
 
-/// Serves all forms until the shutdown begins, then finishes the requests in work.
+/// Serves all forms until the shutdown begins, then finishes the requests in flight.
 ///
-/// It takes submissions at once. The part `ingest` is ready as soon as the idempotency keys of the window have been read
-/// from the log; until then a submission with a key is answered 503.
+/// It accepts submissions immediately. The part `ingest` becomes ready once the idempotency keys of
+/// the window are restored from the log; until then, submissions with a key get 503.
+///
+/// # Errors
+///
+/// If the producer cannot be created, or fails fatally later.
 pub async fn serve(options: Options, shutdown: Shutdown) -> Result<(), Error> {
     let Options {
         listener,
@@ -59,13 +64,13 @@ pub async fn serve(options: Options, shutdown: Shutdown) -> Result<(), Error> {
     } = options;
     let producer = Arc::new(Producer::open(&client, producer_options(&limits))?);
     let part = telemetry.entrance("ingest");
-    part.waiting("reading the window of idempotency keys");
-    let failure = Failure {
+    part.waiting("restoring idempotency keys");
+    let failure = ProducerFailure {
         part,
         stop: shutdown.token().child_token(),
         reason: OnceLock::new(),
     };
-    let keys = Arc::new(Keys::default());
+    let keys = Arc::new(IdempotencyKeys::default());
     let sender = Arc::new(Sender {
         producer,
         keys: Arc::clone(&keys),
@@ -75,24 +80,24 @@ pub async fn serve(options: Options, shutdown: Shutdown) -> Result<(), Error> {
     let stop = &sender.failure.stop;
     let (endpoints, service) = prepare(&apps, limits, &telemetry, &sender);
     let connections = Connections::new(Arc::new(service), limits);
-    let get_ready = async {
-        window::read(&apps, &client, &keys, &shutdown, stop).await;
+    let background = async {
+        idempotency_restore::restore(&apps, &client, &keys, &shutdown, stop).await;
         if !stop.is_cancelled() {
             sender.failure.part.ready();
         }
-        forget_idle_clients(&endpoints).await;
+        evict_idle_clients(&endpoints).await;
     };
     tokio::select! {
         _ = connections.accept(&listener) => {}
-        () = get_ready => {}
+        () = background => {}
         () = stop.cancelled() => {}
     }
-    // Closed, so that the kernel refuses clients instead of letting them wait.
+    // Close the socket, so that the kernel rejects clients instead of queueing them.
     drop(listener);
-    finish(connections, &limits, &sender, &shutdown).await
+    drain(connections, &limits, &sender, &shutdown).await
 }
 
-async fn finish(
+async fn drain(
     connections: Connections,
     limits: &Limits,
     sender: &Arc<Sender>,
@@ -104,7 +109,7 @@ async fn finish(
     connections.drain(limits.grace).await;
     let (producer, limit) = (Arc::clone(&sender.producer), limits.delivery_timeout);
     let flushed = shutdown.spawn_blocking(move || producer.flush(limit)).await;
-    flushed.expect("flushing does not panic");
+    flushed.expect("flush does not panic");
     match sender.failure.reason.get() {
         Some(reason) => Err(Error::Producer(reason.clone())),
         None => Ok(()),
@@ -127,10 +132,10 @@ fn prepare(
 ) -> (Vec<Arc<Endpoint>>, Service) {
     let mut metrics = Metrics::new(telemetry, &sender.producer);
     let mut endpoint = |form: &Arc<Form>| {
-        let outcomes = metrics.add_form(&form.name, routes::submission_paths(form));
+        let counters = metrics.add_form(&form.name, submission_paths(form));
         (
             Arc::clone(form),
-            Endpoint::new(form, outcomes, limits, Arc::clone(sender)),
+            Endpoint::new(form, counters, limits, Arc::clone(sender)),
         )
     };
     let forms: Vec<_> = apps
@@ -138,19 +143,19 @@ fn prepare(
         .flat_map(|app| &app.forms)
         .map(&mut endpoint)
         .collect();
-    let router: Router = routes::router(&forms);
+    let router: Router = router(&forms);
     let in_flight = Arc::new(AtomicUsize::new(0));
-    Metrics::show_in_flight(telemetry, Arc::clone(&in_flight));
+    Metrics::register_in_flight(telemetry, Arc::clone(&in_flight));
     let endpoints = forms.into_iter().map(|(_, endpoint)| endpoint).collect();
     (endpoints, Service::new(router, metrics, limits, in_flight))
 }
 
-/// Keeps the memory of rate limits small. Never ends.
-async fn forget_idle_clients(endpoints: &[Arc<Endpoint>]) {
+/// Bounds the memory of rate limits. Never returns.
+async fn evict_idle_clients(endpoints: &[Arc<Endpoint>]) {
     loop {
-        sleep(FORGET_INTERVAL).await;
+        sleep(EVICTION_INTERVAL).await;
         endpoints
             .iter()
-            .for_each(|endpoint| endpoint.rate().forget_idle());
+            .for_each(|endpoint| endpoint.rate_limits().evict_idle());
     }
 }

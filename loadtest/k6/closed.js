@@ -1,10 +1,12 @@
-// The closed model: a fixed number of users, each sending its next form when the last was answered,
-// without a pause. By default 1,000 users x 5 forms. It judges behaviour under many connections;
-// k6 costs more than the line itself on a small machine, so `make bench` judges speed.
+// A closed model: a fixed number of users, each of which sends its next form after the response to
+// the previous one, without a pause. The default is 1,000 users x 5 forms. It tests the behaviour
+// with many connections. To measure speed, use `make bench`, because on a small machine k6 needs
+// more CPU time than the pipeline.
 //
 //   k6 run -e VUS=1000 -e ITERATIONS=5 -e BASE_URL=http://127.0.0.1:8080 loadtest/k6/closed.js
 //
-// Runs on k6 1.8 and 2.x. Also: ADMIN_URL (readiness), SUMMARY (path of the .json and .txt written).
+// Runs on k6 1.8 and 2.x. More variables: ADMIN_URL (for readiness), SUMMARY (path of the .json and
+// .txt files to write).
 
 import http from 'k6/http';
 import { check, fail, sleep } from 'k6';
@@ -33,29 +35,29 @@ export const options = {
   thresholds: {
     checks: ['rate==1'],
     http_req_failed: ['rate==0'],
-    // All users at once on two cores that k6 shares with the line and with Kafka.
+    // For all users at once on two cores, which k6 shares with the pipeline and Kafka.
     http_req_duration: ['p(95)<3000', 'p(99)<5000'],
-    // Every form was sent: k6 leaves out what maxDuration cuts off without failing.
+    // All forms must be sent: k6 does not fail if maxDuration ends the run early.
     iterations: [`count==${VUS * ITERATIONS}`],
   },
   summaryTrendStats: ['min', 'med', 'avg', 'p(95)', 'p(99)', 'max'],
 };
 
-// Waits up to 30 s for the line, so that a start in progress is not measured as failures.
+// Waits up to 30 s until the pipeline is ready, so that its start does not count as failures.
 export function setup() {
   for (let second = 0; second < 30; second += 1) {
     if (http.get(`${ADMIN_URL}/readyz`, { responseCallback: null }).status === 200) {
-      // Rolls of one run never meet those of another.
+      // The roll numbers of different runs differ.
       return { run: Date.now().toString(36).toUpperCase() };
     }
     sleep(1);
   }
-  return fail(`${ADMIN_URL}/readyz does not say ready: start the line with make up`);
+  return fail(`${ADMIN_URL}/readyz does not report readiness; run make up first`);
 }
 
 export default function (data) {
   const number = exec.scenario.iterationInTest;
-  // As apps/student-data/student-data.schema.json wants it: numbers are decimal text.
+  // In the format of apps/student-data/student-data.schema.json: numbers are decimal text.
   const form = {
     roll: `${data.run}-${number}`,
     name: `${GIVEN[number % GIVEN.length]} ${FAMILY[number % FAMILY.length]}`,
@@ -66,12 +68,12 @@ export default function (data) {
     email: `student-${number}@example.org`,
     mobile: `${7000000000 + number}`,
   };
-  const answer = http.post(FORM, JSON.stringify(form), {
+  const response = http.post(FORM, JSON.stringify(form), {
     headers: { 'Content-Type': 'application/json', Accept: 'application/json' },
   });
-  check(answer, {
+  check(response, {
     'is 202': ({ status }) => status === 202,
-    'names the submission': ({ headers }) => /^\/v1\/submissions\/\S+$/.test(headers.Location || ''),
+    'has the location of the submission': ({ headers }) => /^\/v1\/submissions\/\S+$/.test(headers.Location || ''),
   });
 }
 
@@ -91,12 +93,12 @@ function report({ metrics, state }) {
   const lines = [
     `closed model: ${VUS} users x ${ITERATIONS} forms to ${FORM}`,
     `  sent        ${sent} of ${VUS * ITERATIONS} in ${(state.testRunDurationMs / 1000).toFixed(1)} s`,
-    `  answered    p50 ${ms(med)}, average ${ms(avg)}, p95 ${ms(percentiles['p(95)'])}, p99 ${ms(percentiles['p(99)'])}, max ${ms(max)}, min ${ms(min)}`,
+    `  responses   p50 ${ms(med)}, average ${ms(avg)}, p95 ${ms(percentiles['p(95)'])}, p99 ${ms(percentiles['p(99)'])}, max ${ms(max)}, min ${ms(min)}`,
     '  thresholds',
   ];
   for (const [name, { thresholds }] of Object.entries(metrics)) {
     for (const [rule, { ok }] of Object.entries(thresholds || {})) {
-      lines.push(`    ${ok ? 'held  ' : 'FAILED'} ${name} ${rule}`);
+      lines.push(`    ${ok ? 'passed' : 'FAILED'} ${name} ${rule}`);
     }
   }
   return `${lines.join('\n')}\n`;

@@ -1,4 +1,4 @@
-//! A child process that does not outlive the bench, with its output in a file.
+//! A child process that is killed with the bench, and whose output goes to a log file.
 
 use std::{
     fs::{self, File},
@@ -16,7 +16,7 @@ use nix::{
 
 use crate::generator::Connection;
 
-/// A running program. Dropped, it is killed.
+/// A running program, which is killed on drop.
 #[derive(Debug)]
 pub(crate) struct Child {
     name: &'static str,
@@ -24,19 +24,20 @@ pub(crate) struct Child {
     log: PathBuf,
 }
 
-/// A start takes seconds, with plug-ins to compile and topics to create.
-const START: Duration = Duration::from_secs(60);
-/// Longer than the grace period of `formline`.
-const STOP: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(50);
-/// What of a log is shown when a child fails.
+/// Time to become ready; a start compiles plug-ins and creates topics.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time to stop, which is longer than the grace period of `formline`.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a condition is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Number of lines of a log in error messages.
 const LOG_LINES: usize = 15;
 
 // === impl Child ===
 
 impl Child {
-    /// Starts it with `folder` as its working directory, so that no settings of the user's directory apply, and its
-    /// output in a file there.
+    /// Starts a program with `folder` as its working directory, so that no settings in the user's
+    /// directory apply, and with its log file there.
     pub(crate) fn start(name: &'static str, command: &mut Command, folder: &Path) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let output = File::options().create(true).append(true).open(&log)?;
@@ -47,11 +48,11 @@ impl Child {
             .stderr(output);
         let process = command
             .spawn()
-            .with_context(|| format!("cannot start {name}: {command:?}"))?;
+            .with_context(|| format!("failed to start {name}: {command:?}"))?;
         Ok(Self { name, process, log })
     }
 
-    /// What it is called in reports.
+    /// The name in reports.
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
@@ -61,92 +62,96 @@ impl Child {
         self.process.id()
     }
 
-    /// Fails with the end of its log if it has ended.
-    pub(crate) fn alive(&mut self) -> Result<()> {
+    /// Fails with the end of the log if the process has ended.
+    pub(crate) fn check_alive(&mut self) -> Result<()> {
         match self.process.try_wait()? {
             None => Ok(()),
             Some(status) => bail!(
-                "{} ended ({status}), and said last:\n{}",
+                "{} ended unexpectedly ({status}); its log ends with:\n{}",
                 self.name,
-                self.last_words()
+                self.log_tail()
             ),
         }
     }
 
-    /// Waits until `GET /readyz` at this address answers 200.
-    pub(crate) async fn ready(&mut self, address: SocketAddr) -> Result<()> {
-        self.until(async || is_ready(address).await).await
+    /// Waits until `GET /readyz` at this address returns 200.
+    pub(crate) async fn wait_ready(&mut self, address: SocketAddr) -> Result<()> {
+        self.wait_until(async || is_ready(address).await).await
     }
 
-    /// Waits until `ready` says yes.
-    pub(crate) async fn until(&mut self, mut ready: impl AsyncFnMut() -> bool) -> Result<()> {
-        let end = Instant::now() + START;
-        while !ready().await {
-            self.alive()?;
+    /// Waits until `is_ready` returns true.
+    pub(crate) async fn wait_until(
+        &mut self,
+        mut is_ready: impl AsyncFnMut() -> bool,
+    ) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !is_ready().await {
+            self.check_alive()?;
             ensure!(
-                Instant::now() < end,
-                "{} is not ready after {START:?}:\n{}",
+                Instant::now() < deadline,
+                "{} is not ready after {START_TIMEOUT:?}; its log ends with:\n{}",
                 self.name,
-                self.last_words()
+                self.log_tail()
             );
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
 
-    /// Asks it to end (SIGTERM) and waits until it has. Fails if it ends with a failure or has to be killed.
+    /// Sends SIGTERM and waits for the end. Fails if the process fails or does not stop in time.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        self.alive()?;
+        self.check_alive()?;
         kill(Pid::from_raw(self.id().cast_signed()), Signal::SIGTERM)?;
-        let end = Instant::now() + STOP;
-        while Instant::now() < end {
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while Instant::now() < deadline {
             if let Some(status) = self.process.try_wait()? {
-                let (name, words) = (self.name, self.last_words());
+                let (name, tail) = (self.name, self.log_tail());
                 ensure!(
                     status.success(),
-                    "{name} failed when it was stopped ({status}):\n{words}"
+                    "{name} failed to stop cleanly ({status}); its log ends with:\n{tail}"
                 );
                 return Ok(());
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         bail!(
-            "{} had to be killed, it did not stop within {STOP:?}:\n{}",
+            "{} was killed, because it did not stop within {STOP_TIMEOUT:?}; its log ends with:\n{}",
             self.name,
-            self.last_words()
+            self.log_tail()
         )
     }
 
-    fn last_words(&self) -> String {
-        last_words(&self.log)
+    fn log_tail(&self) -> String {
+        log_tail(&self.log)
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both only fail if the process has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// The end of a log; empty if there is none.
-pub(crate) fn last_words(log: &Path) -> String {
+/// The last lines of a log; empty if it does not exist.
+pub(crate) fn log_tail(log: &Path) -> String {
     let log = fs::read(log).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
-/// So many loopback addresses that nothing listens on. No outgoing connection takes one of them before the child does:
-/// for those Linux prefers even ports, and for listeners odd ones.
+/// N loopback addresses that nothing listens on. An outgoing connection does not take one of them
+/// before the child does, because Linux prefers even ports for connections and odd ones for
+/// listeners.
 pub(crate) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
-    // Held together, so that they differ.
-    let held: Vec<_> = (0..N)
+    // All are bound at the same time, so that they differ.
+    let listeners: Vec<_> = (0..N)
         .map(|_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect();
     let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
-    for (address, listener) in addresses.iter_mut().zip(held) {
+    for (address, listener) in addresses.iter_mut().zip(listeners) {
         *address = listener?.local_addr()?;
     }
     Ok(addresses)
@@ -156,10 +161,10 @@ async fn is_ready(address: SocketAddr) -> bool {
     let Ok(mut connection) = Connection::open(address).await else {
         return false;
     };
-    let answer = connection
+    let response = connection
         .exchange(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         .await;
-    answer.is_ok_and(|answer| answer.status == 200)
+    response.is_ok_and(|response| response.status == 200)
 }
 
 #[cfg(test)]
@@ -169,26 +174,26 @@ mod tests {
     use super::*;
 
     fn shell(script: &str) -> (Child, tempfile::TempDir) {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let child = Child::start(
             "shell",
             Command::new("sh").args(["-c", script]),
             folder.path(),
         );
-        (child.expect("sh is there"), folder)
+        (child.expect("sh is installed"), folder)
     }
 
     #[tokio::test]
-    async fn it_is_asked_to_end_and_how_it_ends_counts() {
+    async fn stopping_sends_sigterm_and_reports_a_failure() {
         for code in [0, 7] {
             let (mut child, folder) = shell(&format!(
                 "trap 'exit {code}' TERM; touch up; while :; do sleep 0.1; done"
             ));
             child
-                .until(async || folder.path().join("up").exists())
+                .wait_until(async || folder.path().join("up").exists())
                 .await
-                .expect("it starts");
-            child.alive().expect("it runs");
+                .expect("the child starts");
+            child.check_alive().expect("the child runs");
             match child.stop().await {
                 Ok(()) => assert_eq!(code, 0),
                 Err(error) => assert!(error.to_string().contains("exit status: 7"), "{error}"),
@@ -197,22 +202,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn its_last_words_say_why_it_ended() {
+    async fn the_end_of_the_log_explains_a_failure() {
         let (mut child, _folder) = shell("seq 100; echo no such app >&2; exit 64");
         let error = child
-            .until(async || false)
+            .wait_until(async || false)
             .await
-            .expect_err("it has ended")
+            .expect_err("the child has ended")
             .to_string();
         assert!(
             error.contains("exit status: 64") && error.ends_with("100\nno such app"),
             "{error}"
         );
-        assert!(!error.contains("\n5\n"), "only the end of the log: {error}");
+        assert!(
+            !error.contains("\n5\n"),
+            "more than the end of the log: {error}"
+        );
     }
 
     #[test]
-    fn dropped_it_is_gone() {
+    fn a_dropped_child_is_killed() {
         let (child, _folder) = shell("sleep 60");
         let id = Pid::from_raw(child.id().cast_signed());
         drop(child);
@@ -220,14 +228,21 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_child_is_told_from_one_that_ended() {
+    fn a_killed_child_is_reported_with_its_signal() {
         let (mut child, _folder) = shell("sleep 60");
-        child.process.kill().expect("ours");
-        assert_eq!(child.process.wait().expect("ours").signal(), Some(9));
+        child.process.kill().expect("the child can be killed");
+        assert_eq!(
+            child
+                .process
+                .wait()
+                .expect("the child can be waited for")
+                .signal(),
+            Some(9)
+        );
         assert!(
             child
-                .alive()
-                .expect_err("it is gone")
+                .check_alive()
+                .expect_err("the child has ended")
                 .to_string()
                 .contains("signal: 9")
         );
@@ -235,7 +250,7 @@ mod tests {
 
     #[test]
     fn free_addresses_differ() {
-        let [one, other] = free_addresses().expect("ports");
+        let [one, other] = free_addresses().expect("free ports");
         assert_ne!(one, other);
     }
 }

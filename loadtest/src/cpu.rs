@@ -1,4 +1,4 @@
-//! CPU time of processes, user and system together, from `/proc` (proc_pid_stat(5)).
+//! The CPU time of processes (user and system together) from `/proc` (proc_pid_stat(5)).
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result};
 
 use crate::progress;
 
-/// CPU time by the names that processes have in the report.
+/// CPU time by the name of the process in the report.
 pub(crate) type Used = BTreeMap<&'static str, Duration>;
 
-/// What `/proc/PID/stat` says of a process.
+/// The content of `/proc/PID/stat`.
 #[derive(Debug, Eq, PartialEq)]
 struct Stat {
     parent: u32,
@@ -21,10 +21,11 @@ struct Stat {
     with_ended_children: Duration,
 }
 
-/// USER_HZ, the unit of `/proc/PID/stat`: 100 a second on x86-64 and aarch64, whatever the kernel's own tick is.
+/// The unit of `/proc/PID/stat`. USER_HZ is 100 on x86-64 and aarch64, regardless of the kernel's
+/// own tick.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What each process uses from the beginning to the end of a time, by its name in the report.
+/// The CPU time of each process within a period.
 pub(crate) async fn during(
     time: &Range<Instant>,
     processes: &[(&'static str, u32)],
@@ -35,14 +36,14 @@ pub(crate) async fn during(
     Ok(since(&before, so_far(processes)?))
 }
 
-/// What each process has used since it started.
+/// The CPU time of each process since it started.
 pub(crate) fn so_far(processes: &[(&'static str, u32)]) -> Result<Used> {
     let each = processes.iter();
     each.map(|&(name, process)| Ok((name, used(process)?)))
         .collect()
 }
 
-/// What was used between two moments.
+/// The difference between two measurements.
 pub(crate) fn since(before: &Used, mut spent: Used) -> Used {
     for (name, spent) in &mut spent {
         *spent = spent.saturating_sub(before[name]);
@@ -50,15 +51,15 @@ pub(crate) fn since(before: &Used, mut spent: Used) -> Used {
     spent
 }
 
-/// What a process and its children have used since they started, also children that have ended: PostgreSQL has a process
-/// for each connection.
+/// The CPU time of a process and its children, including those that have ended. PostgreSQL has one
+/// process per connection.
 pub(crate) fn with_children(process: u32) -> Result<Duration> {
     let mut sum = read(process)?.with_ended_children;
     for entry in std::fs::read_dir("/proc")? {
         let Ok(id) = entry?.file_name().to_string_lossy().parse() else {
             continue;
         };
-        // One that has just ended is no child any more.
+        // A process that has just ended is no longer a child.
         if let Ok(stat) = read(id)
             && stat.parent == process
         {
@@ -68,25 +69,26 @@ pub(crate) fn with_children(process: u32) -> Result<Duration> {
     Ok(sum)
 }
 
-/// What a process has used since it started, all its threads together; children that have ended do not count.
+/// The CPU time of all threads of a process since it started, without children.
 fn used(process: u32) -> Result<Duration> {
     Ok(read(process)?.own)
 }
 
 fn read(process: u32) -> Result<Stat> {
     let path = format!("/proc/{process}/stat");
-    let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    Stat::parse(&stat).with_context(|| format!("{path} has no CPU times: {stat}"))
+    let stat = std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+    Stat::parse(&stat).with_context(|| format!("{path} contains no CPU times: {stat}"))
 }
 
 // === impl Stat ===
 
 impl Stat {
-    /// Fields 4 (ppid) and 14 to 17 (utime, stime, cutime, cstime). The second is the program's name in parentheses and
-    /// may itself hold spaces and parentheses, so the count begins behind the last one.
+    /// Parses fields 4 (ppid) and 14 to 17 (utime, stime, cutime, cstime). Field 2 is the name of
+    /// the program in parentheses and may contain spaces and parentheses, so fields are counted
+    /// after the last parenthesis.
     fn parse(stat: &str) -> Option<Self> {
-        let (_, behind_name) = stat.rsplit_once(')')?;
-        let mut fields = behind_name.split_ascii_whitespace();
+        let (_, after_name) = stat.rsplit_once(')')?;
+        let mut fields = after_name.split_ascii_whitespace();
         let parent = fields.nth(1)?.parse().ok()?;
         let mut fields = fields.skip(9);
         let mut ticks = || fields.next()?.parse::<u32>().ok();
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_and_system_time_add_up_behind_any_name() {
+    fn user_and_system_time_are_added_after_any_name() {
         let stat =
             "42 (a) b (c) S 1 42 42 0 -1 4194560 900 0 3 0 1234 66 7 8 20 0 9 0 100 1000 200";
         let parsed = Stat {
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_time() {
+    fn invalid_content_is_rejected() {
         for stat in [
             "",
             "42 (a) S 1 2",
@@ -129,26 +131,26 @@ mod tests {
     }
 
     #[test]
-    fn children_count_while_they_run_and_afterwards() {
+    fn ended_children_are_counted() {
         let busy = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
         let status = std::process::Command::new("sh").args(["-c", busy]).status();
         assert!(status.is_ok_and(|status| status.success()));
         let this = std::process::id();
         let (own, all) = (
-            used(this).expect("ours"),
-            with_children(this).expect("ours"),
+            used(this).expect("this process exists"),
+            with_children(this).expect("this process exists"),
         );
         assert!(all > own, "{all:?}, {own:?}");
     }
 
     #[test]
-    fn work_of_this_process_shows() {
-        let before = used(std::process::id()).expect("ours");
+    fn the_time_of_this_process_increases() {
+        let before = used(std::process::id()).expect("this process exists");
         let mut rounds = 0_u64;
-        while used(std::process::id()).expect("ours") < before + 3 * TICK {
+        while used(std::process::id()).expect("this process exists") < before + 3 * TICK {
             rounds += 1;
-            assert!(rounds < 100_000_000, "time does not pass");
+            assert!(rounds < 100_000_000, "the CPU time does not increase");
         }
-        assert!(used(u32::MAX).is_err(), "there is no such process");
+        assert!(used(u32::MAX).is_err(), "the process does not exist");
     }
 }

@@ -1,4 +1,4 @@
-//! The end of a chain: when each submission arrives there, and how often.
+//! The last topic of a chain: when each submission arrives there, and how often.
 
 use std::{
     collections::HashMap,
@@ -17,9 +17,10 @@ use formline_core::{
     reader::{From, Reader},
 };
 
-/// Reads the committed records of a topic on a thread of its own and notes when each submission was first seen.
+/// Reads the committed records of a topic on a separate thread, and records when each submission
+/// was first seen.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct ArrivalWatcher {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<HashMap<EventId, Instant>>>>,
 }
@@ -27,26 +28,28 @@ pub(crate) struct Watch {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
-    /// Different submissions seen.
+    /// Number of different submissions that were seen.
     seen: AtomicUsize,
 }
 
-/// After so long without a new arrival, the rest is lost.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(20);
+/// After this time without an arrival, the missing submissions count as lost.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the number of arrivals is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-// === impl Watch ===
+// === impl ArrivalWatcher ===
 
-impl Watch {
-    /// Begins at the present end of the topic. Blocks the thread while it asks Kafka.
-    pub(crate) fn begin(client: &Client, topic: &str) -> Result<Self> {
+impl ArrivalWatcher {
+    /// Starts at the current end of the topic. Blocks the thread on requests to Kafka.
+    pub(crate) fn start(client: &Client, topic: &str) -> Result<Self> {
         let mut reader = Reader::open(client, topic, &[], From::End)?;
-        // The end is a fact only once a fetch has reached it: records sent from now on lie behind it.
-        let patience = Instant::now() + PATIENCE;
-        reader.read_to_end(|| Instant::now() < patience, |_| ())?;
+        // The position is only fixed once a fetch has reached the end; records that are sent from
+        // now on are after it.
+        let deadline = Instant::now() + TIMEOUT;
+        reader.read_to_end(|| Instant::now() < deadline, |_| ())?;
         ensure!(
             reader.is_at_end(),
-            "the end of {topic} was not found within {PATIENCE:?}"
+            "failed to read to the end of {topic} within {TIMEOUT:?}"
         );
         let shared = Arc::<Shared>::default();
         let thread = thread::Builder::new()
@@ -61,46 +64,48 @@ impl Watch {
         })
     }
 
-    /// Waits until so many different submissions have arrived. Fewer stay fewer when none came for a minute; `alive`
-    /// may end the wait before.
+    /// Waits until `count` different submissions have arrived, or until none has arrived for
+    /// `TIMEOUT`. Fails if `check_alive` fails.
     pub(crate) async fn wait_for(
         &self,
         count: usize,
-        mut alive: impl FnMut() -> Result<()>,
+        mut check_alive: impl FnMut() -> Result<()>,
     ) -> Result<()> {
-        let (mut seen, mut patience) = (0, Instant::now() + PATIENCE);
-        while seen < count && Instant::now() < patience {
-            alive()?;
-            tokio::time::sleep(PAUSE).await;
+        let (mut seen, mut deadline) = (0, Instant::now() + TIMEOUT);
+        while seen < count && Instant::now() < deadline {
+            check_alive()?;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let now = self.shared.seen.load(Ordering::Relaxed);
             if now > seen {
-                (seen, patience) = (now, Instant::now() + PATIENCE);
+                (seen, deadline) = (now, Instant::now() + TIMEOUT);
             }
         }
         Ok(())
     }
 
-    /// How many different submissions have arrived.
+    /// The number of different submissions that have arrived.
     pub(crate) fn seen(&self) -> usize {
         self.shared.seen.load(Ordering::Relaxed)
     }
 
-    /// When each submission arrived.
-    pub(crate) fn end(mut self) -> Result<HashMap<EventId, Instant>> {
+    /// Stops, and returns when each submission arrived.
+    pub(crate) fn finish(mut self) -> Result<HashMap<EventId, Instant>> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().expect("only the end takes it");
+        let thread = self.thread.take().expect("only this function takes it");
         thread
             .join()
             .ok()
-            .context("the thread that watches the destination panicked")?
+            .context("the thread that reads the destination panicked")?
     }
 }
 
-impl Drop for Watch {
+impl Drop for ArrivalWatcher {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
     }
 }
+
+// === impl Shared ===
 
 impl Shared {
     fn watch(&self, reader: &mut Reader) -> Result<HashMap<EventId, Instant>> {
@@ -117,14 +122,14 @@ impl Shared {
     }
 }
 
-/// How often each submission lies in the topic, from a time (milliseconds since 1970) to its end. Call it when nothing
-/// is written any more. Blocks the thread.
+/// How often each submission is in the topic, from a time (milliseconds since 1970) to its end.
+/// Call it when nothing writes to the topic any more. Blocks the thread.
 pub(crate) fn count(client: &Client, topic: &str, since_ms: i64) -> Result<HashMap<EventId, u32>> {
     let mut reader = Reader::open(client, topic, &[], From::Time(since_ms))?;
     let (mut counts, mut foreign) = (HashMap::new(), None);
-    let patience = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     reader.read_to_end(
-        || Instant::now() < patience,
+        || Instant::now() < deadline,
         |record| match submission(&record) {
             Ok(id) => *counts.entry(id).or_default() += 1,
             Err(error) => foreign = Some(error),
@@ -132,18 +137,19 @@ pub(crate) fn count(client: &Client, topic: &str, since_ms: i64) -> Result<HashM
     )?;
     ensure!(
         reader.is_at_end(),
-        "{topic} was not read to its end within {PATIENCE:?}"
+        "failed to read {topic} to its end within {TIMEOUT:?}"
     );
     foreign.map_or(Ok(counts), Err)
 }
 
-/// The submission that a record stems from: a copy is the submission itself.
+/// The submission from which a record originates; a record without an origin is the submission
+/// itself.
 fn submission(record: &Record) -> Result<EventId> {
     let id = record
         .text_header(header::ORIGIN)
         .or_else(|| record.text_header(header::ID));
     let id = id.and_then(|id| id.parse().ok());
     id.with_context(|| {
-        format!("{record:?} names no submission; only the bench may write to that topic")
+        format!("{record:?} has no submission id; only the bench may write to this topic")
     })
 }

@@ -1,4 +1,4 @@
-//! The Kafka that both sides use: one that is started for the bench, or one that was named.
+//! The Kafka cluster that both sides use: a running one, or one that is started for the bench.
 
 use std::{
     path::Path,
@@ -14,32 +14,33 @@ use rdkafka::{
 
 use crate::child::{Child, free_addresses};
 
-/// A Kafka that can be reached.
+/// A Kafka cluster.
 #[derive(Debug)]
 pub(crate) struct Kafka {
     pub(crate) bootstrap: String,
-    /// What is known of it, for the report.
+    /// Version or address, for the report.
     pub(crate) description: String,
-    /// None if it is somebody else's.
+    /// The process, if the bench started it.
     pub(crate) node: Option<Child>,
 }
 
-/// What a consumer group has before it: the records that were in a topic at one moment. They may not have been written in
-/// transactions, whose markers would count.
+/// The lag of a consumer group behind the end that a topic had when the value was created. The
+/// records must not have been written in transactions, because their markers would count.
 pub(crate) struct Backlog {
     consumer: BaseConsumer,
     topic: String,
     ends: Vec<(i32, i64)>,
 }
 
-/// Relative to the repository's root.
+/// The script that installs and runs Kafka, relative to the root of the repository.
 const SCRIPT: &str = "deploy/kafka/kafka";
+/// Timeout of a request to Kafka.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 // === impl Kafka ===
 
 impl Kafka {
-    /// One that runs already.
+    /// A running cluster.
     pub(crate) fn at(bootstrap: &str) -> Self {
         let description = format!("at {bootstrap}, not started by the bench");
         Self {
@@ -49,27 +50,26 @@ impl Kafka {
         }
     }
 
-    /// A fresh one with its data below `folder`; it takes a few seconds, the first time a minute to fetch it.
+    /// Starts a new node with its data in `folder`. Takes a few seconds, or a minute to download
+    /// Kafka the first time.
     pub(crate) async fn start(folder: &Path) -> Result<Self> {
         let script = Path::new(SCRIPT).canonicalize();
-        let script = script
-            .with_context(|| format!("{SCRIPT} is not here; run this at the repository's root"))?;
+        let script = script.with_context(|| {
+            format!("{SCRIPT} does not exist; run this in the root of the repository")
+        })?;
         let installed = tokio::process::Command::new(&script)
             .arg("install")
             .stdout(Stdio::null())
             .status()
             .await?;
-        ensure!(
-            installed.success(),
-            "Kafka could not be installed ({installed})"
-        );
+        ensure!(installed.success(), "failed to install Kafka ({installed})");
         let data = folder.join("kafka");
         let [address] = free_addresses()?;
         let mut run = Command::new(&script);
         run.arg("run").arg(&data).arg(address.port().to_string());
         let mut node = Child::start("kafka", &mut run, folder)?;
         let mut description = String::new();
-        node.until(async || {
+        node.wait_until(async || {
             let status = tokio::process::Command::new(&script)
                 .arg("status")
                 .arg(&data)
@@ -89,8 +89,8 @@ impl Kafka {
     }
 }
 
-/// The sum of the end offsets of all partitions: the number of records that were ever written, as long as none of
-/// them was written in a transaction. Blocks the thread.
+/// The sum of the end offsets of all partitions, which is the number of records that were ever
+/// written, provided that none was written in a transaction. Blocks the thread.
 pub(crate) fn end_offset(bootstrap: &str, topic: &str) -> Result<i64> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
@@ -101,7 +101,7 @@ pub(crate) fn end_offset(bootstrap: &str, topic: &str) -> Result<i64> {
         .sum())
 }
 
-/// The end of each partition.
+/// The end offset of each partition.
 fn ends(consumer: &BaseConsumer, topic: &str) -> Result<Vec<(i32, i64)>> {
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
     let partitions: Vec<i32> = metadata
@@ -110,11 +110,11 @@ fn ends(consumer: &BaseConsumer, topic: &str) -> Result<Vec<(i32, i64)>> {
         .flat_map(rdkafka::metadata::MetadataTopic::partitions)
         .map(rdkafka::metadata::MetadataPartition::id)
         .collect();
-    ensure!(!partitions.is_empty(), "there is no topic {topic} in kafka");
+    ensure!(!partitions.is_empty(), "the topic {topic} does not exist");
     let end = |partition| {
         let found = consumer.fetch_watermarks(topic, partition, TIMEOUT);
         let (_, end) =
-            found.with_context(|| format!("the end of {topic} {partition} is unknown"))?;
+            found.with_context(|| format!("failed to get the end of {topic} {partition}"))?;
         Ok((partition, end))
     };
     partitions.into_iter().map(end).collect()
@@ -123,12 +123,12 @@ fn ends(consumer: &BaseConsumer, topic: &str) -> Result<Vec<(i32, i64)>> {
 // === impl Backlog ===
 
 impl Backlog {
-    /// Everything that is in the topic now. Blocks the thread, as `left` does.
+    /// The backlog of the records that are in the topic now. Blocks the thread, like `remaining`.
     pub(crate) fn open(bootstrap: &str, group: &str, topic: &str) -> Result<Self> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
             .set("group.id", group)
-            // Read-committed would wait for the open transaction instead of answering.
+            // With read_committed, the request would wait for open transactions.
             .set("isolation.level", "read_uncommitted")
             .create()?;
         Ok(Self {
@@ -138,26 +138,26 @@ impl Backlog {
         })
     }
 
-    /// Records that the group has not committed yet.
-    pub(crate) fn left(&self) -> Result<i64> {
-        let mut asked = TopicPartitionList::with_capacity(self.ends.len());
+    /// The number of records that the group has not committed.
+    pub(crate) fn remaining(&self) -> Result<i64> {
+        let mut requested = TopicPartitionList::with_capacity(self.ends.len());
         for (partition, _) in &self.ends {
-            asked.add_partition(&self.topic, *partition);
+            requested.add_partition(&self.topic, *partition);
         }
-        let committed = self.consumer.committed_offsets(asked, TIMEOUT)?;
-        let left = self.ends.iter().map(|(partition, end)| {
+        let committed = self.consumer.committed_offsets(requested, TIMEOUT)?;
+        let remaining = self.ends.iter().map(|(partition, end)| {
             let found = committed.find_partition(&self.topic, *partition);
             match found.map(|found| found.offset()) {
                 Some(Offset::Offset(next)) => (end - next).max(0),
-                // It has committed nothing there.
+                // The group has committed no offset in this partition.
                 _ => *end,
             }
         });
-        Ok(left.sum())
+        Ok(remaining.sum())
     }
 }
 
-/// From `kafka: 4.3.1 answers on …`; empty as long as it does not.
+/// The version in `kafka: 4.3.1 answers on …`; empty until Kafka responds.
 fn version(status: &[u8]) -> String {
     let status = String::from_utf8_lossy(status);
     let version = status
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_known_once_it_answers() {
+    fn the_version_is_known_once_kafka_responds() {
         let status =
             b"kafka: 4.3.1 answers on 127.0.0.1:9092 (process 1, data and log in /tmp/k)\n";
         assert_eq!(version(status), "4.3.1, one node, started for this run");

@@ -1,15 +1,16 @@
-//! Latencies: recorded in microseconds, reported as percentiles in milliseconds.
+//! Latencies, recorded in microseconds and reported as percentiles in milliseconds.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Latencies of one kind, with three significant digits up to an hour; longer ones count as an hour.
+/// A histogram of latencies with three significant digits. Latencies above an hour count as an
+/// hour.
 #[derive(Debug)]
 pub(crate) struct Latencies(Histogram<u64>);
 
-/// What is reported of them, in milliseconds. All zero if there was none.
+/// The percentiles of latencies in milliseconds; all are 0 if there are no latencies.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Percentiles {
     pub(crate) count: u64,
@@ -19,20 +20,24 @@ pub(crate) struct Percentiles {
     pub(crate) max_ms: f64,
 }
 
+/// The longest latency that is recorded, in microseconds.
 const LONGEST_US: u64 = 3_600_000_000;
 
 // === impl Latencies ===
 
 impl Latencies {
+    /// An empty histogram.
     pub(crate) fn new() -> Self {
         Self(Histogram::new_with_bounds(1, LONGEST_US, 3).expect("1 < 2 * 1 <= LONGEST_US, 3 <= 5"))
     }
 
+    /// Adds a latency.
     pub(crate) fn record(&mut self, latency: Duration) {
         self.0
             .saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST_US));
     }
 
+    /// The percentiles of all recorded latencies.
     pub(crate) fn percentiles(&self) -> Percentiles {
         let at = |quantile| milliseconds(self.0.value_at_quantile(quantile));
         Percentiles {
@@ -58,28 +63,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_those_of_what_was_recorded() {
+    fn percentiles_are_computed_from_the_recorded_latencies() {
         let mut latencies = Latencies::new();
         (1..=1000).for_each(|ms| latencies.record(Duration::from_millis(ms)));
         let seen = latencies.percentiles();
         assert_eq!(seen.count, 1000);
-        // Three significant digits: off by at most one in a thousand.
+        // Three significant digits mean an error of at most 0.1 %.
         let pairs = [
             (seen.p50_ms, 500.0),
             (seen.p90_ms, 900.0),
             (seen.p99_ms, 990.0),
             (seen.max_ms, 1000.0),
         ];
-        for (seen, right) in pairs {
+        for (seen, expected) in pairs {
             assert!(
-                (seen - right).abs() <= right / 1000.0,
-                "{seen} is not {right}"
+                (seen - expected).abs() <= expected / 1000.0,
+                "{seen} is not {expected}"
             );
         }
     }
 
     #[test]
-    fn nothing_recorded_and_far_too_much_are_both_reported() {
+    fn empty_and_saturated_histograms_are_reported() {
         assert!(Latencies::new().percentiles().max_ms == 0.0);
         let mut latencies = Latencies::new();
         latencies.record(Duration::MAX);

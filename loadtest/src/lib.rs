@@ -1,7 +1,8 @@
-//! Measures Formline beside the least that could do the same work, on the same machine and the same Kafka.
+//! The benchmark: measures Formline and a minimal program that does the same work (`bare`), on the
+//! same machine and the same Kafka.
 //!
-//! It imports core, and processors for what the call of a plug-in costs. What it compares with (`bare`) stands on
-//! rdkafka, axum and sqlx alone, on purpose.
+//! It imports core, and processors to measure the call of a plug-in. The bare programs only use
+//! rdkafka, axum and sqlx, so that a defect of core cannot slow down both sides.
 
 mod arguments;
 pub mod bare;

@@ -1,13 +1,13 @@
-//! The machine that the figures come from.
+//! The machine on which the bench runs.
 
 use std::fs;
 
 use serde::Serialize;
 
-/// What a reader must know to judge the figures.
+/// The facts about the machine that affect the figures.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
-    /// Cores that this process may use.
+    /// The number of cores that this process may use.
     pub(crate) cores: usize,
     pub(crate) processor: String,
     pub(crate) kernel: String,
@@ -16,6 +16,7 @@ pub(crate) struct Machine {
 // === impl Machine ===
 
 impl Machine {
+    /// Reads the facts about this machine.
     pub(crate) fn this() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         Self {
@@ -26,7 +27,7 @@ impl Machine {
     }
 }
 
-/// x86 names its model, ARM does not.
+/// The model of the processor, which is known on x86 but not on ARM.
 fn model(cpuinfo: &str) -> &str {
     let named = cpuinfo
         .lines()
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_model_is_named_where_the_kernel_names_it() {
+    fn the_model_is_taken_from_cpuinfo_if_it_is_there() {
         assert_eq!(
             model("processor\t: 0\nmodel name\t: Fast (R) 2\nflags\t: x"),
             "Fast (R) 2"

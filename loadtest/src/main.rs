@@ -1,4 +1,5 @@
-//! `formline-loadtest`: reads what the user typed and runs it until it ends or is told to stop.
+//! `formline-loadtest`: parses the command line and runs the command until it ends or a signal
+//! stops it.
 
 use std::process::ExitCode;
 
@@ -28,22 +29,22 @@ fn run(command: Command) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let done = runtime.block_on(async {
+    let result = runtime.block_on(async {
         tokio::select! {
-            // Dropped, a bench stops its children.
-            done = Box::pin(work(command)) => done,
-            told = told_to_stop() => told.and_then(|()| {
-                anyhow::ensure!(!is_bench, "stopped before its end");
+            // Dropping the future of a bench stops its child processes.
+            result = Box::pin(execute(command)) => result,
+            stopped = stop_signal() => stopped.and_then(|()| {
+                anyhow::ensure!(!is_bench, "a signal stopped the bench before its end");
                 Ok(())
             }),
         }
     });
-    // Threads that still send or copy are cut off.
+    // Does not wait for threads that still send or copy.
     runtime.shutdown_background();
-    done
+    result
 }
 
-async fn work(command: Command) -> Result<()> {
+async fn execute(command: Command) -> Result<()> {
     match command {
         Command::Bench(bench) => formline_loadtest::run(&bench).await,
         Command::BareHandler { listen } => handler::serve(listen).await,
@@ -57,16 +58,16 @@ async fn work(command: Command) -> Result<()> {
             topic,
             batch,
         } => {
-            // Not an argument: those of all processes can be read by everybody.
+            // The URL is no argument, because all users can read the arguments of a process.
             let url = std::env::var("FORMLINE_POSTGRES_URL");
-            let url = url.context("FORMLINE_POSTGRES_URL must name the database")?;
+            let url = url.context("set FORMLINE_POSTGRES_URL to the URL of the database")?;
             store_loop::run(&bootstrap, &topic, batch, &url).await
         }
     }
 }
 
-/// SIGINT or SIGTERM.
-async fn told_to_stop() -> Result<()> {
+/// Waits for SIGINT or SIGTERM.
+async fn stop_signal() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,

@@ -1,4 +1,5 @@
-//! The PostgreSQL that both sides write to: fresh, with the settings of Debian's package, on the loopback interface.
+//! The PostgreSQL server that both sides write to: a new cluster with default settings, on the
+//! loopback interface.
 
 use std::{
     fs::{self, Permissions},
@@ -14,19 +15,19 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::child::{Child, free_addresses};
 
-/// A server with its data in a folder of the bench.
+/// A server whose data is in a folder of the bench.
 #[derive(Debug)]
 pub(crate) struct Postgres {
-    /// Where it is.
+    /// The URL of the database.
     pub(crate) url: Secret,
-    /// What is known of it, for the report.
+    /// The version, for the report.
     pub(crate) description: String,
     server: Child,
     programs: PathBuf,
     data: PathBuf,
 }
 
-/// Relative to the repository's root.
+/// The script that installs PostgreSQL, relative to the root of the repository.
 const SCRIPT: &str = "deploy/setup/postgres";
 const USER: &str = "formline";
 const DATABASE: &str = "postgres";
@@ -34,22 +35,23 @@ const DATABASE: &str = "postgres";
 // === impl Postgres ===
 
 impl Postgres {
-    /// Takes a few seconds, longer if Debian's packages have to be installed.
+    /// Creates a cluster and starts a server. Takes a few seconds, or longer if packages must be
+    /// installed.
     pub(crate) async fn start(folder: &Path) -> Result<Self> {
         let programs = programs().await?;
-        // Whoever may use the machine must not be able to use the server.
+        // Other users of the machine must not have access to the server.
         let password = EventId::new().to_string();
-        let data = initialise(&programs, folder, &password)?;
+        let data = create_cluster(&programs, folder, &password)?;
         let [address] = free_addresses()?;
-        let mut run = as_server(&programs.join("postgres"));
+        let mut run = as_postgres_user(&programs.join("postgres"));
         run.arg("-D").arg(&data);
         run.args(["-h", "127.0.0.1", "-p", &address.port().to_string()]);
-        // No socket in a folder that others share.
+        // No Unix socket in a shared folder.
         run.args(["-k", ""]);
         let mut server = Child::start("postgres", &mut run, folder)?;
         let url = format!("postgres://{USER}:{password}@{address}/{DATABASE}");
         server
-            .until(async || PgConnection::connect(&url).await.is_ok())
+            .wait_until(async || PgConnection::connect(&url).await.is_ok())
             .await?;
         let mut connection = PgConnection::connect(&url).await?;
         let version: String = sqlx::query_scalar("SHOW server_version")
@@ -64,43 +66,44 @@ impl Postgres {
         })
     }
 
-    /// A connection to it.
+    /// Opens a connection.
     pub(crate) async fn connect(&self) -> Result<PgConnection> {
         Ok(PgConnection::connect(self.url.expose()).await?)
     }
 
-    /// The process that all others of the server are children of.
+    /// The id of the server's parent process.
     pub(crate) fn id(&self) -> u32 {
         self.server.id()
     }
 }
 
 impl Drop for Postgres {
-    /// Its immediate shutdown. Killed, as the child would be, it would leave shared memory behind.
+    /// Stops the server immediately. Killing it like other children would leave shared memory
+    /// behind.
     fn drop(&mut self) {
-        let mut stop = as_server(&self.programs.join("pg_ctl"));
+        let mut stop = as_postgres_user(&self.programs.join("pg_ctl"));
         stop.args(["stop", "--silent", "--mode=immediate", "--timeout=5", "-D"]);
-        // If that fails, killing it is what is left.
+        // If it fails, dropping the child kills the server.
         let _ = stop.arg(&self.data).stderr(Stdio::null()).status();
     }
 }
 
-/// Makes a cluster whose user needs a password, and gives its folder.
-fn initialise(programs: &Path, folder: &Path, password: &str) -> Result<PathBuf> {
+/// Creates a cluster whose user needs a password, and returns its folder.
+fn create_cluster(programs: &Path, folder: &Path, password: &str) -> Result<PathBuf> {
     let (data, file) = (folder.join("postgres"), folder.join("postgres.password"));
     fs::create_dir(&data)?;
     fs::write(&file, password)?;
     if geteuid().is_root() {
-        // The server's user has to get through.
+        // The user of the server needs access to the folders inside.
         fs::set_permissions(folder, Permissions::from_mode(0o711))?;
-        let given = Command::new("chown")
+        let status = Command::new("chown")
             .arg("postgres")
             .args([&data, &file])
             .status()?;
-        ensure!(given.success(), "there is no user postgres on this machine");
+        ensure!(status.success(), "the user postgres does not exist");
     }
     fs::set_permissions(&file, Permissions::from_mode(0o600))?;
-    let output = as_server(&programs.join("initdb"))
+    let output = as_postgres_user(&programs.join("initdb"))
         .args(["--no-sync", "--locale=C", "--encoding=UTF8"])
         .args(["--auth=scram-sha-256", "--username", USER])
         .arg("--pwfile")
@@ -109,28 +112,34 @@ fn initialise(programs: &Path, folder: &Path, password: &str) -> Result<PathBuf>
         .arg(&data)
         .stdin(Stdio::null())
         .output()
-        .context("initdb cannot be run")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "initdb failed: {said}");
+        .context("failed to run initdb")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "initdb failed: {errors}");
     Ok(data)
 }
 
-/// The folder of its programs: `FORMLINE_TEST_POSTGRES`, else where the script finds or installs them.
+/// The folder of PostgreSQL's programs: `FORMLINE_TEST_POSTGRES`, or else the one that the script
+/// finds or installs.
 async fn programs() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("FORMLINE_TEST_POSTGRES") {
-        return Ok(named.into());
+    if let Some(folder) = std::env::var_os("FORMLINE_TEST_POSTGRES") {
+        return Ok(folder.into());
     }
-    let found = tokio::process::Command::new(SCRIPT)
+    let output = tokio::process::Command::new(SCRIPT)
         .stderr(Stdio::inherit())
         .output()
         .await;
-    let found = found.with_context(|| format!("{SCRIPT} cannot be run"))?;
-    ensure!(found.status.success(), "{SCRIPT} failed ({})", found.status);
-    Ok(String::from_utf8(found.stdout)?.trim().into())
+    let output = output.with_context(|| format!("failed to run {SCRIPT}"))?;
+    ensure!(
+        output.status.success(),
+        "{SCRIPT} failed ({})",
+        output.status
+    );
+    Ok(String::from_utf8(output.stdout)?.trim().into())
 }
 
-/// The server and initdb refuse to run as root.
-fn as_server(program: &Path) -> Command {
+/// A command that runs as the user postgres if this process is root, because the server and initdb
+/// do not run as root.
+fn as_postgres_user(program: &Path) -> Command {
     if !geteuid().is_root() {
         return Command::new(program);
     }

@@ -1,16 +1,16 @@
-//! What is going on, on standard error, so that standard output holds the figures alone.
+//! Prints progress to standard error, because standard output is for the report.
 
 use std::time::{Duration, Instant};
 
-/// Often enough to see that it goes on, rarely enough to cost nothing while something is measured.
+/// How often progress is printed; rarely enough not to affect a measurement.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Says one thing.
-pub(crate) fn say(what: &str) {
-    eprintln!("formline-loadtest: {what}");
+/// Prints one line.
+pub(crate) fn print(message: &str) {
+    eprintln!("formline-loadtest: {message}");
 }
 
-/// Waits, and says from time to time how long it still takes.
+/// Waits, and prints the remaining time at intervals.
 pub(crate) async fn wait_until(end: Instant) {
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -18,6 +18,6 @@ pub(crate) async fn wait_until(end: Instant) {
         if left <= INTERVAL {
             return;
         }
-        say(&format!("  {} s left", (left - INTERVAL).as_secs()));
+        print(&format!("  {} s left", (left - INTERVAL).as_secs()));
     }
 }

@@ -1,14 +1,16 @@
-//! A table of text with aligned columns: the first is flush left, the others, which hold figures, flush right.
+//! A text table with aligned columns: the first column is left-aligned, and the others contain
+//! figures and are right-aligned.
 
 use std::fmt;
 
-/// Rows under a row of titles.
+/// A row of titles, followed by rows of cells.
 #[derive(Debug)]
 pub(crate) struct Table(Vec<Vec<String>>);
 
 // === impl Table ===
 
 impl Table {
+    /// A table with these titles and no rows.
     pub(crate) fn new(titles: &[&str]) -> Self {
         Self(vec![titles.iter().map(|&title| title.to_owned()).collect()])
     }

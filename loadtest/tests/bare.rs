@@ -1,4 +1,5 @@
-//! The bare side does what it is compared for: it copies exactly once through a real Kafka, and answers real HTTP.
+//! The bare programs do the work that they are compared with: they copy exactly once, and handle
+//! HTTP requests.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -27,11 +28,13 @@ use formline_testing::{Process, eventually, free_port, kafka, unique};
 const RECORDS: usize = 1_000;
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Topics a, b and c of one test.
+/// The topics a, b and c of a test.
 struct Chain {
     client: Client,
     topics: [String; 3],
 }
+
+// === impl Chain ===
 
 impl Chain {
     async fn new() -> Self {
@@ -68,7 +71,7 @@ impl Chain {
         }
     }
 
-    /// Every committed record of the last topic.
+    /// All committed records of the last topic.
     fn read(&self) -> Vec<Record> {
         let mut reader = Reader::open(&self.client, &self.topics[2], &[], From::Beginning).unwrap();
         let mut records = Vec::new();
@@ -88,7 +91,7 @@ impl Chain {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_record_arrives_once_although_a_loop_is_replaced() {
+async fn every_record_arrives_once_even_if_a_loop_is_replaced() {
     let chain = Chain::new().await;
     let (early, late) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -97,9 +100,9 @@ async fn every_record_arrives_once_although_a_loop_is_replaced() {
             chain.copy(0, &late);
         });
         scope.spawn(|| chain.copy(1, &late));
-        let story = tokio::runtime::Handle::current();
+        let runtime = tokio::runtime::Handle::current();
         tokio::task::block_in_place(|| {
-            story.block_on(async {
+            runtime.block_on(async {
                 chain.write(0, RECORDS / 2).await;
                 early.store(true, Ordering::Relaxed);
                 chain.write(RECORDS / 2, RECORDS / 2).await;
@@ -120,7 +123,7 @@ async fn every_record_arrives_once_although_a_loop_is_replaced() {
 }
 
 #[tokio::test]
-async fn the_bare_handler_answers_each_body_on_one_connection_and_stops_when_told() {
+async fn the_bare_handler_responds_on_one_connection_and_stops_on_sigterm() {
     let listen = format!("127.0.0.1:{}", free_port());
     let mut handler = Process::spawn(loadtest().args(["bare-handler", "--listen", &listen]));
     handler.wait_ready(&listen).await;
@@ -132,31 +135,31 @@ async fn the_bare_handler_answers_each_body_on_one_connection_and_stops_when_tol
             "POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}"
         )
         .unwrap();
-        let mut answer = [0; 1024];
-        let length = connection.read(&mut answer).unwrap();
-        let answer = std::str::from_utf8(&answer[..length]).unwrap();
+        let mut response = [0; 1024];
+        let length = connection.read(&mut response).unwrap();
+        let response = std::str::from_utf8(&response[..length]).unwrap();
         assert!(
-            answer.starts_with("HTTP/1.1 202 ") && answer.contains("accepted"),
-            "{answer}"
+            response.starts_with("HTTP/1.1 202 ") && response.contains("accepted"),
+            "{response}"
         );
     }
     assert!(handler.terminate().await.success());
 }
 
 #[tokio::test]
-async fn wrong_use_is_said_and_fails() {
-    for (typed, said) in [
+async fn invalid_arguments_are_errors() {
+    for (arguments, message) in [
         (
             ["bare-loops", "--bootstrap", "127.0.0.1:1", "--topic", "a"].as_slice(),
             "at least two topics",
         ),
         (
             &["bare-handler", "--listen", "192.0.2.1:1"],
-            "cannot listen on 192.0.2.1:1",
+            "failed to listen on 192.0.2.1:1",
         ),
         (
             &["bench", "--formline", "/nowhere"],
-            "run this at the repository's root",
+            "run this in the root of the repository",
         ),
         (
             &[
@@ -168,13 +171,17 @@ async fn wrong_use_is_said_and_fails() {
                 "--batch",
                 "1",
             ],
-            "FORMLINE_POSTGRES_URL must name the database",
+            "set FORMLINE_POSTGRES_URL",
         ),
         (&["bench", "--rounds", "0"], "0 is not in 1..=100"),
     ] {
-        let mut process = Process::spawn(loadtest().args(typed));
-        assert!(!process.wait().await.success(), "{typed:?}");
-        assert!(process.log().contains(said), "{typed:?}: {}", process.log());
+        let mut process = Process::spawn(loadtest().args(arguments));
+        assert!(!process.wait().await.success(), "{arguments:?}");
+        assert!(
+            process.log().contains(message),
+            "{arguments:?}: {}",
+            process.log()
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! The parts of the bench, run for a moment: they end well, and their figures can be true. How good these are is not asked
-//! here.
+//! Short runs of the parts of the bench: they succeed, and their figures are plausible. Performance
+//! is not tested.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -8,7 +8,7 @@ use std::process::Command;
 use formline_testing::{Process, kafka, plugins_dir};
 use serde_json::Value;
 
-/// Runs a part of the bench for one round, and gives its report.
+/// Runs a part of the bench for one round, and returns its report.
 async fn report(part: &[&str]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("figures.json");
@@ -30,13 +30,13 @@ fn figure(row: &Value, name: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn the_host_is_measured_in_batches_of_each_size() {
+async fn the_host_is_measured_with_each_batch_size() {
     let report = report(&["host", "--seconds", "1"]).await;
-    assert!(report["kafka"].is_null(), "it needs none");
+    assert!(report["kafka"].is_null(), "the host needs no Kafka");
     let rows = report["host"]["rows"].as_array().unwrap();
     let batches: Vec<_> = rows.iter().map(|row| &row["batch"]).collect();
     assert_eq!(batches, [1, 16, 256]);
-    // Which of them is faster is for the bench to say: on a busy machine a second of each tells nothing.
+    // The figures are not compared with each other: one second is too short on a busy machine.
     for row in rows {
         for work in ["next_us", "send_us", "label_us", "native_us"] {
             let microseconds = figure(row, work);
@@ -46,17 +46,18 @@ async fn the_host_is_measured_in_batches_of_each_size() {
     assert_eq!(report["aims"].as_array().unwrap().len(), 2);
 }
 
-/// It takes the `formline` beside the bench, which every build of the workspace's tests makes.
+/// Uses the `formline` in the folder of the bench, which every build of the workspace's tests
+/// creates.
 #[tokio::test]
-async fn a_saturated_step_and_its_bare_loop_pass_everything_on_exactly_once() {
+async fn a_saturated_step_and_its_bare_loop_copy_all_events_exactly_once() {
     let report = report_in_kafka(&["saturated", "--events", "40000"]).await;
-    expect_turns(&report["saturated"]["rows"], 40_000.0, &["steps"]);
+    assert_measurements(&report["saturated"]["rows"], 40_000.0, &["steps"]);
 }
 
 #[tokio::test]
-async fn the_postgres_sink_and_its_bare_loop_store_everything_exactly_once() {
+async fn the_postgres_sink_and_its_bare_loop_store_all_rows_exactly_once() {
     let report = report_in_kafka(&["postgres", "--rows", "20000"]).await;
-    expect_turns(&report["postgres"]["rows"], 20_000.0, &["sink", "postgres"]);
+    assert_measurements(&report["postgres"]["rows"], 20_000.0, &["sink", "postgres"]);
     assert_eq!(report["aims"].as_array().unwrap().len(), 1);
 }
 
@@ -64,8 +65,8 @@ async fn the_postgres_sink_and_its_bare_loop_store_everything_exactly_once() {
 async fn the_sheets_sink_writes_every_row_once_and_in_order() {
     let report = report_in_kafka(&["sheets", "--rows", "5000"]).await;
     let sheets = &report["sheets"];
-    for wrong in ["lost", "doubled", "disordered"] {
-        assert_eq!(sheets[wrong], 0, "{sheets}");
+    for violation in ["lost", "doubled", "disordered"] {
+        assert_eq!(sheets[violation], 0, "{sheets}");
     }
     assert!(figure(sheets, "rows_per_minute") > 1.0, "{sheets}");
     assert!(figure(&sheets["cpu_us"], "sink") > 0.0, "{sheets}");
@@ -74,19 +75,19 @@ async fn the_sheets_sink_writes_every_row_once_and_in_order() {
 async fn report_in_kafka(part: &[&str]) -> Value {
     let plugins = plugins_dir().to_str().unwrap();
     let bootstrap = kafka().await.bootstrap();
-    let place = ["--bootstrap", bootstrap, "--plugins", plugins];
-    report(&[part, &place].concat()).await
+    let options = ["--bootstrap", bootstrap, "--plugins", plugins];
+    report(&[part, &options].concat()).await
 }
 
-/// One round in which both sides have passed everything on.
-fn expect_turns(rows: &Value, most: f64, processes: &[&str]) {
+/// Asserts that there is one round in which both sides processed all records.
+fn assert_measurements(rows: &Value, max_events: f64, processes: &[&str]) {
     let rows = rows.as_array().unwrap();
     let sides: Vec<_> = rows.iter().map(|row| &row["side"]).collect();
     assert_eq!(sides, ["formline", "bare"]);
     for row in rows {
         assert_eq!((&row["lost"], &row["doubled"]), (&0.into(), &0.into()));
         let events = figure(row, "events");
-        assert!((1.0..=most).contains(&events), "{row}");
+        assert!((1.0..=max_events).contains(&events), "{row}");
         assert!(figure(row, "events_per_second") > 0.0, "{row}");
         for process in processes {
             assert!(figure(&row["cpu_us"], process) > 0.0, "{row}");

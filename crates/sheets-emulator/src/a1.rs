@@ -1,56 +1,60 @@
-//! A1 notation: `Sheet1!A2:C`, `'My tab'!A:C`, `A1`, `3:7`, `Sheet1`. Pure text work; whether the tab
-//! exists and how large its grid is, is decided where a range is used.
+//! Parses and writes A1 notation: `Sheet1!A2:C`, `'My tab'!A:C`, `A1`, `3:7`, `Sheet1`. It does not
+//! know the tabs and their grids; the code that uses a range checks them.
 
 use std::ops::Range;
 
-/// Google's largest grid: 10 million cells in one column, and columns up to `ZZZ`.
+/// The number of rows in Google's longest grid, which has 10 million cells in one column.
 const MAX_ROW: u32 = 10_000_000;
 
-/// A half-open interval of rows or columns, counted from 0; no end means to the end of the grid.
+/// A half-open interval of rows or columns, counted from 0. Without an end, it extends to the end
+/// of the grid.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Span {
-    pub(super) start: u32,
-    pub(super) end: Option<u32>,
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: Option<u32>,
 }
 
 /// A rectangle of cells.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Area {
-    pub(super) rows: Span,
-    pub(super) columns: Span,
+pub(crate) struct Area {
+    pub(crate) rows: Span,
+    pub(crate) columns: Span,
 }
 
-/// A range as written: of a named tab, or of the first one.
+/// A parsed range, which may name its tab.
 #[derive(Debug, PartialEq)]
-pub(super) struct Reference {
-    /// The tab, or a name alone, which may be a tab or a named range.
-    pub(super) name: Option<String>,
-    /// The cells; none means all of them.
-    pub(super) area: Option<Area>,
+pub(crate) struct Reference {
+    /// The name of the tab. Without cells, it may also be the name of a named range. `None` means
+    /// the first tab.
+    pub(crate) name: Option<String>,
+    /// The cells; `None` means all cells.
+    pub(crate) area: Option<Area>,
 }
 
 // === impl Span ===
 
 impl Span {
-    pub(super) const ALL: Self = Self {
+    pub(crate) const ALL: Self = Self {
         start: 0,
         end: None,
     };
 
-    /// The part of it inside a grid of `size`; `None` if it starts behind the grid.
-    pub(super) fn within(self, size: u32) -> Option<Range<u32>> {
+    /// The part inside a grid of `size`; `None` if the span starts after the end of the grid.
+    pub(crate) fn within(self, size: u32) -> Option<Range<u32>> {
         (self.start < size).then(|| self.start..self.end.unwrap_or(size).min(size))
     }
 }
 
+// === impl Area ===
+
 impl Area {
-    pub(super) const ALL: Self = Self {
+    pub(crate) const ALL: Self = Self {
         rows: Span::ALL,
         columns: Span::ALL,
     };
 
-    /// Whether it is exactly one cell.
-    pub(super) fn is_cell(&self) -> bool {
+    /// Whether the area is exactly one cell.
+    pub(crate) fn is_cell(&self) -> bool {
         let one = |span: Span| span.end.is_some() && span.end == span.start.checked_add(1);
         one(self.rows) && one(self.columns)
     }
@@ -60,7 +64,7 @@ impl Area {
 
 impl Reference {
     /// Parses a range; `None` if it is not in A1 notation.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if let Some(quoted) = text.strip_prefix('\'') {
             let (name, rest) = unquote(quoted)?;
             return match rest.strip_prefix('!') {
@@ -94,7 +98,8 @@ impl Reference {
     }
 }
 
-/// Reads a quoted tab name, in which `''` stands for `'`, and returns what follows it.
+/// Parses a quoted tab name, in which `''` means `'`, and returns the name and the rest of the
+/// text.
 fn unquote(text: &str) -> Option<(String, &str)> {
     let mut name = String::new();
     let mut rest = text;
@@ -124,9 +129,10 @@ fn parse_area(text: &str) -> Option<Area> {
         };
     };
     let (first, last) = (parse_corner(first)?, parse_corner(last)?);
-    // A column must meet a column or a row a row: `A:3` has no meaning.
-    let joined = (first.0.is_some() && last.0.is_some()) || (first.1.is_some() && last.1.is_some());
-    joined.then(|| area(first, last))
+    // Both corners need a column, or both need a row: `A:3` is not a range.
+    let is_valid =
+        (first.0.is_some() && last.0.is_some()) || (first.1.is_some() && last.1.is_some());
+    is_valid.then(|| area(first, last))
 }
 
 fn area(first: Corner, last: Corner) -> Area {
@@ -136,7 +142,7 @@ fn area(first: Corner, last: Corner) -> Area {
     }
 }
 
-/// Corners may come in any order; a missing one leaves that side open.
+/// Accepts the corners in any order; a missing one makes that side open.
 fn span(first: Option<u32>, last: Option<u32>) -> Span {
     match (first, last) {
         (Some(a), Some(b)) => Span {
@@ -177,25 +183,23 @@ fn parse_row(digits: &str) -> Option<u32> {
     (1..=MAX_ROW).contains(&row).then(|| row - 1)
 }
 
-// === writing ===
-
 /// The letters of a column counted from 0: `A`, `Z`, `AA`.
-pub(super) fn column_letters(column: u32) -> String {
+pub(crate) fn column_letters(column: u32) -> String {
     let mut letters = Vec::new();
     let mut rest = column + 1;
     while rest > 0 {
-        let digit = u8::try_from((rest - 1) % 26).expect("a remainder of 26 fits");
+        let digit = u8::try_from((rest - 1) % 26).expect("a remainder below 26 fits into a byte");
         letters.push(char::from(b'A' + digit));
         rest = (rest - 1) / 26;
     }
     letters.iter().rev().collect()
 }
 
-/// Writes a range as Google does: `Sheet1!A1:B2`, `'My tab'!A1`.
-pub(super) fn write(title: &str, rows: &Range<u32>, columns: &Range<u32>) -> String {
+/// Writes a range like Google: `Sheet1!A1:B2`, `'My tab'!A1`.
+pub(crate) fn write(title: &str, rows: &Range<u32>, columns: &Range<u32>) -> String {
     let cell = |row: u32, column: u32| format!("{}{}", column_letters(column), row + 1);
     let first = cell(rows.start, columns.start);
-    // An empty range is written as the cell where it starts.
+    // An empty range is written as its first cell.
     let last = cell(
         rows.end.max(rows.start + 1) - 1,
         columns.end.max(columns.start + 1) - 1,
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_every_form() {
+    fn parses_every_form() {
         assert_eq!(cells("A1"), (0, Some(1), 0, Some(1)));
         assert_eq!(cells("Sheet1!B2:C4"), (1, Some(4), 1, Some(3)));
         assert_eq!(cells("C4:B2"), (1, Some(4), 1, Some(3)));
@@ -260,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_has_no_meaning() {
+    fn rejects_invalid_ranges() {
         for text in [
             "",
             "'open",
@@ -282,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_go_there_and_back() {
+    fn column_letters_round_trip() {
         for column in [0, 25, 26, 51, 52, 701, 702, 18_277] {
             assert_eq!(parse_column(&column_letters(column)), Some(column));
         }

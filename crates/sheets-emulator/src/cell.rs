@@ -1,97 +1,98 @@
-//! A cell: what was entered and how it looks when read. Formulas are kept and shown as their text,
-//! since nothing here calculates; number formats are kept, but numbers are shown plainly.
+//! A cell: its entered value, and how it is rendered. Formulas are not calculated but returned as
+//! text; number formats are stored but not applied.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::mask::FieldMask;
-use super::refusal::Refusal;
+use crate::api_error::ApiError;
+use crate::mask::FieldMask;
 
-/// Google's limit per cell. Counted in UTF-16 units, the stricter reading of "characters".
-pub(super) const MAX_CELL_CHARACTERS: usize = 50_000;
+/// Maximum number of characters in a cell, as with Google. They are counted in UTF-16 units, which
+/// is the stricter interpretation.
+pub(crate) const MAX_CELL_CHARACTERS: usize = 50_000;
 
-/// A value as a person or a program entered it (`ExtendedValue` of the API).
+/// A value as a user or a program entered it (`ExtendedValue` of the API).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::enum_variant_names, reason = "the names of the API")]
-pub(super) enum EnteredValue {
+pub(crate) enum EnteredValue {
     StringValue(String),
     NumberValue(f64),
     BoolValue(bool),
     FormulaValue(String),
 }
 
-/// `CellData` of the API: the part of it that is kept.
+/// The stored part of `CellData` of the API.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) user_entered_value: Option<EnteredValue>,
+    pub(crate) user_entered_value: Option<EnteredValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) user_entered_format: Option<Map<String, Value>>,
+    pub(crate) user_entered_format: Option<Map<String, Value>>,
 }
 
-/// `RowData` of the API. Stored without empty cells at its end.
+/// `RowData` of the API. It is stored without the empty cells at its end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Row {
-    pub(super) values: Vec<Cell>,
+pub(crate) struct Row {
+    pub(crate) values: Vec<Cell>,
 }
 
-/// How values are read (`valueRenderOption`).
+/// How values are rendered (`valueRenderOption`).
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) enum Render {
+pub(crate) enum RenderOption {
     FormattedValue,
     UnformattedValue,
     Formula,
 }
 
-/// How values are written (`valueInputOption`).
+/// How values are interpreted (`valueInputOption`).
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) enum Input {
+pub(crate) enum InputOption {
     Raw,
     UserEntered,
 }
 
 /// Which parts of a cell a request writes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CellFields {
+pub(crate) struct CellFields {
     value: bool,
     format: bool,
 }
 
-// === impl Input ===
+// === impl InputOption ===
 
-impl Input {
-    /// Google does not choose for us.
-    pub(super) fn missing() -> Refusal {
-        Refusal::invalid("'valueInputOption' is required but not specified")
+impl InputOption {
+    /// The error of a missing option, which has no default.
+    pub(crate) fn missing() -> ApiError {
+        ApiError::invalid("'valueInputOption' is required but not specified")
     }
 }
 
 // === impl EnteredValue ===
 
 impl EnteredValue {
-    /// Takes a value of the values API. `None` clears the cell.
-    pub(super) fn from_input(value: &Value, input: Input) -> Result<Option<Self>, Refusal> {
+    /// Converts a value of the values API. `None` clears the cell.
+    pub(crate) fn from_input(value: &Value, input: InputOption) -> Result<Option<Self>, ApiError> {
         match value {
             Value::String(text) => Ok(match input {
-                Input::Raw => Some(Self::StringValue(text.clone())),
-                Input::UserEntered => Some(Self::typed(text)),
+                InputOption::Raw => Some(Self::StringValue(text.clone())),
+                InputOption::UserEntered => Some(Self::parse(text)),
             }),
             Value::Bool(value) => Ok(Some(Self::BoolValue(*value))),
             Value::Number(number) => Ok(number.as_f64().map(Self::NumberValue)),
-            Value::Null | Value::Array(_) | Value::Object(_) => Err(Refusal::invalid(
-                "Invalid values: a cell is a string, a number or a boolean",
+            Value::Null | Value::Array(_) | Value::Object(_) => Err(ApiError::invalid(
+                "Invalid values: a cell must be a string, a number or a boolean",
             )),
         }
     }
 
-    /// What Sheets makes of typed text: formulas, booleans and plain numbers. Dates, percentages and
-    /// currencies, which depend on the locale, stay text here.
-    fn typed(text: &str) -> Self {
+    /// Parses a text as if a user had typed it: formulas, booleans and plain numbers. Dates,
+    /// percentages and currencies depend on the locale and remain texts.
+    fn parse(text: &str) -> Self {
         if let Some(literal) = text.strip_prefix('\'') {
             return Self::StringValue(literal.to_owned());
         }
@@ -99,7 +100,7 @@ impl EnteredValue {
             return Self::FormulaValue(text.to_owned());
         }
         let word = text.trim();
-        match (word.to_ascii_uppercase().as_str(), typed_number(word)) {
+        match (word.to_ascii_uppercase().as_str(), parse_number(word)) {
             ("TRUE", _) => Self::BoolValue(true),
             ("FALSE", _) => Self::BoolValue(false),
             (_, Some(number)) => Self::NumberValue(number),
@@ -111,34 +112,38 @@ impl EnteredValue {
         matches!(self, Self::StringValue(text) if text.is_empty())
     }
 
-    fn check(&self) -> Result<(), Refusal> {
+    /// Checks the limits of a value.
+    fn check(&self) -> Result<(), ApiError> {
         let (Self::StringValue(text) | Self::FormulaValue(text)) = self else {
             return Ok(());
         };
-        // A character has at least as many bytes as UTF-16 units: count only where it may matter.
+        // A text has at least as many bytes as UTF-16 units, so counting is rarely necessary.
         if text.len() > MAX_CELL_CHARACTERS && text.encode_utf16().count() > MAX_CELL_CHARACTERS {
-            return Err(Refusal::invalid(format!(
+            return Err(ApiError::invalid(format!(
                 "Your input contains more than the maximum of {MAX_CELL_CHARACTERS} characters in a single cell."
             )));
         }
         if matches!(self, Self::FormulaValue(formula) if !formula.starts_with('=')) {
-            return Err(Refusal::invalid("A formulaValue must start with '='"));
+            return Err(ApiError::invalid("A formulaValue must start with '='"));
         }
         Ok(())
     }
 
-    pub(super) fn render(&self, render: Render) -> Value {
+    /// The value as JSON.
+    pub(crate) fn render(&self, render: RenderOption) -> Value {
         match (self, render) {
-            (Self::NumberValue(number), Render::UnformattedValue | Render::Formula) => {
-                plain(*number)
+            (Self::NumberValue(number), RenderOption::UnformattedValue | RenderOption::Formula) => {
+                json_number(*number)
             }
-            (Self::BoolValue(value), Render::UnformattedValue | Render::Formula) => (*value).into(),
-            (value, _) => value.shown().into(),
+            (Self::BoolValue(value), RenderOption::UnformattedValue | RenderOption::Formula) => {
+                (*value).into()
+            }
+            (value, _) => value.display().into(),
         }
     }
 
-    /// The text in the cell as a person sees it.
-    pub(super) fn shown(&self) -> String {
+    /// The value as the text that a user sees.
+    pub(crate) fn display(&self) -> String {
         match self {
             Self::StringValue(text) | Self::FormulaValue(text) => text.clone(),
             Self::NumberValue(number) => number.to_string(),
@@ -147,8 +152,8 @@ impl EnteredValue {
     }
 }
 
-/// Only digits make a number: `f64` would also take `inf` and `nan`.
-fn typed_number(word: &str) -> Option<f64> {
+/// Parses a number of digits; `f64` alone would also accept `inf` and `nan`.
+fn parse_number(word: &str) -> Option<f64> {
     let numeric = word
         .bytes()
         .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
@@ -156,16 +161,16 @@ fn typed_number(word: &str) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
-/// A number as JSON: whole numbers without a decimal point, as Google writes them.
-fn plain(number: f64) -> Value {
+/// A number as JSON. Like Google, it writes integers without a decimal point.
+fn json_number(number: f64) -> Value {
     serde_json::from_str(&number.to_string()).unwrap_or(Value::Null)
 }
 
 // === impl Cell ===
 
 impl Cell {
-    /// Takes the named fields of `source`, also where they are empty there.
-    pub(super) fn assign(&mut self, source: &Self, fields: CellFields) {
+    /// Assigns the given fields of `source`, including empty ones.
+    pub(crate) fn assign(&mut self, source: &Self, fields: CellFields) {
         if fields.value {
             let value = source.user_entered_value.clone();
             self.user_entered_value = value.filter(|value| !value.is_empty());
@@ -176,13 +181,15 @@ impl Cell {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    /// Checks the limits of the value.
+    pub(crate) fn check(&self) -> Result<(), ApiError> {
         self.user_entered_value
             .as_ref()
             .map_or(Ok(()), EnteredValue::check)
     }
 
-    pub(super) fn is_bold(&self) -> bool {
+    /// Whether the text is bold.
+    pub(crate) fn is_bold(&self) -> bool {
         let format = self.user_entered_format.as_ref();
         format
             .and_then(|f| f.get("textFormat")?.get("bold")?.as_bool())
@@ -193,8 +200,8 @@ impl Cell {
 // === impl Row ===
 
 impl Row {
-    /// The cell of a column, which is created if need be.
-    pub(super) fn cell_mut(&mut self, column: u32) -> &mut Cell {
+    /// The cell of a column, which is created if necessary.
+    pub(crate) fn cell_mut(&mut self, column: u32) -> &mut Cell {
         let column = column as usize;
         if self.values.len() <= column {
             self.values.resize_with(column + 1, Cell::default);
@@ -202,15 +209,15 @@ impl Row {
         &mut self.values[column]
     }
 
-    /// Whether it is a "row with data", after which `appendCells` writes.
-    pub(super) fn has_data(&self) -> bool {
+    /// Whether the row has a value; `appendCells` writes after the last such row.
+    pub(crate) fn has_data(&self) -> bool {
         self.values
             .iter()
             .any(|cell| cell.user_entered_value.is_some())
     }
 
-    /// Drops the empty cells at the end. `false` if nothing is left to store.
-    pub(super) fn trim(&mut self) -> bool {
+    /// Removes the empty cells at the end. Returns `false` if the row is empty.
+    pub(crate) fn trim(&mut self) -> bool {
         let used = self
             .values
             .iter()
@@ -223,22 +230,23 @@ impl Row {
 // === impl CellFields ===
 
 impl CellFields {
-    pub(super) const VALUE: Self = Self {
+    /// Only the value.
+    pub(crate) const VALUE: Self = Self {
         value: true,
         format: false,
     };
 
-    /// Reads the mask of `appendCells` and `updateCells`, whose root is the cell.
-    pub(super) fn parse(mask: &str) -> Result<Self, Refusal> {
+    /// Parses the mask of `appendCells` and `updateCells`, which is relative to the cell.
+    pub(crate) fn parse(mask: &str) -> Result<Self, ApiError> {
         let Some(mask) = FieldMask::parse(mask)? else {
-            return Err(Refusal::invalid(
+            return Err(ApiError::invalid(
                 "At least one field must be listed in 'fields'. (Use '*' to indicate all fields.)",
             ));
         };
         let known = ["*", "userEnteredValue", "userEnteredFormat"];
         if let Some(name) = mask.names().find(|name| !known.contains(name)) {
-            return Err(Refusal::invalid(format!(
-                "The emulator does not keep the field '{name}' of a cell"
+            return Err(ApiError::invalid(format!(
+                "The emulator does not store the field '{name}' of a cell"
             )));
         }
         Ok(Self {
@@ -253,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn typed_text_is_read_as_sheets_reads_it() {
+    fn texts_are_parsed_like_in_sheets() {
         use EnteredValue::{BoolValue, FormulaValue, NumberValue, StringValue};
         for (text, value) in [
             ("12.5", NumberValue(12.5)),
@@ -269,26 +277,26 @@ mod tests {
             ("", StringValue(String::new())),
             ("2026-01-02", StringValue("2026-01-02".to_owned())),
         ] {
-            assert_eq!(EnteredValue::typed(text), value, "{text:?}");
+            assert_eq!(EnteredValue::parse(text), value, "{text:?}");
         }
     }
 
     #[test]
-    fn numbers_look_as_entered() {
+    fn numbers_are_rendered_as_entered() {
         assert_eq!(
-            EnteredValue::NumberValue(5.0).render(Render::UnformattedValue),
+            EnteredValue::NumberValue(5.0).render(RenderOption::UnformattedValue),
             5
         );
         assert_eq!(
-            EnteredValue::NumberValue(0.5).render(Render::UnformattedValue),
+            EnteredValue::NumberValue(0.5).render(RenderOption::UnformattedValue),
             0.5
         );
         assert_eq!(
-            EnteredValue::NumberValue(5.0).render(Render::FormattedValue),
+            EnteredValue::NumberValue(5.0).render(RenderOption::FormattedValue),
             "5"
         );
         assert_eq!(
-            EnteredValue::BoolValue(true).render(Render::FormattedValue),
+            EnteredValue::BoolValue(true).render(RenderOption::FormattedValue),
             "TRUE"
         );
     }

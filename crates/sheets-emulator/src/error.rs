@@ -1,40 +1,43 @@
-//! Why the emulator cannot start or serve. What a request is told is a `Refusal`.
+//! Errors of the emulator as a whole; an error of a single request is an `ApiError`.
 
 use std::path::PathBuf;
 
-/// Why the emulator cannot start or go on. Every variant means: stop, a person must act.
+/// Why the emulator cannot start or serve. Stop: an operator must act.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The data folder cannot be created.
-    #[error("cannot create the sheets emulator's folder {path}: {source}")]
+    #[error("failed to create the data folder {path} of the sheets emulator: {source}")]
     Folder {
-        /// The folder asked for.
+        /// The data folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Another process holds the file.
-    #[error("{path} is open in another sheets emulator: stop that one, or use another folder")]
+    /// Another process has the file open.
+    #[error("{path} is in use by another sheets emulator; stop it, or use another data folder")]
     InUse {
-        /// The file that both want.
+        /// The file.
         path: PathBuf,
     },
     /// The file cannot be opened or repaired.
-    #[error("cannot open {path}: {source}; if the file is damaged, move it away and start again")]
+    #[error("failed to open {path}: {source}; if the file is damaged, move it away and restart")]
     Database {
         /// The file.
         path: PathBuf,
-        /// What the database said.
+        /// The error of the database.
         source: Box<redb::Error>,
     },
-    /// The listener does not work.
-    #[error("the sheets emulator cannot listen: {0}")]
+    /// The address of the listener is not available.
+    #[error("the listener of the sheets emulator failed: {0}")]
     Listen(#[from] std::io::Error),
 }
 
+// === impl Error ===
+
 impl Error {
-    pub(super) fn database(path: PathBuf, source: impl Into<redb::Error>) -> Self {
+    /// Classifies an error of the database.
+    pub(crate) fn database(path: PathBuf, source: impl Into<redb::Error>) -> Self {
         match source.into() {
             redb::Error::DatabaseAlreadyOpen => Self::InUse { path },
             source => Self::Database {

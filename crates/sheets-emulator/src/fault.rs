@@ -1,5 +1,5 @@
-//! Faults on request: what a network and a tired service do to requests, made to happen in tests. A fault is used up
-//! by one request of the kind that it is for; they queue, and those of a kind are taken in order.
+//! Fault injection for tests: planned failures of the network and the service. Faults queue, and
+//! each request takes the first fault for its kind.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,32 +13,35 @@ use futures::stream;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::refusal::Refusal;
+use crate::api_error::ApiError;
 
+/// Maximum number of queued faults.
 const MAX_QUEUED: usize = 10_000;
-/// A hanging request ends at last: well after any client has given up (Google: 180 s).
+/// How long a request hangs, which is longer than the timeout of any client (Google: 180 s).
 const HANG: Duration = Duration::from_secs(600);
+/// Maximum delay of a request in milliseconds.
 const MAX_DELAY_MS: u64 = 600_000;
-/// Answers are small, but for values of a large range; a larger one is cut to nothing.
+/// Maximum size of a response that is cut in half; a larger one is cut completely.
 const MAX_CUT_BYTES: usize = 64 << 20;
-/// Lets the first half of a cut answer reach the client before the connection breaks.
+/// Lets the first half of a cut response reach the client before the connection breaks.
 const CUT_PAUSE: Duration = Duration::from_millis(20);
 
-/// What happens to one or more requests, as `POST /admin/faults` takes it.
+/// A fault for one or more requests, as in the body of `POST /admin/faults`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Fault {
-    kind: Kind,
-    /// Which requests it is for.
+pub(crate) struct Fault {
+    kind: FaultKind,
+    /// The kind of requests that it applies to.
     #[serde(default)]
-    on: On,
-    /// The status of `refuse` (default 503) and `apply_then_status` (default 500).
+    on: RequestKind,
+    /// The status of `refuse` (default 503) and of `apply_then_status` (default 500).
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
-    /// Waits before anything else. A write then happens even if the client has gone.
+    /// Delay before the request is handled. A write is then applied even if the client has
+    /// disconnected.
     #[serde(default)]
     delay_ms: u64,
-    /// How many requests it is for.
+    /// The number of requests that it applies to.
     #[serde(default = "once")]
     times: usize,
 }
@@ -47,10 +50,10 @@ fn once() -> usize {
     1
 }
 
-/// The kinds of requests. People by hand meet no faults.
+/// The kinds of requests. Faults do not apply to manual edits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum On {
+pub(crate) enum RequestKind {
     #[default]
     Write,
     /// Spreadsheets, values and metadata.
@@ -59,27 +62,28 @@ pub(super) enum On {
     Token,
 }
 
-/// The kinds of faults. After `apply_…` the request is carried out, and only the answer is spoilt; one
-/// that is refused by itself is answered as it is.
+/// The kinds of faults. With `apply_…`, the request is executed and only its response is affected;
+/// the response to a request that fails is not affected.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+enum FaultKind {
     Refuse,
     ApplyThenStatus,
-    /// Half of the answer, then a broken connection.
+    /// Half of the response, then a broken connection.
     ApplyThenCut,
     ApplyThenHang,
-    /// The network delivers the request twice, and what comes back is the answer to the second.
+    /// The request is executed twice, as if the network had delivered it twice; the client gets the
+    /// second response.
     ApplyTwice,
-    /// Nothing but the delay.
+    /// Only the delay.
     Delay,
-    /// Neither carried out nor answered.
+    /// The request is not executed and gets no response.
     Hang,
 }
 
-/// The faults still to come.
+/// The queue of planned faults.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Mutex<VecDeque<Fault>>);
+pub(crate) struct Faults(Mutex<VecDeque<Fault>>);
 
 // === impl Faults ===
 
@@ -88,34 +92,38 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues faults behind those that wait, all of them or, if one makes no sense, none.
-    pub(super) fn plan(&self, faults: Vec<Fault>) -> Result<(), Refusal> {
+    /// Appends faults to the queue: all of them or, if one is not valid, none.
+    pub(crate) fn plan(&self, faults: Vec<Fault>) -> Result<(), ApiError> {
         faults.iter().try_for_each(Fault::check)?;
         let mut queue = self.queue();
         if queue.len() + faults.len() > MAX_QUEUED {
-            return Err(Refusal::invalid(format!("{MAX_QUEUED} faults may wait")));
+            return Err(ApiError::invalid(format!(
+                "At most {MAX_QUEUED} faults may be planned"
+            )));
         }
         queue.extend(faults);
         Ok(())
     }
 
-    pub(super) fn planned(&self) -> Vec<Fault> {
+    /// All planned faults in order.
+    pub(crate) fn planned(&self) -> Vec<Fault> {
         self.queue().iter().cloned().collect()
     }
 
-    pub(super) fn clear(&self) {
+    /// Removes all planned faults.
+    pub(crate) fn clear(&self) {
         self.queue().clear();
     }
 
-    /// The fault for the request that has just arrived.
-    pub(super) fn take(&self, on: On) -> Option<Fault> {
+    /// Takes the next fault for a request of this kind.
+    pub(crate) fn take(&self, kind: RequestKind) -> Option<Fault> {
         let mut queue = self.queue();
-        let place = queue.iter().position(|fault| fault.on == on)?;
-        let fault = queue.get_mut(place)?;
+        let position = queue.iter().position(|fault| fault.on == kind)?;
+        let fault = queue.get_mut(position)?;
         fault.times -= 1;
         let taken = fault.clone();
         if taken.times == 0 {
-            queue.remove(place);
+            queue.remove(position);
         }
         Some(taken)
     }
@@ -124,26 +132,29 @@ impl Faults {
 // === impl Fault ===
 
 impl Fault {
-    fn check(&self) -> Result<(), Refusal> {
+    fn check(&self) -> Result<(), ApiError> {
         if self
             .status
             .is_some_and(|status| !(400..=599).contains(&status))
         {
-            return Err(Refusal::invalid("Invalid fault: status must be 400 to 599"));
+            return Err(ApiError::invalid(
+                "Invalid fault: status must be 400 to 599",
+            ));
         }
         if self.times == 0 {
-            return Err(Refusal::invalid("Invalid fault: times must be at least 1"));
+            return Err(ApiError::invalid("Invalid fault: times must be at least 1"));
         }
-        if self.delay_ms > MAX_DELAY_MS || (self.kind == Kind::Delay && self.delay_ms == 0) {
-            return Err(Refusal::invalid(format!(
+        if self.delay_ms > MAX_DELAY_MS || (self.kind == FaultKind::Delay && self.delay_ms == 0) {
+            return Err(ApiError::invalid(format!(
                 "Invalid fault: delay_ms must be 1 to {MAX_DELAY_MS}"
             )));
         }
         Ok(())
     }
 
-    /// Runs a request with this fault. At `stop` whatever it is waiting for ends in a broken connection.
-    pub(super) async fn run<A: Future<Output = Response>>(
+    /// Runs a request with this fault. When `stop` is cancelled, a waiting request ends with a
+    /// broken connection.
+    pub(crate) async fn run<A: Future<Output = Response>>(
         self,
         stop: CancellationToken,
         apply: impl Fn() -> A,
@@ -151,47 +162,47 @@ impl Fault {
         if !wait(Duration::from_millis(self.delay_ms), &stop).await {
             return broken();
         }
-        if self.kind == Kind::Refuse {
-            return self.refusal(StatusCode::SERVICE_UNAVAILABLE);
+        if self.kind == FaultKind::Refuse {
+            return self.error(StatusCode::SERVICE_UNAVAILABLE);
         }
-        if self.kind == Kind::Hang {
+        if self.kind == FaultKind::Hang {
             wait(HANG, &stop).await;
             return broken();
         }
-        let answer = apply().await;
-        if !answer.status().is_success() {
-            return answer;
+        let response = apply().await;
+        if !response.status().is_success() {
+            return response;
         }
         match self.kind {
-            Kind::ApplyThenStatus => self.refusal(StatusCode::INTERNAL_SERVER_ERROR),
-            Kind::ApplyThenCut => cut(answer).await,
-            Kind::ApplyThenHang => {
+            FaultKind::ApplyThenStatus => self.error(StatusCode::INTERNAL_SERVER_ERROR),
+            FaultKind::ApplyThenCut => cut(response).await,
+            FaultKind::ApplyThenHang => {
                 wait(HANG, &stop).await;
                 broken()
             }
-            Kind::ApplyTwice => apply().await,
-            Kind::Refuse | Kind::Delay | Kind::Hang => answer,
+            FaultKind::ApplyTwice => apply().await,
+            FaultKind::Refuse | FaultKind::Delay | FaultKind::Hang => response,
         }
     }
 
-    fn refusal(&self, default: StatusCode) -> Response {
+    fn error(&self, default: StatusCode) -> Response {
         let status = self
             .status
             .and_then(|status| StatusCode::from_u16(status).ok());
-        Refusal::of_status(status.unwrap_or(default)).into_response()
+        ApiError::of_status(status.unwrap_or(default)).into_response()
     }
 }
 
-/// `false` if the emulator stops first.
+/// Waits; returns `false` if the emulator stops first.
 async fn wait(time: Duration, stop: &CancellationToken) -> bool {
     stop.run_until_cancelled(tokio::time::sleep(time))
         .await
         .is_some()
 }
 
-/// The right status and length, but only half of the body.
-async fn cut(answer: Response) -> Response {
-    let (mut parts, body) = answer.into_parts();
+/// A response with the correct status and length, but only half of the body.
+async fn cut(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
     let body = to_bytes(body, MAX_CUT_BYTES).await.unwrap_or_default();
     parts
         .headers
@@ -200,19 +211,21 @@ async fn cut(answer: Response) -> Response {
     Response::from_parts(parts, breaking_body(half))
 }
 
-/// An answer that says it has a body and has none: the connection breaks.
+/// A response that declares a body but breaks the connection instead of sending it.
 fn broken() -> Response {
-    let mut answer = Response::new(breaking_body(Bytes::new()));
-    answer
+    let mut response = Response::new(breaking_body(Bytes::new()));
+    response
         .headers_mut()
         .insert(axum::http::header::CONTENT_LENGTH, 1.into());
-    answer
+    response
 }
 
 fn breaking_body(first: Bytes) -> Body {
     let rest = stream::once(async {
         tokio::time::sleep(CUT_PAUSE).await;
-        Err(std::io::Error::other("cut by a planned fault"))
+        Err(std::io::Error::other(
+            "connection broken by a planned fault",
+        ))
     });
     Body::from_stream(futures::StreamExt::chain(stream::iter([Ok(first)]), rest))
 }

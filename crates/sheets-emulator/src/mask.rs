@@ -1,30 +1,34 @@
-//! Field masks: which fields a request writes (`fields` in a body) or wants to read (`?fields=`).
-//! Names are compared as they are in JSON (`gridProperties.rowCount`, `sheets(properties)`, `*`).
+//! Field masks, which select the fields that a request writes (`fields` in a body) or reads
+//! (`?fields=`). They use the names in JSON (`gridProperties.rowCount`, `sheets(properties)`, `*`).
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::refusal::Refusal;
+use crate::api_error::ApiError;
 
-/// Longer masks are refused, which also bounds the depth that `filter` recurses to.
+/// Maximum length of a mask in bytes.
 const MAX_LENGTH: usize = 4_096;
+/// Maximum depth of a mask, which also limits the recursion of `filter`.
 const MAX_DEPTH: usize = 32;
 
-/// A tree of field names. A node without children stands for everything below it.
+/// A tree of field names. A node without children selects everything below it.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct FieldMask(BTreeMap<String, Self>);
+pub(crate) struct FieldMask(BTreeMap<String, Self>);
+
+// === impl FieldMask ===
 
 impl FieldMask {
-    /// Parses a mask. An empty one is `None`: for reads it means everything, for writes an error.
-    pub(super) fn parse(text: &str) -> Result<Option<Self>, Refusal> {
-        let invalid = || Refusal::invalid(format!("Invalid field mask: '{text}'"));
+    /// Parses a mask; `None` if it is empty, which selects everything in reads and is an error in
+    /// writes.
+    pub(crate) fn parse(text: &str) -> Result<Option<Self>, ApiError> {
+        let invalid = || ApiError::invalid(format!("Invalid field mask: '{text}'"));
         if text.is_empty() {
             return Ok(None);
         }
         if text.len() > MAX_LENGTH {
-            return Err(Refusal::invalid(format!(
-                "A field mask may have {MAX_LENGTH} characters"
+            return Err(ApiError::invalid(format!(
+                "A field mask may have at most {MAX_LENGTH} characters"
             )));
         }
         let mut mask = Self::default();
@@ -36,7 +40,7 @@ impl FieldMask {
         }
     }
 
-    /// Parses `a.b,c(d,e)` up to the end or a closing bracket, and returns what is left.
+    /// Parses `a.b,c(d,e)` to the end or to a closing bracket, and returns the rest of the text.
     fn parse_list<'t>(&mut self, mut text: &'t str, depth: usize) -> Option<&'t str> {
         if depth > MAX_DEPTH {
             return None;
@@ -73,13 +77,13 @@ impl FieldMask {
         }
     }
 
-    /// The names at the top of the mask.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    /// The names at the top level of the mask.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// Whether the mask covers this dotted path, as a whole or as a part.
-    pub(super) fn covers(&self, path: &str) -> bool {
+    /// Whether the mask covers this dotted path, completely or partially.
+    pub(crate) fn covers(&self, path: &str) -> bool {
         let (name, rest) = path.split_once('.').unwrap_or((path, ""));
         let Some(node) = self.0.get("*").or_else(|| self.0.get(name)) else {
             return false;
@@ -87,8 +91,9 @@ impl FieldMask {
         node.0.is_empty() || rest.is_empty() || node.covers(rest)
     }
 
-    /// Keeps of `value` what the mask names; elements of lists are filtered one by one.
-    pub(super) fn filter(&self, value: &mut Value) {
+    /// Removes the fields of `value` that the mask does not select. Each element of a list is
+    /// filtered.
+    pub(crate) fn filter(&self, value: &mut Value) {
         match value {
             Value::Array(items) => items.iter_mut().for_each(|item| self.filter(item)),
             Value::Object(fields) if !self.0.contains_key("*") => {
@@ -138,14 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_is_named() {
+    fn keeps_the_selected_fields() {
         let mut value = json!({ "id": 1, "sheets": [{ "a": 1, "b": 2 }, { "b": 3 }] });
         mask("sheets(a)").filter(&mut value);
         assert_eq!(value, json!({ "sheets": [{ "a": 1 }, {}] }));
     }
 
     #[test]
-    fn refuses_what_it_cannot_read() {
+    fn rejects_invalid_masks() {
         let nested = "(a".repeat(2_000);
         for text in ["a,", "a(", "a)", ".", "a..b", "a(b", "ä", nested.as_str()] {
             assert!(FieldMask::parse(text).is_err(), "{text}");

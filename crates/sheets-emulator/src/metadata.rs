@@ -1,51 +1,54 @@
-//! Developer metadata: keys and values on a spreadsheet, a sheet, a row or a column, found by lookup.
-//! An id is unique in its spreadsheet and may be chosen: what the sheets sink builds on.
+//! Developer metadata: keys and values that are attached to a spreadsheet, a sheet, a row or a
+//! column, and that are found by lookup. The client may choose an id, which is unique in the
+//! spreadsheet; the sheets sink relies on it.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::refusal::Refusal;
+use crate::api_error::ApiError;
+use crate::dimension::{Dimension, DimensionRange};
 
-/// Google's limit of keys and values together, for the spreadsheet and for each sheet (guide
-/// "Read and write metadata", storage limits).
-pub(super) const MAX_CHARACTERS: usize = 30_000;
+/// Maximum number of characters of all keys and values on a spreadsheet, and on each of its sheets.
+/// Google has the same limit (guide "Read and write metadata", storage limits).
+pub(crate) const MAX_CHARACTERS: usize = 30_000;
 
-/// One entry, as stored and as the API shows it.
+/// An entry as it is stored and returned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct DeveloperMetadata {
-    pub(super) metadata_id: i32,
-    pub(super) metadata_key: String,
+pub(crate) struct DeveloperMetadata {
+    pub(crate) metadata_id: i32,
+    pub(crate) metadata_key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) metadata_value: Option<String>,
-    pub(super) location: Location,
-    pub(super) visibility: Visibility,
+    pub(crate) metadata_value: Option<String>,
+    pub(crate) location: Location,
+    pub(crate) visibility: Visibility,
 }
 
-/// An entry as a request gives it.
+/// An entry in a request.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct NewMetadata {
-    pub(super) metadata_id: Option<i32>,
-    pub(super) metadata_key: Option<String>,
-    pub(super) metadata_value: Option<String>,
-    pub(super) location: Option<Location>,
-    pub(super) visibility: Option<Visibility>,
+pub(crate) struct NewMetadata {
+    pub(crate) metadata_id: Option<i32>,
+    pub(crate) metadata_key: Option<String>,
+    pub(crate) metadata_value: Option<String>,
+    pub(crate) location: Option<Location>,
+    pub(crate) visibility: Option<Visibility>,
 }
 
-/// Who sees an entry. All clients of the emulator are of one project, so they see both kinds.
+/// Who sees an entry. All clients of the emulator belong to the same project, so they see both
+/// kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) enum Visibility {
+pub(crate) enum Visibility {
     Document,
     Project,
 }
 
-/// Where an entry is.
+/// The location of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "WireLocation", into = "WireLocation")]
-pub(super) enum Location {
+pub(crate) enum Location {
     Spreadsheet,
     Sheet(i32),
     /// One row or column of a sheet.
@@ -54,13 +57,6 @@ pub(super) enum Location {
         dimension: Dimension,
         index: u32,
     },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) enum Dimension {
-    Rows,
-    Columns,
 }
 
 /// `DeveloperMetadataLocation` of the API.
@@ -86,21 +82,10 @@ enum LocationType {
     Column,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct DimensionRange {
-    #[serde(default)]
-    sheet_id: i32,
-    dimension: Dimension,
-    #[serde(default)]
-    start_index: u32,
-    end_index: u32,
-}
-
-/// What a filter looks for; what it does not name matches anything.
+/// The conditions of a filter; a missing condition matches every entry.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct Lookup {
+pub(crate) struct Lookup {
     #[serde(skip_serializing_if = "Option::is_none")]
     location_type: Option<LocationType>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,29 +110,29 @@ enum MatchingStrategy {
     Intersecting,
 }
 
-/// `DataFilter` of the API, of the one kind that selects metadata.
+/// `DataFilter` of the API, only with a lookup of metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct DataFilter {
-    pub(super) developer_metadata_lookup: Lookup,
+pub(crate) struct DataFilter {
+    pub(crate) developer_metadata_lookup: Lookup,
 }
 
 // === impl DeveloperMetadata ===
 
 impl DeveloperMetadata {
-    /// Key and value, as the storage limit counts them.
-    pub(super) fn characters(&self) -> usize {
+    /// The number of characters that count against the limit.
+    pub(crate) fn characters(&self) -> usize {
         let value = self.metadata_value.as_deref().unwrap_or_default();
         self.metadata_key.chars().count() + value.chars().count()
     }
 
-    /// The part of a checked request; `fallback` is the id if it brings none.
-    pub(super) fn create(new: NewMetadata, fallback: i32) -> Result<Self, Refusal> {
+    /// Creates an entry from a request; `fallback` is the id if the request has none.
+    pub(crate) fn create(new: NewMetadata, fallback: i32) -> Result<Self, ApiError> {
         let required =
-            |name: &str| Refusal::invalid(format!("Developer metadata must have a {name}."));
+            |name: &str| ApiError::invalid(format!("Developer metadata must have a {name}."));
         let metadata_id = new.metadata_id.unwrap_or(fallback);
         if metadata_id <= 0 {
-            return Err(Refusal::invalid("The metadata ID must be positive."));
+            return Err(ApiError::invalid("The metadata ID must be positive."));
         }
         Ok(Self {
             metadata_id,
@@ -162,17 +147,17 @@ impl DeveloperMetadata {
     }
 }
 
-/// Refuses entries that together are too long for the place they are at.
-pub(super) fn check_sizes<'m>(
+/// Checks the total size of the entries at each location.
+pub(crate) fn check_sizes<'m>(
     entries: impl IntoIterator<Item = &'m DeveloperMetadata>,
-) -> Result<(), Refusal> {
+) -> Result<(), ApiError> {
     let mut sizes: HashMap<Option<i32>, usize> = HashMap::new();
     for entry in entries {
         let size = sizes.entry(entry.location.sheet()).or_default();
         *size += entry.characters();
         if *size > MAX_CHARACTERS {
-            return Err(Refusal::invalid(format!(
-                "The developer metadata of a spreadsheet or sheet may have {MAX_CHARACTERS} characters"
+            return Err(ApiError::invalid(format!(
+                "The developer metadata of a spreadsheet or sheet may have at most {MAX_CHARACTERS} characters"
             )));
         }
     }
@@ -182,8 +167,8 @@ pub(super) fn check_sizes<'m>(
 // === impl Location ===
 
 impl Location {
-    /// The sheet it is on, none for the spreadsheet itself.
-    pub(super) fn sheet(&self) -> Option<i32> {
+    /// The sheet of the location; `None` for the spreadsheet itself.
+    pub(crate) fn sheet(&self) -> Option<i32> {
         match self {
             Self::Spreadsheet => None,
             Self::Sheet(sheet) | Self::Line { sheet, .. } => Some(*sheet),
@@ -205,8 +190,9 @@ impl Location {
         }
     }
 
-    /// Two places on one sheet, unless they are different lines of one dimension. The spreadsheet
-    /// itself intersects nothing else (reference of `DeveloperMetadataLookup.locationType`).
+    /// Two locations on the same sheet intersect, unless they are different lines of the same
+    /// dimension. The spreadsheet intersects no other location (reference of
+    /// `DeveloperMetadataLookup.locationType`).
     fn intersects(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Line { dimension: a, .. }, Self::Line { dimension: b, .. }) if a == b => {
@@ -284,7 +270,8 @@ impl From<Location> for WireLocation {
 // === impl Lookup ===
 
 impl Lookup {
-    pub(super) fn matches(&self, entry: &DeveloperMetadata) -> bool {
+    /// Whether the entry meets all conditions.
+    pub(crate) fn matches(&self, entry: &DeveloperMetadata) -> bool {
         fn same<T: PartialEq>(wanted: Option<&T>, value: &T) -> bool {
             wanted.is_none_or(|wanted| wanted == value)
         }
@@ -298,14 +285,14 @@ impl Lookup {
             && same(self.location_type.as_ref(), &entry.location.kind())
             && self
                 .metadata_location
-                .is_none_or(|place| self.at(&place, &entry.location))
+                .is_none_or(|wanted| self.matches_location(&wanted, &entry.location))
     }
 
-    fn at(&self, place: &Location, location: &Location) -> bool {
+    fn matches_location(&self, wanted: &Location, location: &Location) -> bool {
         match self.location_matching_strategy {
-            Some(MatchingStrategy::Exact) => place == location,
-            // The default, says the reference.
-            Some(MatchingStrategy::Intersecting) | None => place.intersects(location),
+            Some(MatchingStrategy::Exact) => wanted == location,
+            // The reference documents this default.
+            Some(MatchingStrategy::Intersecting) | None => wanted.intersects(location),
         }
     }
 }
@@ -319,7 +306,7 @@ mod tests {
 
     fn entry(location: &Value) -> DeveloperMetadata {
         from_value(json!({
-            "metadataId": 7, "metadataKey": "mark", "metadataValue": "v",
+            "metadataId": 7, "metadataKey": "checkpoint", "metadataValue": "v",
             "location": location, "visibility": "DOCUMENT",
         }))
         .unwrap()
@@ -330,11 +317,11 @@ mod tests {
     }
 
     #[test]
-    fn a_lookup_matches_what_it_names() {
+    fn a_lookup_matches_all_its_conditions() {
         let on_sheet = entry(&json!({ "sheetId": 0 }));
         assert!(found(json!({}), &on_sheet));
         assert!(found(
-            json!({ "metadataId": 7, "metadataKey": "mark", "metadataValue": "v" }),
+            json!({ "metadataId": 7, "metadataKey": "checkpoint", "metadataValue": "v" }),
             &on_sheet
         ));
         assert!(found(
@@ -347,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_intersect_their_sheet_and_lines_that_cross_them() {
+    fn lines_intersect_their_sheet_and_crossing_lines() {
         let line = |dimension, index| json!({ "dimensionRange": { "sheetId": 4, "dimension": dimension, "startIndex": index, "endIndex": index + 1 } });
         let row = entry(&line("ROWS", 2));
         assert!(found(json!({ "metadataLocation": { "sheetId": 4 } }), &row));
@@ -365,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_is_exactly_one_place() {
+    fn a_location_has_exactly_one_kind() {
         let two_rows =
             json!({ "dimensionRange": { "dimension": "ROWS", "startIndex": 0, "endIndex": 2 } });
         for bad in [

@@ -1,42 +1,43 @@
-//! A named range: a name and a chosen id for a rectangle of cells.
+//! Named ranges: names and ids for rectangles of cells.
 
 use serde::{Deserialize, Serialize};
 
-use super::a1::{Area, Span};
-use super::refusal::Refusal;
+use crate::a1::{Area, Span};
+use crate::api_error::ApiError;
 
-/// A name for cells; its id may be chosen and is unique in the spreadsheet.
+/// `NamedRange` of the API. The client may choose the id, which is unique in the spreadsheet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct NamedRange {
+pub(crate) struct NamedRange {
     #[serde(default)]
-    pub(super) named_range_id: String,
-    pub(super) name: String,
-    pub(super) range: GridRange,
+    pub(crate) named_range_id: String,
+    pub(crate) name: String,
+    pub(crate) range: GridRange,
 }
 
-/// Cells of a tab by index, half-open; a missing side is open.
+/// `GridRange` of the API: cells of a tab, half-open; without an end, a side extends to the end of
+/// the grid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct GridRange {
-    pub(super) sheet_id: i32,
-    pub(super) start_row_index: u32,
+pub(crate) struct GridRange {
+    pub(crate) sheet_id: i32,
+    pub(crate) start_row_index: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) end_row_index: Option<u32>,
-    pub(super) start_column_index: u32,
+    pub(crate) end_row_index: Option<u32>,
+    pub(crate) start_column_index: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) end_column_index: Option<u32>,
+    pub(crate) end_column_index: Option<u32>,
 }
 
-// === impl NamedRange, GridRange ===
+// === impl NamedRange ===
 
 impl NamedRange {
-    /// A name that is not taken for anything else, and cells from a first to a last one.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    /// Checks that the name is valid and the range is not empty.
+    pub(crate) fn check(&self) -> Result<(), ApiError> {
         let letters = self.name.chars().all(|c| c.is_alphanumeric() || c == '_');
         let digit_first = self.name.starts_with(|c: char| c.is_ascii_digit());
         if self.name.is_empty() || self.name.len() > 250 || !letters || digit_first {
-            return Err(Refusal::invalid(format!(
+            return Err(ApiError::invalid(format!(
                 "Invalid name for a named range: \"{}\"",
                 self.name
             )));
@@ -46,7 +47,7 @@ impl NamedRange {
             .iter()
             .any(|span| span.end.is_some_and(|end| end <= span.start))
         {
-            return Err(Refusal::invalid(
+            return Err(ApiError::invalid(
                 "The range of a named range must not be empty",
             ));
         }
@@ -54,8 +55,11 @@ impl NamedRange {
     }
 }
 
+// === impl GridRange ===
+
 impl GridRange {
-    pub(super) fn area(&self) -> Area {
+    /// The cells without the tab.
+    pub(crate) fn area(&self) -> Area {
         Area {
             rows: Span {
                 start: self.start_row_index,

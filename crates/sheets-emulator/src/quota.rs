@@ -1,5 +1,5 @@
-//! Requests per minute and user, as Google counts them: reads and writes apart, a batch is one
-//! request, and a spent quota is refilled when its minute is over. The limit per project is left out.
+//! Requests per minute and user, counted like Google: reads and writes separately, and a batch as
+//! one request. A quota is refilled at the end of its minute. There is no limit per project.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use serde_json::json;
 
-use super::refusal::Refusal;
+use crate::api_error::ApiError;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Windows that are kept before those of past minutes are dropped.
+/// Number of windows at which those of past minutes are evicted.
 const MAX_WINDOWS: usize = 1_024;
 
-/// How many requests one user may make in a minute.
+/// Maximum number of requests per user and minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// Requests that change a spreadsheet.
@@ -23,26 +23,16 @@ pub struct Quota {
     pub reads_per_minute: u32,
 }
 
-impl Default for Quota {
-    /// Google's own: 60 reads and 60 writes per minute and user (guide "Usage limits").
-    fn default() -> Self {
-        Self {
-            writes_per_minute: 60,
-            reads_per_minute: 60,
-        }
-    }
-}
-
-/// What a request does, and so which quota it uses.
+/// The kind of access of a request, which determines its quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Access {
+pub(crate) enum Access {
     Read,
     Write,
 }
 
 /// The requests counted so far.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct QuotaCounter {
     quota: Option<Quota>,
     windows: Mutex<HashMap<(String, Access), Window>>,
 }
@@ -53,17 +43,31 @@ struct Window {
     used: u32,
 }
 
-impl Budget {
-    /// Without a quota nothing is ever refused.
-    pub(super) fn new(quota: Option<Quota>) -> Self {
+// === impl Quota ===
+
+impl Default for Quota {
+    /// The limits of Google: 60 reads and 60 writes per minute and user (guide "Usage limits").
+    fn default() -> Self {
+        Self {
+            writes_per_minute: 60,
+            reads_per_minute: 60,
+        }
+    }
+}
+
+// === impl QuotaCounter ===
+
+impl QuotaCounter {
+    /// A counter; without a quota it accepts all requests.
+    pub(crate) fn new(quota: Option<Quota>) -> Self {
         Self {
             quota,
             windows: Mutex::default(),
         }
     }
 
-    /// Counts one request of `user`, or refuses it with 429 until the minute is over.
-    pub(super) fn take(&self, user: &str, access: Access, now: Instant) -> Result<(), Refusal> {
+    /// Counts one request of `user`, or rejects it with 429 until the minute is over.
+    pub(crate) fn take(&self, user: &str, access: Access, now: Instant) -> Result<(), ApiError> {
         let Some(quota) = self.quota else {
             return Ok(());
         };
@@ -72,15 +76,15 @@ impl Budget {
             Access::Write => quota.writes_per_minute,
         };
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = |window: &Window| now.duration_since(window.started) >= MINUTE;
+        let is_over = |window: &Window| now.duration_since(window.started) >= MINUTE;
         if windows.len() >= MAX_WINDOWS {
-            windows.retain(|_, window| !over(window));
+            windows.retain(|_, window| !is_over(window));
         }
         let window = windows.entry((user.to_owned(), access)).or_insert(Window {
             started: now,
             used: 0,
         });
-        if over(window) {
+        if is_over(window) {
             *window = Window {
                 started: now,
                 used: 0,
@@ -94,8 +98,8 @@ impl Budget {
     }
 }
 
-/// The answer of a spent quota, with the details that clients look for.
-fn exceeded(access: Access, limit: u32) -> Refusal {
+/// The error of an exceeded quota, with the details that clients evaluate.
+fn exceeded(access: Access, limit: u32) -> ApiError {
     let (name, metric, quota_limit) = match access {
         Access::Read => ("Read", "read_requests", "ReadRequestsPerMinutePerUser"),
         Access::Write => ("Write", "write_requests", "WriteRequestsPerMinutePerUser"),
@@ -104,7 +108,7 @@ fn exceeded(access: Access, limit: u32) -> Refusal {
         "Quota exceeded for quota metric '{name} requests' and limit '{name} requests per minute per user' \
          of service 'sheets.googleapis.com' for consumer 'project_number:0'."
     );
-    Refusal::new(StatusCode::TOO_MANY_REQUESTS, message).with_detail(json!({
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).with_detail(json!({
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": "RATE_LIMIT_EXCEEDED",
         "domain": "googleapis.com",
@@ -123,17 +127,17 @@ fn exceeded(access: Access, limit: u32) -> Refusal {
 mod tests {
     use super::*;
 
-    fn budget(limit: u32) -> Budget {
-        Budget::new(Some(Quota {
+    fn counter(limit: u32) -> QuotaCounter {
+        QuotaCounter::new(Some(Quota {
             writes_per_minute: limit,
             reads_per_minute: limit,
         }))
     }
 
     #[test]
-    fn is_refilled_when_the_minute_is_over() {
-        let (budget, start) = (budget(2), Instant::now());
-        let write = |after| budget.take("a", Access::Write, start + after).is_ok();
+    fn a_quota_is_refilled_when_the_minute_is_over() {
+        let (counter, start) = (counter(2), Instant::now());
+        let write = |after| counter.take("a", Access::Write, start + after).is_ok();
         assert!(write(Duration::ZERO));
         assert!(write(Duration::from_secs(59)));
         assert!(!write(Duration::from_millis(59_999)));
@@ -141,23 +145,23 @@ mod tests {
     }
 
     #[test]
-    fn users_and_kinds_have_their_own() {
-        let (budget, now) = (budget(1), Instant::now());
-        assert!(budget.take("a", Access::Write, now).is_ok());
-        assert!(budget.take("a", Access::Read, now).is_ok());
-        assert!(budget.take("b", Access::Write, now).is_ok());
-        assert!(budget.take("a", Access::Write, now).is_err());
+    fn users_and_kinds_of_access_have_separate_quotas() {
+        let (counter, now) = (counter(1), Instant::now());
+        assert!(counter.take("a", Access::Write, now).is_ok());
+        assert!(counter.take("a", Access::Read, now).is_ok());
+        assert!(counter.take("b", Access::Write, now).is_ok());
+        assert!(counter.take("a", Access::Write, now).is_err());
     }
 
     #[test]
-    fn forgets_users_of_past_minutes() {
-        let (budget, now) = (budget(1), Instant::now());
+    fn users_of_past_minutes_are_evicted() {
+        let (counter, now) = (counter(1), Instant::now());
         for user in 0..MAX_WINDOWS {
-            assert!(budget.take(&user.to_string(), Access::Read, now).is_ok());
+            assert!(counter.take(&user.to_string(), Access::Read, now).is_ok());
         }
-        assert!(budget.take("late", Access::Read, now + MINUTE).is_ok());
+        assert!(counter.take("late", Access::Read, now + MINUTE).is_ok());
         assert_eq!(
-            budget.windows.lock().map(|windows| windows.len()).ok(),
+            counter.windows.lock().map(|windows| windows.len()).ok(),
             Some(1)
         );
     }

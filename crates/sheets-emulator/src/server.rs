@@ -1,4 +1,4 @@
-//! Connections: accepting, limits, time-outs, and the stop in three steps.
+//! Accepts connections within limits of number and time, and stops gracefully.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,67 +10,70 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::api::{self, Api};
-use super::page;
-use super::refusal::Refusal;
+use crate::api::{self, Api};
+use crate::api_error::ApiError;
+use crate::page;
 
-/// More connections wait in the kernel's queue.
+/// Maximum number of connections; further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 1_024;
-/// Also ends idle connections; Google's front ends keep them about as long.
+/// Time to send headers. It also ends idle connections, which Google's front ends keep about as
+/// long.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(240);
-/// How long requests in hand may take once it is to stop.
+/// Time for requests in flight to finish after the stop.
 const GRACE: Duration = Duration::from_secs(5);
+/// Pause after a failure to accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown`, then stops taking, finishes what is in hand, and gives up after a while.
-pub(super) async fn serve(api: Arc<Api>, listener: TcpListener, shutdown: CancellationToken) {
+/// Serves until `shutdown`. Then it stops accepting connections, lets requests in flight finish,
+/// and aborts the rest after `GRACE`.
+pub(crate) async fn serve(api: Arc<Api>, listener: TcpListener, shutdown: CancellationToken) {
     let tasks = api.tasks.clone();
     let stop = api.stop.clone();
     let router = router(api);
-    let (graceful, slots) = (
-        GracefulShutdown::new(),
-        Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-    );
+    let graceful = GracefulShutdown::new();
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Some(accepted) = shutdown
-        .run_until_cancelled(accept(&listener, &slots))
+        .run_until_cancelled(accept(&listener, &permits))
         .await
     {
-        let (stream, slot) = accepted;
+        let (stream, permit) = accepted;
         let connection = connection(stream, router.clone(), &graceful);
         tasks.spawn(async move {
             connection.await;
-            drop(slot);
+            drop(permit);
         });
     }
     drop(listener);
-    stop.cancel(); // ends planned faults that are waiting
+    // Ends planned faults that are waiting.
+    stop.cancel();
     tasks.close();
     let finished = async {
         graceful.shutdown().await;
         tasks.wait().await;
     };
     if tokio::time::timeout(GRACE, finished).await.is_err() {
-        tracing::warn!("sheets emulator gave up on requests that did not finish");
+        tracing::warn!("sheets emulator aborted requests that did not finish in time");
     }
 }
 
-type Slot = tokio::sync::OwnedSemaphorePermit;
-
-/// The next connection, once there is room for it.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, Slot) {
-    let slot = Arc::clone(slots)
+/// Accepts the next connection once a permit is available.
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> (TcpStream, OwnedSemaphorePermit) {
+    let permit = Arc::clone(permits)
         .acquire_owned()
         .await
-        .expect("never closed");
+        .expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, slot),
+            Ok((stream, _)) => return (stream, permit),
             Err(error) => {
-                // Out of file descriptors, mostly: waiting is the cure.
-                tracing::warn!(%error, "sheets emulator cannot accept a connection");
+                // Usually there are too many open files, so retry after a pause.
+                tracing::warn!(%error, "sheets emulator failed to accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -107,9 +110,9 @@ fn router(api: Arc<Api>) -> Router {
     Router::new()
         .merge(api::routes())
         .merge(page::routes())
-        .fallback(|| async { Refusal::not_found() })
+        .fallback(|| async { ApiError::not_found() })
         .method_not_allowed_fallback(|| async {
-            Refusal::of_status(StatusCode::METHOD_NOT_ALLOWED)
+            ApiError::of_status(StatusCode::METHOD_NOT_ALLOWED)
         })
         .with_state(api)
 }

@@ -1,42 +1,43 @@
-//! A tab: its title and its grid, which holds the cells that are stored row by row elsewhere.
+//! A tab: its title and the size of its grid. The store keeps its rows separately.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::mask::FieldMask;
-use super::metadata::Dimension;
-use super::refusal::Refusal;
+use crate::api_error::ApiError;
+use crate::dimension::Dimension;
+use crate::mask::FieldMask;
 
-/// Google's widest grid, up to column `ZZZ`.
+/// Maximum number of columns, up to `ZZZ`. Google has the same limit.
 const MAX_COLUMNS: u32 = 18_278;
 
-/// A tab and its grid (`SheetProperties` of the API).
+/// A tab as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Sheet {
-    pub(super) id: i32,
-    pub(super) title: String,
-    pub(super) hidden: bool,
-    pub(super) row_count: u32,
-    pub(super) column_count: u32,
-    pub(super) frozen_row_count: u32,
-    pub(super) frozen_column_count: u32,
+pub(crate) struct Sheet {
+    pub(crate) id: i32,
+    pub(crate) title: String,
+    pub(crate) hidden: bool,
+    pub(crate) row_count: u32,
+    pub(crate) column_count: u32,
+    pub(crate) frozen_row_count: u32,
+    pub(crate) frozen_column_count: u32,
 }
 
-/// The properties of a tab as a request gives them.
+/// `SheetProperties` of the API in a request.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct SheetProperties {
-    pub(super) sheet_id: Option<i32>,
-    pub(super) title: Option<String>,
-    pub(super) index: Option<usize>,
-    pub(super) sheet_type: Option<String>,
-    pub(super) hidden: Option<bool>,
-    pub(super) grid_properties: GridProperties,
+pub(crate) struct SheetProperties {
+    pub(crate) sheet_id: Option<i32>,
+    pub(crate) title: Option<String>,
+    pub(crate) index: Option<usize>,
+    pub(crate) sheet_type: Option<String>,
+    pub(crate) hidden: Option<bool>,
+    pub(crate) grid_properties: GridProperties,
 }
 
+/// `GridProperties` of the API in a request.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct GridProperties {
+pub(crate) struct GridProperties {
     row_count: Option<u32>,
     column_count: Option<u32>,
     frozen_row_count: Option<u32>,
@@ -46,7 +47,8 @@ pub(super) struct GridProperties {
 // === impl Sheet ===
 
 impl Sheet {
-    pub(super) fn new(id: i32, title: impl Into<String>) -> Self {
+    /// A tab with the size that Google gives to new tabs.
+    pub(crate) fn new(id: i32, title: impl Into<String>) -> Self {
         Self {
             id,
             title: title.into(),
@@ -58,7 +60,8 @@ impl Sheet {
         }
     }
 
-    pub(super) fn set_grid(&mut self, grid: &GridProperties) -> Result<(), Refusal> {
+    /// Sets the given properties of the grid.
+    pub(crate) fn set_grid(&mut self, grid: &GridProperties) -> Result<(), ApiError> {
         self.row_count = grid.row_count.unwrap_or(self.row_count);
         self.column_count = grid.column_count.unwrap_or(self.column_count);
         self.frozen_row_count = grid.frozen_row_count.unwrap_or(self.frozen_row_count);
@@ -66,42 +69,44 @@ impl Sheet {
         self.check_grid()
     }
 
-    /// Adds rows or columns at the end. An overflow is over every limit, which is checked next.
-    pub(super) fn grow(&mut self, dimension: Dimension, length: u32) -> Result<(), Refusal> {
+    /// Adds rows or columns at the end. A number that overflows saturates, which exceeds the
+    /// limits.
+    pub(crate) fn grow(&mut self, dimension: Dimension, length: u32) -> Result<(), ApiError> {
         let count = self.count_mut(dimension);
         *count = count.saturating_add(length);
         self.check_grid()
     }
 
-    /// How many rows or columns its grid has.
-    pub(super) fn count_mut(&mut self, dimension: Dimension) -> &mut u32 {
+    /// The number of rows or columns.
+    pub(crate) fn count_mut(&mut self, dimension: Dimension) -> &mut u32 {
         match dimension {
             Dimension::Rows => &mut self.row_count,
             Dimension::Columns => &mut self.column_count,
         }
     }
 
-    fn check_grid(&self) -> Result<(), Refusal> {
+    fn check_grid(&self) -> Result<(), ApiError> {
         if self.row_count == 0 || self.column_count == 0 {
-            return Err(Refusal::invalid(
+            return Err(ApiError::invalid(
                 "A sheet must have at least one row and one column",
             ));
         }
         if self.column_count > MAX_COLUMNS {
-            return Err(Refusal::invalid(format!(
-                "A sheet may have {MAX_COLUMNS} columns"
+            return Err(ApiError::invalid(format!(
+                "A sheet may have at most {MAX_COLUMNS} columns"
             )));
         }
         if self.frozen_row_count >= self.row_count || self.frozen_column_count >= self.column_count
         {
-            return Err(Refusal::invalid(
+            return Err(ApiError::invalid(
                 "You can't freeze all visible rows or columns on the sheet.",
             ));
         }
         Ok(())
     }
 
-    pub(super) fn properties(&self, index: usize) -> Value {
+    /// `SheetProperties` of the API in a response.
+    pub(crate) fn properties(&self, index: usize) -> Value {
         let mut grid = json!({ "rowCount": self.row_count, "columnCount": self.column_count });
         if self.frozen_row_count > 0 {
             grid["frozenRowCount"] = self.frozen_row_count.into();
@@ -123,12 +128,14 @@ impl Sheet {
     }
 }
 
+// === impl GridProperties ===
+
 impl GridProperties {
-    /// Only what `mask` names; a frozen count that is named but missing means none.
-    pub(super) fn masked(&self, mask: &FieldMask) -> Self {
-        let named = |name: &str| mask.covers(&format!("gridProperties.{name}"));
-        let count = |name: &str, value: Option<u32>| if named(name) { value } else { None };
-        let frozen = |name: &str, value: Option<u32>| named(name).then(|| value.unwrap_or(0));
+    /// Only the properties in the mask. A frozen count that is in the mask but missing becomes 0.
+    pub(crate) fn masked(&self, mask: &FieldMask) -> Self {
+        let selected = |name: &str| mask.covers(&format!("gridProperties.{name}"));
+        let count = |name: &str, value: Option<u32>| if selected(name) { value } else { None };
+        let frozen = |name: &str, value: Option<u32>| selected(name).then(|| value.unwrap_or(0));
         Self {
             row_count: count("rowCount", self.row_count),
             column_count: count("columnCount", self.column_count),

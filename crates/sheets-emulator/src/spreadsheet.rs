@@ -1,40 +1,44 @@
-//! A spreadsheet without its cells: title, tabs with their grids, named ranges, and the rules that
-//! bind them. It is one small stored record, rewritten whole by each batch that changes it.
+//! A spreadsheet without its cells: its title, tabs and named ranges, and the rules about them. It
+//! is one small record, which each batch rewrites.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::mask::FieldMask;
-use super::named_range::NamedRange;
-use super::refusal::Refusal;
-use super::sheet::{Sheet, SheetProperties};
+use crate::api_error::ApiError;
+use crate::mask::FieldMask;
+use crate::named_range::NamedRange;
+use crate::sheet::{Sheet, SheetProperties};
 
-/// Google's limit for all grids of a spreadsheet together, empty cells included.
-pub(super) const MAX_CELLS: u64 = 10_000_000;
+/// Maximum number of cells of all grids of a spreadsheet, including empty cells. Google has the
+/// same limit.
+pub(crate) const MAX_CELLS: u64 = 10_000_000;
+/// Maximum number of tabs.
 const MAX_SHEETS: usize = 200;
+/// Maximum number of named ranges.
 const MAX_NAMED_RANGES: usize = 1_000;
+/// Maximum length of the title of a tab.
 const MAX_TITLE_CHARACTERS: usize = 100;
 
-/// What is stored of a spreadsheet besides rows and developer metadata.
+/// The record of a spreadsheet, without rows and developer metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Spreadsheet {
-    pub(super) title: String,
+pub(crate) struct Spreadsheet {
+    pub(crate) title: String,
     /// In the order of the tabs; never empty.
-    pub(super) sheets: Vec<Sheet>,
-    pub(super) named_ranges: Vec<NamedRange>,
+    pub(crate) sheets: Vec<Sheet>,
+    pub(crate) named_ranges: Vec<NamedRange>,
 }
 
-/// A fresh positive id, for what the client did not number itself.
-pub(super) fn random_id() -> i32 {
+/// A random positive id, for objects without an id from the client.
+pub(crate) fn random_id() -> i32 {
     let low_bits = uuid::Uuid::now_v7().as_u128() & 0x3fff_ffff;
-    i32::try_from(low_bits + 1).expect("30 bits fit")
+    i32::try_from(low_bits + 1).expect("30 bits fit into an i32")
 }
 
 // === impl Spreadsheet ===
 
 impl Spreadsheet {
-    /// What an id that nobody wrote to yet stands for: one empty tab, as Google makes it.
-    pub(super) fn new(title: impl Into<String>) -> Self {
+    /// A spreadsheet with one empty tab, like a new spreadsheet of Google.
+    pub(crate) fn new(title: impl Into<String>) -> Self {
         let sheets = vec![Sheet::new(0, "Sheet1")];
         Self {
             title: title.into(),
@@ -43,8 +47,8 @@ impl Spreadsheet {
         }
     }
 
-    /// Builds a spreadsheet with these tabs, or the default one.
-    pub(super) fn with_sheets(title: &str, sheets: Vec<SheetProperties>) -> Result<Self, Refusal> {
+    /// A spreadsheet with these tabs; without any, it has the default tab.
+    pub(crate) fn with_sheets(title: &str, sheets: Vec<SheetProperties>) -> Result<Self, ApiError> {
         let mut spreadsheet = Self::new(title);
         if !sheets.is_empty() {
             spreadsheet.sheets.clear();
@@ -55,26 +59,28 @@ impl Spreadsheet {
         Ok(spreadsheet)
     }
 
-    pub(super) fn sheet(&self, id: i32) -> Result<&Sheet, Refusal> {
+    /// The tab with this id.
+    pub(crate) fn sheet(&self, id: i32) -> Result<&Sheet, ApiError> {
         let found = self.sheets.iter().find(|sheet| sheet.id == id);
-        found.ok_or_else(|| Refusal::invalid(format!("No grid with id: {id}")))
+        found.ok_or_else(|| ApiError::invalid(format!("No grid with id: {id}")))
     }
 
-    pub(super) fn sheet_mut(&mut self, id: i32) -> Result<&mut Sheet, Refusal> {
+    /// The tab with this id.
+    pub(crate) fn sheet_mut(&mut self, id: i32) -> Result<&mut Sheet, ApiError> {
         let found = self.sheets.iter_mut().find(|sheet| sheet.id == id);
-        found.ok_or_else(|| Refusal::invalid(format!("No grid with id: {id}")))
+        found.ok_or_else(|| ApiError::invalid(format!("No grid with id: {id}")))
     }
 
-    /// Cells of all grids, empty ones included.
-    pub(super) fn cells(&self) -> u64 {
+    /// The number of cells of all grids, including empty cells.
+    pub(crate) fn cells(&self) -> u64 {
         let cells = |sheet: &Sheet| u64::from(sheet.row_count) * u64::from(sheet.column_count);
         self.sheets.iter().map(cells).sum()
     }
 
-    /// To be called after every change of a grid.
-    pub(super) fn check_cells(&self) -> Result<(), Refusal> {
+    /// Checks the limit of cells. Must be called after every change of a grid.
+    pub(crate) fn check_cells(&self) -> Result<(), ApiError> {
         if self.cells() > MAX_CELLS {
-            return Err(Refusal::invalid(format!(
+            return Err(ApiError::invalid(format!(
                 "This action would increase the number of cells in the workbook above the limit of {MAX_CELLS} cells."
             )));
         }
@@ -82,10 +88,10 @@ impl Spreadsheet {
     }
 
     /// Adds a tab and returns its id.
-    pub(super) fn add_sheet(&mut self, properties: SheetProperties) -> Result<i32, Refusal> {
+    pub(crate) fn add_sheet(&mut self, properties: SheetProperties) -> Result<i32, ApiError> {
         if self.sheets.len() >= MAX_SHEETS {
-            return Err(Refusal::invalid(format!(
-                "A spreadsheet may have {MAX_SHEETS} sheets"
+            return Err(ApiError::invalid(format!(
+                "A spreadsheet may have at most {MAX_SHEETS} sheets"
             )));
         }
         if properties
@@ -93,65 +99,65 @@ impl Spreadsheet {
             .as_deref()
             .is_some_and(|kind| kind != "GRID")
         {
-            return Err(Refusal::invalid(
-                "The emulator has sheets of type GRID only",
+            return Err(ApiError::invalid(
+                "The emulator only supports sheets of type GRID",
             ));
         }
         let id = match properties.sheet_id {
-            Some(id) if id < 0 => return Err(Refusal::invalid("sheetId must not be negative")),
+            Some(id) if id < 0 => return Err(ApiError::invalid("sheetId must not be negative")),
             Some(id) if self.sheet(id).is_ok() => {
-                return Err(Refusal::invalid(format!(
+                return Err(ApiError::invalid(format!(
                     "A sheet with the ID {id} already exists."
                 )));
             }
             Some(id) => id,
             None => std::iter::repeat_with(random_id)
                 .find(|id| self.sheet(*id).is_err())
-                .expect("far fewer sheets than ids"),
+                .expect("there are more ids than sheets"),
         };
-        let title = properties.title.unwrap_or_else(|| self.free_title());
+        let title = properties.title.unwrap_or_else(|| self.unused_title());
         self.check_title(&title, id)?;
         let mut sheet = Sheet::new(id, title);
         sheet.hidden = properties.hidden.unwrap_or(false);
         sheet.set_grid(&properties.grid_properties)?;
         let index = properties.index.unwrap_or(self.sheets.len());
         if index > self.sheets.len() {
-            return Err(Refusal::invalid(format!("Invalid index: {index}")));
+            return Err(ApiError::invalid(format!("Invalid index: {index}")));
         }
         self.sheets.insert(index, sheet);
         self.check_cells()?;
         Ok(id)
     }
 
-    fn free_title(&self) -> String {
-        let taken = |title: &String| self.sheets.iter().any(|sheet| sheet.title == *title);
+    fn unused_title(&self) -> String {
+        let is_used = |title: &String| self.sheets.iter().any(|sheet| sheet.title == *title);
         let mut titles = (self.sheets.len() + 1..).map(|n| format!("Sheet{n}"));
         titles
-            .find(|title| !taken(title))
-            .expect("endless titles, few sheets")
+            .find(|title| !is_used(title))
+            .expect("there are more titles than sheets")
     }
 
-    fn check_title(&self, title: &str, own: i32) -> Result<(), Refusal> {
+    fn check_title(&self, title: &str, own: i32) -> Result<(), ApiError> {
         if title.is_empty() || title.chars().count() > MAX_TITLE_CHARACTERS {
-            return Err(Refusal::invalid(format!(
+            return Err(ApiError::invalid(format!(
                 "The name of a sheet must have 1 to {MAX_TITLE_CHARACTERS} characters"
             )));
         }
         let same =
             |sheet: &Sheet| sheet.id != own && sheet.title.to_lowercase() == title.to_lowercase();
         if self.sheets.iter().any(same) {
-            return Err(Refusal::invalid(format!(
+            return Err(ApiError::invalid(format!(
                 "A sheet with the name \"{title}\" already exists. Please enter another name."
             )));
         }
         Ok(())
     }
 
-    /// Removes a tab and the named ranges on it. The last one stays.
-    pub(super) fn delete_sheet(&mut self, id: i32) -> Result<(), Refusal> {
+    /// Removes a tab and its named ranges. The last tab cannot be removed.
+    pub(crate) fn delete_sheet(&mut self, id: i32) -> Result<(), ApiError> {
         self.sheet(id)?;
         if self.sheets.len() == 1 {
-            return Err(Refusal::invalid(
+            return Err(ApiError::invalid(
                 "You can't remove all the sheets in a document.",
             ));
         }
@@ -160,15 +166,15 @@ impl Spreadsheet {
         Ok(())
     }
 
-    /// Sets what `mask` names of a tab's properties.
-    pub(super) fn update_sheet(
+    /// Sets the properties of a tab that are in the mask.
+    pub(crate) fn update_sheet(
         &mut self,
         properties: SheetProperties,
         mask: &FieldMask,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ApiError> {
         let known = ["*", "title", "index", "hidden", "gridProperties"];
         if let Some(name) = mask.names().find(|name| !known.contains(name)) {
-            return Err(Refusal::invalid(format!(
+            return Err(ApiError::invalid(format!(
                 "The emulator cannot update the field '{name}' of a sheet"
             )));
         }
@@ -190,24 +196,26 @@ impl Spreadsheet {
         self.check_cells()
     }
 
-    fn move_sheet(&mut self, id: i32, index: usize) -> Result<(), Refusal> {
+    fn move_sheet(&mut self, id: i32, index: usize) -> Result<(), ApiError> {
         if index > self.sheets.len() {
-            return Err(Refusal::invalid(format!("Invalid index: {index}")));
+            return Err(ApiError::invalid(format!("Invalid index: {index}")));
         }
         let from = self.sheets.iter().position(|sheet| sheet.id == id);
-        let sheet = self.sheets.remove(from.expect("found by the caller"));
+        let sheet = self
+            .sheets
+            .remove(from.expect("the caller has found the tab"));
         self.sheets.insert(index.min(self.sheets.len()), sheet);
         Ok(())
     }
 
-    /// Adds a named range, with an id of its own if it brought none.
-    pub(super) fn add_named_range(
+    /// Adds a named range, with a random id if the request has none.
+    pub(crate) fn add_named_range(
         &mut self,
         mut named: NamedRange,
-    ) -> Result<&NamedRange, Refusal> {
+    ) -> Result<&NamedRange, ApiError> {
         if self.named_ranges.len() >= MAX_NAMED_RANGES {
-            return Err(Refusal::invalid(format!(
-                "A spreadsheet may have {MAX_NAMED_RANGES} named ranges"
+            return Err(ApiError::invalid(format!(
+                "A spreadsheet may have at most {MAX_NAMED_RANGES} named ranges"
             )));
         }
         self.sheet(named.range.sheet_id)?;
@@ -221,7 +229,7 @@ impl Spreadsheet {
             .iter()
             .any(|other| other.named_range_id == *id)
         {
-            return Err(Refusal::invalid(format!(
+            return Err(ApiError::invalid(format!(
                 "A named range with the ID {id} already exists."
             )));
         }
@@ -230,26 +238,30 @@ impl Spreadsheet {
             .iter()
             .any(|other| other.name.eq_ignore_ascii_case(&named.name))
         {
-            return Err(Refusal::invalid(format!(
+            return Err(ApiError::invalid(format!(
                 "A named range with the name \"{}\" already exists.",
                 named.name
             )));
         }
         self.named_ranges.push(named);
-        Ok(self.named_ranges.last().expect("pushed above"))
+        Ok(self
+            .named_ranges
+            .last()
+            .expect("the line above adds an element"))
     }
 
-    pub(super) fn delete_named_range(&mut self, id: &str) -> Result<(), Refusal> {
+    /// Removes a named range.
+    pub(crate) fn delete_named_range(&mut self, id: &str) -> Result<(), ApiError> {
         let before = self.named_ranges.len();
         self.named_ranges.retain(|named| named.named_range_id != id);
         if self.named_ranges.len() == before {
-            return Err(Refusal::invalid(format!("No named range with id: {id}")));
+            return Err(ApiError::invalid(format!("No named range with id: {id}")));
         }
         Ok(())
     }
 
-    /// The resource as the API shows it, without the developer metadata.
-    pub(super) fn resource(&self, id: &str, url: &str) -> Value {
+    /// The `Spreadsheet` resource of the API, without developer metadata.
+    pub(crate) fn resource(&self, id: &str, url: &str) -> Value {
         let sheets: Vec<Value> = (0..self.sheets.len())
             .map(|index| json!({ "properties": self.sheets[index].properties(index) }))
             .collect();
@@ -270,8 +282,8 @@ impl Spreadsheet {
         resource
     }
 
-    /// A tab as the API shows it.
-    pub(super) fn sheet_properties(&self, id: i32) -> Value {
+    /// `SheetProperties` of the API for a tab.
+    pub(crate) fn sheet_properties(&self, id: i32) -> Value {
         let index = self.sheets.iter().position(|sheet| sheet.id == id);
         index.map_or(Value::Null, |index| self.sheets[index].properties(index))
     }

@@ -1,5 +1,6 @@
-//! The emulator on disk: one redb file, keyed so that a batch costs what it writes, however long the
-//! sheet is. A batch is one transaction: it is on the disk before it is answered, or it never was.
+//! The storage of the emulator: one redb file. The cost of a batch depends on the rows that it
+//! writes and not on the size of the sheet. A batch is one transaction, which is durable before the
+//! client gets its response.
 
 use std::path::Path;
 
@@ -9,52 +10,54 @@ use redb::{
 };
 use serde::de::DeserializeOwned;
 
-use super::cell::Row;
-use super::error::Error;
-use super::metadata::DeveloperMetadata;
-use super::refusal::Refusal;
-use super::spreadsheet::Spreadsheet;
+use crate::api_error::ApiError;
+use crate::cell::Row;
+use crate::error::Error;
+use crate::metadata::DeveloperMetadata;
+use crate::spreadsheet::Spreadsheet;
 
-/// Spreadsheet id to its record.
+/// Spreadsheet id -> its record.
 const SPREADSHEETS: TableDefinition<&str, &[u8]> = TableDefinition::new("spreadsheets");
-/// (spreadsheet, sheet, row index) to the row. Rows without content are not stored, so the last row
-/// of a sheet is one step from the end of its range.
+/// (spreadsheet, sheet, row index) -> row. Empty rows are not stored, so the last row of a sheet is
+/// at the end of its range.
 const ROWS: TableDefinition<RowKey, &[u8]> = TableDefinition::new("rows");
-/// (spreadsheet, metadata id) to the entry.
+/// (spreadsheet, metadata id) -> entry.
 const METADATA: TableDefinition<MetadataKey, &[u8]> = TableDefinition::new("metadata");
-/// Access token to its owner and end, so that a restart logs nobody out.
+/// Access token -> owner and expiry, so that tokens survive a restart.
 const TOKENS: TableDefinition<&str, (&str, u64)> = TableDefinition::new("tokens");
 
 type RowKey = (&'static str, i32, u32);
 type MetadataKey = (&'static str, i32);
 
+/// Size of the database cache.
 const CACHE_BYTES: usize = 64 << 20;
-/// Unknown ids make spreadsheets, so a client that invents ids is stopped here.
+/// Maximum number of spreadsheets, because a write to an unknown id creates one.
 const MAX_SPREADSHEETS: u64 = 1_000;
+/// Maximum number of valid tokens.
 const MAX_TOKENS: u64 = 10_000;
 
 /// The open file.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(crate) struct Store {
     database: Database,
 }
 
-/// The tables, either of a snapshot or of a running write transaction.
-pub(super) struct Tables<S, R, M> {
+/// The tables of a snapshot or of a write transaction.
+pub(crate) struct Tables<S, R, M> {
     spreadsheets: S,
     rows: R,
     metadata: M,
 }
 
-/// A consistent view of everything that was committed.
-pub(super) type Snapshot = Tables<
+/// A consistent view of the committed data.
+pub(crate) type Snapshot = Tables<
     ReadOnlyTable<&'static str, &'static [u8]>,
     ReadOnlyTable<RowKey, &'static [u8]>,
     ReadOnlyTable<MetadataKey, &'static [u8]>,
 >;
 
-/// A write transaction; nobody else sees it before it is committed.
-pub(super) type Draft<'t> = Tables<
+/// A write transaction; its changes are visible to others after the commit.
+pub(crate) type Transaction<'t> = Tables<
     Table<'t, &'static str, &'static [u8]>,
     Table<'t, RowKey, &'static [u8]>,
     Table<'t, MetadataKey, &'static [u8]>,
@@ -63,8 +66,8 @@ pub(super) type Draft<'t> = Tables<
 // === impl Store ===
 
 impl Store {
-    /// Opens or creates the file. After a crash this repairs what the crash left behind.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    /// Opens or creates the file, and repairs it after a crash.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::database(path.to_owned(), source);
         let mut builder = Database::builder();
         let database = builder
@@ -75,7 +78,8 @@ impl Store {
         Ok(Self { database })
     }
 
-    pub(super) fn read(&self) -> Result<Snapshot, Refusal> {
+    /// A snapshot of the committed data.
+    pub(crate) fn read(&self) -> Result<Snapshot, ApiError> {
         let transaction = self.database.begin_read()?;
         Ok(Tables {
             spreadsheets: transaction.open_table(SPREADSHEETS)?,
@@ -84,56 +88,59 @@ impl Store {
         })
     }
 
-    /// Runs `work` as one transaction. If it refuses, nothing of it is kept; if it succeeds, it is on
-    /// the disk when this returns. Waits for the write before it, so not for async threads.
-    pub(super) fn write<T>(
+    /// Runs `work` as one transaction. On an error the transaction is aborted; on success it is
+    /// durable when this returns. Blocks while another transaction writes, so it must not run on an
+    /// async thread.
+    pub(crate) fn write<T>(
         &self,
-        work: impl FnOnce(&mut Draft<'_>) -> Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
         let transaction = self.database.begin_write()?;
         let outcome = {
-            let mut draft = Tables {
+            let mut tx = Tables {
                 spreadsheets: transaction.open_table(SPREADSHEETS)?,
                 rows: transaction.open_table(ROWS)?,
                 metadata: transaction.open_table(METADATA)?,
             };
-            work(&mut draft)? // a transaction that is dropped is aborted
+            // On an error, dropping the transaction aborts it.
+            work(&mut tx)?
         };
         transaction.commit()?;
         Ok(outcome)
     }
 
-    /// Keeps a token until `end` (Unix seconds) and forgets those that ended before `now`.
-    pub(super) fn keep_token(
+    /// Stores a token that expires at `expiry` (Unix seconds), and removes those that expired
+    /// before `now`.
+    pub(crate) fn put_token(
         &self,
         token: &str,
         owner: &str,
-        end: u64,
+        expiry: u64,
         now: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ApiError> {
         let transaction = self.database.begin_write()?;
         {
             let mut tokens = transaction.open_table(TOKENS)?;
-            tokens.retain(|_, (_, end)| end > now)?;
+            tokens.retain(|_, (_, expiry)| expiry > now)?;
             if tokens.len()? >= MAX_TOKENS {
-                return Err(Refusal::of_status(
+                return Err(ApiError::of_status(
                     axum::http::StatusCode::TOO_MANY_REQUESTS,
                 ));
             }
-            tokens.insert(token, (owner, end))?;
+            tokens.insert(token, (owner, expiry))?;
         }
         Ok(transaction.commit()?)
     }
 
-    /// Owner and end of a token.
-    pub(super) fn token(&self, token: &str) -> Result<Option<(String, u64)>, Refusal> {
+    /// The owner and expiry of a token.
+    pub(crate) fn token(&self, token: &str) -> Result<Option<(String, u64)>, ApiError> {
         let tokens = self.database.begin_read()?.open_table(TOKENS)?;
         let found = tokens.get(token)?;
         Ok(found.map(|entry| (entry.value().0.to_owned(), entry.value().1)))
     }
 }
 
-/// A snapshot cannot open a table that no transaction has made yet.
+/// Creates all tables, because a snapshot cannot open a table that does not exist.
 fn create_tables(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(SPREADSHEETS)?;
@@ -143,7 +150,7 @@ fn create_tables(database: &Database) -> Result<(), redb::Error> {
     Ok(transaction.commit()?)
 }
 
-// === reading ===
+// === impl Tables ===
 
 impl<S, R, M> Tables<S, R, M>
 where
@@ -151,21 +158,21 @@ where
     R: ReadableTable<RowKey, &'static [u8]>,
     M: ReadableTable<MetadataKey, &'static [u8]>,
 {
-    /// The record of a spreadsheet, if anything was ever written to it.
-    pub(super) fn stored(&self, id: &str) -> Result<Option<Spreadsheet>, Refusal> {
+    /// The record of a spreadsheet, if it exists.
+    pub(crate) fn stored(&self, id: &str) -> Result<Option<Spreadsheet>, ApiError> {
         self.spreadsheets
             .get(id)?
             .map(|record| decode(record.value()))
             .transpose()
     }
 
-    /// The spreadsheet, which is a new one if nobody has written to that id.
-    pub(super) fn spreadsheet(&self, id: &str) -> Result<Spreadsheet, Refusal> {
+    /// The spreadsheet, or an empty one if it does not exist.
+    pub(crate) fn spreadsheet(&self, id: &str) -> Result<Spreadsheet, ApiError> {
         Ok(self.stored(id)?.unwrap_or_else(|| Spreadsheet::new(id)))
     }
 
-    /// All spreadsheets by id, at most `MAX_SPREADSHEETS`.
-    pub(super) fn spreadsheets(&self) -> Result<Vec<(String, Spreadsheet)>, Refusal> {
+    /// All spreadsheets, ordered by id. There are at most `MAX_SPREADSHEETS`.
+    pub(crate) fn spreadsheets(&self) -> Result<Vec<(String, Spreadsheet)>, ApiError> {
         let entries = self.spreadsheets.range::<&str>(..)?.map(|entry| {
             let (id, record) = entry?;
             Ok((id.value().to_owned(), decode(record.value())?))
@@ -173,13 +180,13 @@ where
         entries.collect()
     }
 
-    /// The stored rows of a part of a sheet with their indexes, in order.
-    pub(super) fn rows(
+    /// The stored rows of a range of a sheet with their indexes, in order.
+    pub(crate) fn rows(
         &self,
         id: &str,
         sheet: i32,
         rows: std::ops::Range<u32>,
-    ) -> Result<impl DoubleEndedIterator<Item = Result<(u32, Row), Refusal>>, Refusal> {
+    ) -> Result<impl DoubleEndedIterator<Item = Result<(u32, Row), ApiError>>, ApiError> {
         let range = self
             .rows
             .range((id, sheet, rows.start)..(id, sheet, rows.end))?;
@@ -189,8 +196,8 @@ where
         }))
     }
 
-    /// How many rows of a sheet are used: the index behind its last row with data.
-    pub(super) fn used_rows(&self, id: &str, sheet: i32) -> Result<u32, Refusal> {
+    /// The number of used rows of a sheet: the index after its last row with data.
+    pub(crate) fn used_rows(&self, id: &str, sheet: i32) -> Result<u32, ApiError> {
         for entry in self.rows(id, sheet, 0..u32::MAX)?.rev() {
             let (index, row) = entry?;
             if row.has_data() {
@@ -200,54 +207,57 @@ where
         Ok(0)
     }
 
-    /// All developer metadata of a spreadsheet by id. Small: its size is limited.
-    pub(super) fn metadata(&self, id: &str) -> Result<Vec<DeveloperMetadata>, Refusal> {
+    /// All developer metadata of a spreadsheet, ordered by id. Its total size is limited.
+    pub(crate) fn metadata(&self, id: &str) -> Result<Vec<DeveloperMetadata>, ApiError> {
         let entries = self.metadata.range((id, 0)..=(id, i32::MAX))?;
         entries.map(|entry| decode(entry?.1.value())).collect()
     }
 }
 
-fn decode<T: DeserializeOwned>(record: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(record).map_err(|error| Refusal::internal(&error))
+fn decode<T: DeserializeOwned>(record: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(record).map_err(|error| ApiError::internal(&error))
 }
 
 fn encode<T: serde::Serialize>(record: &T) -> Vec<u8> {
-    serde_json::to_vec(record).expect("records have string keys and finite numbers")
+    serde_json::to_vec(record)
+        .expect("records have string keys and finite numbers, so they serialize")
 }
 
-// === writing ===
+// === impl Transaction ===
 
-impl Draft<'_> {
-    pub(super) fn put_spreadsheet(
+impl Transaction<'_> {
+    /// Stores the record of a spreadsheet.
+    pub(crate) fn put_spreadsheet(
         &mut self,
         id: &str,
         spreadsheet: &Spreadsheet,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ApiError> {
         let is_new = self
             .spreadsheets
             .insert(id, encode(spreadsheet).as_slice())?
             .is_none();
         if is_new && self.spreadsheets.len()? > MAX_SPREADSHEETS {
-            return Err(Refusal::invalid(format!(
-                "The emulator keeps {MAX_SPREADSHEETS} spreadsheets: delete its data folder to start anew"
+            return Err(ApiError::invalid(format!(
+                "The emulator stores at most {MAX_SPREADSHEETS} spreadsheets; stop it and delete its data folder"
             )));
         }
         Ok(())
     }
 
-    pub(super) fn row(&self, id: &str, sheet: i32, index: u32) -> Result<Row, Refusal> {
+    /// A row, which is empty if it is not stored.
+    pub(crate) fn row(&self, id: &str, sheet: i32, index: u32) -> Result<Row, ApiError> {
         let row = self.rows.get((id, sheet, index))?;
         row.map_or_else(|| Ok(Row::default()), |row| decode(row.value()))
     }
 
-    /// Stores a row, or removes it when nothing is left in it.
-    pub(super) fn put_row(
+    /// Stores a row, or removes it if it is empty.
+    pub(crate) fn put_row(
         &mut self,
         id: &str,
         sheet: i32,
         index: u32,
         mut row: Row,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ApiError> {
         if row.trim() {
             self.rows
                 .insert((id, sheet, index), encode(&row).as_slice())?;
@@ -257,28 +267,31 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Removes the rows from `first` on.
-    pub(super) fn remove_rows(&mut self, id: &str, sheet: i32, first: u32) -> Result<(), Refusal> {
+    /// Removes all rows from `first` on.
+    pub(crate) fn remove_rows(&mut self, id: &str, sheet: i32, first: u32) -> Result<(), ApiError> {
         Ok(self
             .rows
             .retain_in((id, sheet, first)..=(id, sheet, u32::MAX), |_, _| false)?)
     }
 
-    pub(super) fn has_metadata(&self, id: &str, metadata: i32) -> Result<bool, Refusal> {
+    /// Whether an entry with this id exists.
+    pub(crate) fn has_metadata(&self, id: &str, metadata: i32) -> Result<bool, ApiError> {
         Ok(self.metadata.get((id, metadata))?.is_some())
     }
 
-    pub(super) fn put_metadata(
+    /// Stores an entry.
+    pub(crate) fn put_metadata(
         &mut self,
         id: &str,
         entry: &DeveloperMetadata,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ApiError> {
         self.metadata
             .insert((id, entry.metadata_id), encode(entry).as_slice())?;
         Ok(())
     }
 
-    pub(super) fn remove_metadata(&mut self, id: &str, metadata: i32) -> Result<(), Refusal> {
+    /// Removes an entry.
+    pub(crate) fn remove_metadata(&mut self, id: &str, metadata: i32) -> Result<(), ApiError> {
         self.metadata.remove((id, metadata))?;
         Ok(())
     }
@@ -290,14 +303,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn invented_ids_have_a_bound() {
+    fn the_format_of_records_is_stable() {
+        let spreadsheet = encode(&Spreadsheet::new("x"));
+        assert_eq!(
+            String::from_utf8(spreadsheet).unwrap(),
+            r#"{"title":"x","sheets":[{"id":0,"title":"Sheet1","hidden":false,"row_count":1000,"column_count":26,"frozen_row_count":0,"frozen_column_count":0}],"named_ranges":[]}"#
+        );
+        for record in [
+            r#"{"values":[{"userEnteredValue":{"stringValue":"a"}},{"userEnteredValue":{"numberValue":1.5}}]}"#,
+            r#"{"values":[{"userEnteredValue":{"formulaValue":"=A1"},"userEnteredFormat":{"textFormat":{"bold":true}}}]}"#,
+        ] {
+            let row: Row = decode(record.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(encode(&row)).unwrap(), record);
+        }
+        let record = r#"{"metadataId":7,"metadataKey":"k","metadataValue":"v","location":{"locationType":"ROW","dimensionRange":{"sheetId":4,"dimension":"ROWS","startIndex":2,"endIndex":3}},"visibility":"DOCUMENT"}"#;
+        let entry: DeveloperMetadata = decode(record.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(encode(&entry)).unwrap(), record);
+    }
+
+    #[test]
+    fn the_number_of_spreadsheets_is_limited() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("many.redb")).unwrap();
         let put = |count: u64| {
-            store.write(|draft| {
-                (0..count).try_for_each(|id| {
-                    draft.put_spreadsheet(&id.to_string(), &Spreadsheet::new("x"))
-                })
+            store.write(|tx| {
+                (0..count)
+                    .try_for_each(|id| tx.put_spreadsheet(&id.to_string(), &Spreadsheet::new("x")))
             })
         };
         assert!(put(MAX_SPREADSHEETS + 1).is_err());
@@ -307,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_have_a_bound_and_old_ones_make_room() {
+    fn the_number_of_tokens_is_limited_and_expired_ones_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("tokens.redb")).unwrap();
         let transaction = store.database.begin_write().unwrap();
@@ -320,8 +351,8 @@ mod tests {
             }
         }
         transaction.commit().unwrap();
-        assert!(store.keep_token("one more", "robot", 200, 99).is_err());
-        store.keep_token("one more", "robot", 200, 100).unwrap();
+        assert!(store.put_token("one more", "robot", 200, 99).is_err());
+        store.put_token("one more", "robot", 200, 100).unwrap();
         assert!(store.token("0").unwrap().is_none());
     }
 }

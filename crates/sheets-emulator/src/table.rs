@@ -1,75 +1,75 @@
-//! `values.append`: finds the table that a range speaks of, and writes below it.
+//! `values.append`: finds the last table in a range and writes below it.
 
 use std::ops::Range;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::a1;
-use super::batch;
-use super::cell::{Input, Row};
-use super::refusal::Refusal;
-use super::sheet::Sheet;
-use super::store::Draft;
-use super::values::{self, Place, ValueRange};
+use crate::a1;
+use crate::api_error::ApiError;
+use crate::batch;
+use crate::cell::{InputOption, Row};
+use crate::sheet::Sheet;
+use crate::store::Transaction;
+use crate::values::{self, ResolvedRange, ValueRange};
 
-/// What becomes of cells where values are to go.
+/// What happens to existing cells below the table (`insertDataOption`).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) enum Insert {
-    /// They are overwritten; rows are added at the end of the grid only.
+pub(crate) enum InsertOption {
+    /// They are overwritten; rows are only added at the end of the grid.
     #[default]
     Overwrite,
-    /// They move down: as many rows are inserted as values have.
+    /// They move down, because one row is inserted for each row of values.
     InsertRows,
 }
 
-/// Cells that hang together, as the smallest rectangle around them.
+/// Adjacent cells, as the smallest rectangle around them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Table {
     rows: Range<u32>,
     columns: Range<u32>,
 }
 
-/// Writes values below the last table that the range touches; without one, where the range begins.
-pub(super) fn append(
-    draft: &mut Draft<'_>,
+/// Writes values below the last table that intersects the range, or else at the start of the range.
+pub(crate) fn append(
+    tx: &mut Transaction<'_>,
     id: &str,
     range: &str,
     body: &ValueRange,
-    (input, insert): (Input, Insert),
-) -> Result<Value, Refusal> {
-    let spreadsheet = draft.spreadsheet(id)?;
-    let place = Place::find(&spreadsheet, range)?;
-    let (rows, columns) = place.clip(range)?;
-    let stored = draft.rows(id, place.sheet.id, 0..place.sheet.row_count)?;
+    (input, insert): (InputOption, InsertOption),
+) -> Result<Value, ApiError> {
+    let spreadsheet = tx.spreadsheet(id)?;
+    let target = ResolvedRange::find(&spreadsheet, range)?;
+    let (rows, columns) = target.clip(range)?;
+    let stored = tx.rows(id, target.sheet.id, 0..target.sheet.row_count)?;
     let table = last_table(stored, &rows, &columns)?;
     let (row, column) = match &table {
         Some(table) => (table.rows.end, table.columns.start),
         None => (rows.start, columns.start),
     };
-    let title = &place.sheet.title;
-    make_room(draft, id, place.sheet, (row, column), body.size(), insert)?;
+    let title = &target.sheet.title;
+    make_room(tx, id, target.sheet, (row, column), body.size(), insert)?;
     let at = a1::write(title, &(row..row + 1), &(column..column + 1));
-    let mut answer = json!({
+    let mut response = json!({
         "spreadsheetId": id,
-        "updates": values::write(draft, id, &at, body, input)?,
+        "updates": values::write(tx, id, &at, body, input)?,
     });
     if let Some(Table { rows, columns }) = table {
-        answer["tableRange"] = a1::write(title, &rows, &columns).into();
+        response["tableRange"] = a1::write(title, &rows, &columns).into();
     }
-    Ok(answer)
+    Ok(response)
 }
 
-/// Inserts rows, or adds what the grid lacks.
+/// Inserts rows, or adds missing rows and columns to the grid.
 fn make_room(
-    draft: &mut Draft<'_>,
+    tx: &mut Transaction<'_>,
     id: &str,
     sheet: &Sheet,
     (row, column): (u32, u32),
     (height, width): (u32, u32),
-    insert: Insert,
-) -> Result<(), Refusal> {
+    insert: InsertOption,
+) -> Result<(), ApiError> {
     let mut requests = Vec::new();
     let mut add = |dimension: &str, length: u32| {
         let more = json!({ "sheetId": sheet.id, "dimension": dimension, "length": length });
@@ -77,46 +77,46 @@ fn make_room(
             requests.push(json!({ "appendDimension": more }));
         }
     };
-    let lacks =
-        |end: u32, length: u32, there: u32| end.saturating_add(length).saturating_sub(there);
-    add("COLUMNS", lacks(column, width, sheet.column_count));
-    if insert == Insert::Overwrite || row >= sheet.row_count {
-        add("ROWS", lacks(row, height, sheet.row_count));
+    let missing =
+        |start: u32, length: u32, size: u32| start.saturating_add(length).saturating_sub(size);
+    add("COLUMNS", missing(column, width, sheet.column_count));
+    if insert == InsertOption::Overwrite || row >= sheet.row_count {
+        add("ROWS", missing(row, height, sheet.row_count));
     } else if height > 0 {
-        let lines = json!({
+        let range = json!({
             "sheetId": sheet.id,
             "dimension": "ROWS",
             "startIndex": row,
             "endIndex": row.saturating_add(height),
         });
-        requests.push(json!({ "insertDimension": { "range": lines } }));
+        requests.push(json!({ "insertDimension": { "range": range } }));
     }
     if !requests.is_empty() {
-        batch::apply(draft, id, "", json!({ "requests": requests }))?;
+        batch::apply(tx, id, "", json!({ "requests": requests }))?;
     }
     Ok(())
 }
 
-/// The lowest table that shares a cell with the range.
+/// The lowest table that intersects the range.
 fn last_table(
-    stored: impl Iterator<Item = Result<(u32, Row), Refusal>>,
+    stored: impl Iterator<Item = Result<(u32, Row), ApiError>>,
     rows: &Range<u32>,
     columns: &Range<u32>,
-) -> Result<Option<Table>, Refusal> {
+) -> Result<Option<Table>, ApiError> {
     let (mut open, mut last): (Vec<Table>, Option<Table>) = (Vec::new(), None);
     let mut close = |table: Table| {
-        if meet(&table.rows, rows) && meet(&table.columns, columns) {
+        if intersect(&table.rows, rows) && intersect(&table.columns, columns) {
             last = Some(table);
         }
     };
     for entry in stored {
         let (index, row) = entry?;
-        let (ended, going_on): (Vec<_>, Vec<_>) =
+        let (closed, still_open): (Vec<_>, Vec<_>) =
             open.into_iter().partition(|table| table.rows.end < index);
-        ended.into_iter().for_each(&mut close);
-        open = going_on;
+        closed.into_iter().for_each(&mut close);
+        open = still_open;
         for run in runs(&row) {
-            open = joined(open, index, run);
+            open = merge(open, index, run);
         }
     }
     open.sort_by_key(|table| table.rows.end);
@@ -124,7 +124,7 @@ fn last_table(
     Ok(last)
 }
 
-/// The columns of one row that have a value, as far as they stand beside each other.
+/// The runs of adjacent columns with a value in a row.
 fn runs(row: &Row) -> Vec<Range<u32>> {
     let mut runs: Vec<Range<u32>> = Vec::new();
     for (column, cell) in (0u32..).zip(&row.values) {
@@ -139,11 +139,12 @@ fn runs(row: &Row) -> Vec<Range<u32>> {
     runs
 }
 
-/// The tables with a further run of cells, which joins those that it touches, corners included.
-fn joined(tables: Vec<Table>, row: u32, run: Range<u32>) -> Vec<Table> {
+/// Adds a run of cells to the tables, and merges it with all tables that it touches, including at a
+/// corner.
+fn merge(tables: Vec<Table>, row: u32, run: Range<u32>) -> Vec<Table> {
     let around = run.start.saturating_sub(1)..run.end + 1;
     let (touched, mut others): (Vec<_>, Vec<_>) =
-        (tables.into_iter()).partition(|table| meet(&table.columns, &around));
+        (tables.into_iter()).partition(|table| intersect(&table.columns, &around));
     let new = Table {
         rows: row..row + 1,
         columns: run,
@@ -156,6 +157,6 @@ fn joined(tables: Vec<Table>, row: u32, run: Range<u32>) -> Vec<Table> {
     others
 }
 
-fn meet(a: &Range<u32>, b: &Range<u32>) -> bool {
+fn intersect(a: &Range<u32>, b: &Range<u32>) -> bool {
     a.start < b.end && b.start < a.end
 }

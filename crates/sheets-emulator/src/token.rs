@@ -1,5 +1,6 @@
-//! Who asks. `POST /token` is the OAuth 2 JWT-bearer grant (RFC 7523), so that a client's real
-//! service-account path can run against the emulator. Signatures are not checked: it knows no keys.
+//! Authentication. `POST /token` implements the OAuth 2 JWT-bearer grant (RFC 7523), so that a
+//! client can use its real service-account code with the emulator. Signatures are not verified,
+//! because the emulator has no keys.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,25 +12,31 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::refusal::Refusal;
-use super::store::Store;
+use crate::api_error::ApiError;
+use crate::store::Store;
 
+/// Lifetime of an access token.
 const LIFETIME: Duration = Duration::from_secs(3_600);
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-/// The user of requests without a token. Fine on a loopback address, which is where it listens.
+/// The user of requests without a token, which is acceptable on a loopback address.
 const ANONYMOUS: &str = "anonymous";
+/// Maximum length of an issuer in bytes.
 const MAX_ISSUER_BYTES: usize = 320;
 
-/// What the emulator reads of a signed assertion.
+/// The claims of an assertion that the emulator uses.
 #[derive(Debug, Deserialize)]
 struct Claims {
-    /// The service account: the user whose quota is used.
+    /// The service account, which is the user for quotas.
     iss: String,
     exp: u64,
 }
 
-/// The user of a request. An unknown or expired token is 401, as with Google.
-pub(super) fn user(store: &Store, headers: &HeaderMap, now: SystemTime) -> Result<String, Refusal> {
+/// The user of a request. An unknown or expired token gets 401, as with Google.
+pub(crate) fn user(
+    store: &Store,
+    headers: &HeaderMap,
+    now: SystemTime,
+) -> Result<String, ApiError> {
     let Some(authorization) = headers.get(header::AUTHORIZATION) else {
         return Ok(ANONYMOUS.to_owned());
     };
@@ -40,7 +47,7 @@ pub(super) fn user(store: &Store, headers: &HeaderMap, now: SystemTime) -> Resul
     let known = token.map_or(Ok(None), |token| store.token(token))?;
     match known {
         Some((owner, end)) if end > seconds(now) => Ok(owner),
-        _ => Err(Refusal::new(
+        _ => Err(ApiError::new(
             StatusCode::UNAUTHORIZED,
             "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or \
              other valid authentication credential.",
@@ -48,8 +55,8 @@ pub(super) fn user(store: &Store, headers: &HeaderMap, now: SystemTime) -> Resul
     }
 }
 
-/// Answers a token request, given as a form.
-pub(super) fn grant(store: &Store, form: &[u8], now: SystemTime) -> Result<Response, Refusal> {
+/// Handles a token request, whose body is a form.
+pub(crate) fn grant(store: &Store, form: &[u8], now: SystemTime) -> Result<Response, ApiError> {
     let field = |name: &str| {
         let mut fields = form_urlencoded::parse(form);
         fields
@@ -77,7 +84,7 @@ pub(super) fn grant(store: &Store, form: &[u8], now: SystemTime) -> Result<Respo
         ));
     }
     let token = format!("ya29.emulator.{}", uuid::Uuid::now_v7().simple());
-    store.keep_token(&token, &claims.iss, now + LIFETIME.as_secs(), now)?;
+    store.put_token(&token, &claims.iss, now + LIFETIME.as_secs(), now)?;
     let body =
         json!({ "access_token": token, "expires_in": LIFETIME.as_secs(), "token_type": "Bearer" });
     Ok(Json(body).into_response())
@@ -86,12 +93,12 @@ pub(super) fn grant(store: &Store, form: &[u8], now: SystemTime) -> Result<Respo
 fn read_claims(assertion: &str) -> Option<Claims> {
     let mut parts = assertion.split('.');
     let (_head, claims, _signature) = (parts.next()?, parts.next()?, parts.next()?);
-    // RFC 7515 has no padding; some clients write it all the same.
+    // RFC 7515 forbids padding, but some clients add it.
     let claims = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
     serde_json::from_slice(&claims).ok()
 }
 
-/// An OAuth 2 error (RFC 6749, 5.2), which has another form than those of the API.
+/// An OAuth 2 error (RFC 6749, 5.2), whose format differs from the API's errors.
 fn denied(error: &str, description: &str) -> Response {
     let body = json!({ "error": error, "error_description": description });
     (StatusCode::BAD_REQUEST, Json(body)).into_response()
@@ -108,10 +115,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_ends() {
+    fn a_token_expires() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("tokens.redb")).unwrap();
-        store.keep_token("t", "robot", 100, 50).unwrap();
+        store.put_token("t", "robot", 100, 50).unwrap();
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, "Bearer t".parse().unwrap())]);
         let at = |seconds| user(&store, &headers, UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(at(99).unwrap(), "robot");

@@ -1,49 +1,49 @@
-//! The values API: ranges of plain values, read and written in A1 notation.
+//! The values API: reads and writes ranges of plain values in A1 notation.
 
 use std::ops::Range;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::a1::{self, Area, Reference};
-use super::cell::{Cell, CellFields, EnteredValue, Input, Render};
-use super::metadata::Dimension;
-use super::refusal::Refusal;
-use super::sheet::Sheet;
-use super::spreadsheet::Spreadsheet;
-use super::store::{Draft, Snapshot};
+use crate::a1::{self, Area, Reference};
+use crate::api_error::ApiError;
+use crate::cell::{Cell, CellFields, EnteredValue, InputOption, RenderOption};
+use crate::dimension::Dimension;
+use crate::sheet::Sheet;
+use crate::spreadsheet::Spreadsheet;
+use crate::store::{Snapshot, Transaction};
 
-/// Cells in one answer, gaps included; more is refused, since an answer is built in memory.
+/// Maximum number of cells in one response, including gaps, because a response is built in memory.
 const MAX_READ_CELLS: usize = 2_000_000;
 
 /// How to read a range.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ReadOptions {
-    pub(super) major: Dimension,
-    pub(super) render: Render,
+pub(crate) struct ReadOptions {
+    pub(crate) major: Dimension,
+    pub(crate) render: RenderOption,
 }
 
 /// `ValueRange` of the API.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct ValueRange {
+pub(crate) struct ValueRange {
     range: Option<String>,
     major_dimension: Option<Dimension>,
     #[serde(default)]
     values: Vec<Vec<Value>>,
 }
 
-/// A range found in its spreadsheet.
-pub(super) struct Place<'s> {
-    pub(super) sheet: &'s Sheet,
+/// A range with its tab.
+pub(crate) struct ResolvedRange<'s> {
+    pub(crate) sheet: &'s Sheet,
     area: Area,
 }
 
 /// The body of `values.batchUpdate`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct ValueRanges {
-    value_input_option: Option<Input>,
+pub(crate) struct ValueRanges {
+    value_input_option: Option<InputOption>,
     #[serde(default)]
     data: Vec<ValueRange>,
 }
@@ -51,10 +51,10 @@ pub(super) struct ValueRanges {
 // === impl ValueRange ===
 
 impl ValueRange {
-    /// Rows and columns that its values need.
-    pub(super) fn size(&self) -> (u32, u32) {
+    /// The number of rows and columns of the values.
+    pub(crate) fn size(&self) -> (u32, u32) {
         let longest = self.values.iter().map(Vec::len).max().unwrap_or(0);
-        // What does not fit is beyond every grid.
+        // A number that does not fit exceeds every grid.
         let [lines, longest] =
             [self.values.len(), longest].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
         match self.major_dimension.unwrap_or(Dimension::Rows) {
@@ -64,21 +64,19 @@ impl ValueRange {
     }
 }
 
-// === reading ===
-
-/// Reads one range. Empty rows and cells at the end of it are left out, as Google does.
-pub(super) fn read(
+/// Reads one range. Like Google, it omits empty rows and cells at the end.
+pub(crate) fn read(
     snapshot: &Snapshot,
     id: &str,
     spreadsheet: &Spreadsheet,
     range: &str,
     options: ReadOptions,
-) -> Result<Value, Refusal> {
-    let place = Place::find(spreadsheet, range)?;
-    let (rows, columns) = place.clip(range)?;
+) -> Result<Value, ApiError> {
+    let target = ResolvedRange::find(spreadsheet, range)?;
+    let (rows, columns) = target.clip(range)?;
     let mut lines: Vec<Vec<Value>> = Vec::new();
     let mut cells = 0;
-    for entry in snapshot.rows(id, place.sheet.id, rows.clone())? {
+    for entry in snapshot.rows(id, target.sheet.id, rows.clone())? {
         let (index, row) = entry?;
         let line = row_values(&row.values, &columns, options.render);
         if line.is_empty() {
@@ -91,19 +89,19 @@ pub(super) fn read(
         lines.push(line);
     }
     if options.major == Dimension::Columns {
-        lines = transposed(&lines)?;
+        lines = transpose(&lines)?;
     }
-    let mut answer = json!({
-        "range": a1::write(&place.sheet.title, &rows, &columns),
+    let mut response = json!({
+        "range": a1::write(&target.sheet.title, &rows, &columns),
         "majorDimension": options.major,
     });
     if !lines.is_empty() {
-        answer["values"] = json!(lines);
+        response["values"] = json!(lines);
     }
-    Ok(answer)
+    Ok(response)
 }
 
-fn row_values(cells: &[Cell], columns: &Range<u32>, render: Render) -> Vec<Value> {
+fn row_values(cells: &[Cell], columns: &Range<u32>, render: RenderOption) -> Vec<Value> {
     let wanted = cells
         .iter()
         .take(columns.end as usize)
@@ -120,7 +118,7 @@ fn row_values(cells: &[Cell], columns: &Range<u32>, render: Render) -> Vec<Value
     values
 }
 
-fn transposed(rows: &[Vec<Value>]) -> Result<Vec<Vec<Value>>, Refusal> {
+fn transpose(rows: &[Vec<Value>]) -> Result<Vec<Vec<Value>>, ApiError> {
     let width = rows.iter().map(Vec::len).max().unwrap_or(0);
     check_size(width.saturating_mul(rows.len()))?;
     let column = |index: usize| {
@@ -135,38 +133,36 @@ fn transposed(rows: &[Vec<Value>]) -> Result<Vec<Vec<Value>>, Refusal> {
     Ok((0..width).map(column).collect())
 }
 
-fn check_size(cells: usize) -> Result<(), Refusal> {
+fn check_size(cells: usize) -> Result<(), ApiError> {
     if cells > MAX_READ_CELLS {
-        return Err(Refusal::invalid(format!(
-            "The emulator returns {MAX_READ_CELLS} cells at once: read the range in parts"
+        return Err(ApiError::invalid(format!(
+            "The emulator returns at most {MAX_READ_CELLS} cells; read the range in parts"
         )));
     }
     Ok(())
 }
 
-// === writing ===
-
-/// The range of the request, if the body does not name another one.
-pub(super) fn check_range(range: &str, body: &ValueRange) -> Result<(), Refusal> {
+/// Checks that the range in the body is that of the path.
+pub(crate) fn check_range(range: &str, body: &ValueRange) -> Result<(), ApiError> {
     if body.range.as_deref().is_some_and(|named| named != range) {
-        return Err(Refusal::invalid(
-            "Requested writing within a range other than that of the body",
+        return Err(ApiError::invalid(
+            "The range of the request must match the range of the body",
         ));
     }
     Ok(())
 }
 
-/// Writes one range. `null` leaves a cell as it is, an empty string clears it.
-pub(super) fn write(
-    draft: &mut Draft<'_>,
+/// Writes one range. `null` keeps the value of a cell, and an empty string clears it.
+pub(crate) fn write(
+    tx: &mut Transaction<'_>,
     id: &str,
     range: &str,
     body: &ValueRange,
-    input: Input,
-) -> Result<Value, Refusal> {
-    let spreadsheet = draft.spreadsheet(id)?;
-    let place = Place::find(&spreadsheet, range)?;
-    let (rows, columns) = place.writable(range)?;
+    input: InputOption,
+) -> Result<Value, ApiError> {
+    let spreadsheet = tx.spreadsheet(id)?;
+    let target = ResolvedRange::find(&spreadsheet, range)?;
+    let (rows, columns) = target.writable(range)?;
     let (mut end_row, mut end_column, mut cells) = (rows.start, columns.start, 0);
     for (major, line) in body.values.iter().enumerate() {
         for (minor, value) in line
@@ -178,44 +174,44 @@ pub(super) fn write(
                 Dimension::Rows => (major, minor),
                 Dimension::Columns => (minor, major),
             };
-            let row = inside(&rows, row).ok_or_else(|| place.beyond(&rows, &columns, "row"))?;
-            let column =
-                inside(&columns, column).ok_or_else(|| place.beyond(&rows, &columns, "column"))?;
+            let row = inside(&rows, row).ok_or_else(|| target.outside(&rows, &columns, "row"))?;
+            let column = inside(&columns, column)
+                .ok_or_else(|| target.outside(&rows, &columns, "column"))?;
             let cell = Cell {
                 user_entered_value: EnteredValue::from_input(value, input)?,
                 ..Cell::default()
             };
             cell.check()?;
-            let mut stored = draft.row(id, place.sheet.id, row)?;
+            let mut stored = tx.row(id, target.sheet.id, row)?;
             stored.cell_mut(column).assign(&cell, CellFields::VALUE);
-            draft.put_row(id, place.sheet.id, row, stored)?;
+            tx.put_row(id, target.sheet.id, row, stored)?;
             (end_row, end_column, cells) =
                 (end_row.max(row + 1), end_column.max(column + 1), cells + 1);
         }
     }
-    draft.put_spreadsheet(id, &spreadsheet)?;
+    tx.put_spreadsheet(id, &spreadsheet)?;
     let (rows, columns) = (rows.start..end_row, columns.start..end_column);
     Ok(json!({
         "spreadsheetId": id,
-        "updatedRange": a1::write(&place.sheet.title, &rows, &columns),
+        "updatedRange": a1::write(&target.sheet.title, &rows, &columns),
         "updatedRows": rows.len(),
         "updatedColumns": columns.len(),
         "updatedCells": cells,
     }))
 }
 
-/// Writes several ranges, all or none.
-pub(super) fn write_many(
-    draft: &mut Draft<'_>,
+/// Writes several ranges: all or none.
+pub(crate) fn write_many(
+    tx: &mut Transaction<'_>,
     id: &str,
     body: &ValueRanges,
-) -> Result<Value, Refusal> {
-    let input = body.value_input_option.ok_or_else(Input::missing)?;
+) -> Result<Value, ApiError> {
+    let input = body.value_input_option.ok_or_else(InputOption::missing)?;
     let mut responses = Vec::with_capacity(body.data.len());
     for one in &body.data {
         let range = one.range.as_deref();
-        let range = range.ok_or_else(|| Refusal::invalid("Invalid data: a range is missing"))?;
-        responses.push(write(draft, id, range, one, input)?);
+        let range = range.ok_or_else(|| ApiError::invalid("Invalid data: a range is missing"))?;
+        responses.push(write(tx, id, range, one, input)?);
     }
     let total = |name: &str| -> u64 {
         let counts = responses.iter().filter_map(|one| one[name].as_u64());
@@ -235,12 +231,12 @@ fn inside(range: &Range<u32>, offset: usize) -> Option<u32> {
     range.contains(&index).then_some(index)
 }
 
-// === impl Place ===
+// === impl ResolvedRange ===
 
-impl<'s> Place<'s> {
-    /// Finds the tab or named range that a text speaks of.
-    pub(super) fn find(spreadsheet: &'s Spreadsheet, range: &str) -> Result<Self, Refusal> {
-        let unparsable = || Refusal::invalid(format!("Unable to parse range: {range}"));
+impl<'s> ResolvedRange<'s> {
+    /// Finds the tab or the named range of a range.
+    pub(crate) fn find(spreadsheet: &'s Spreadsheet, range: &str) -> Result<Self, ApiError> {
+        let unparsable = || ApiError::invalid(format!("Unable to parse range: {range}"));
         let Reference { name, area } = Reference::parse(range).ok_or_else(unparsable)?;
         let Some(name) = name else {
             let sheet = spreadsheet.sheets.first().ok_or_else(unparsable)?;
@@ -249,7 +245,7 @@ impl<'s> Place<'s> {
                 area: area.unwrap_or(Area::ALL),
             });
         };
-        // A name alone means the named range before the tab; quotes would mean the tab.
+        // A name without cells means a named range rather than a tab, unless it is quoted.
         let named = spreadsheet
             .named_ranges
             .iter()
@@ -273,20 +269,20 @@ impl<'s> Place<'s> {
         })
     }
 
-    /// The part of it inside the grid.
-    pub(super) fn clip(&self, range: &str) -> Result<(Range<u32>, Range<u32>), Refusal> {
+    /// The part inside the grid.
+    pub(crate) fn clip(&self, range: &str) -> Result<(Range<u32>, Range<u32>), ApiError> {
         let rows = self.area.rows.within(self.sheet.row_count);
         let columns = self.area.columns.within(self.sheet.column_count);
         rows.zip(columns).ok_or_else(|| {
-            Refusal::invalid(format!(
+            ApiError::invalid(format!(
                 "Range ({range}) exceeds grid limits. Max rows: {}, max columns: {}",
                 self.sheet.row_count, self.sheet.column_count
             ))
         })
     }
 
-    /// Where values may go: a single cell only says where they start.
-    fn writable(&self, range: &str) -> Result<(Range<u32>, Range<u32>), Refusal> {
+    /// The cells that may be written; a single cell is only the start of the values.
+    fn writable(&self, range: &str) -> Result<(Range<u32>, Range<u32>), ApiError> {
         let (rows, columns) = self.clip(range)?;
         if self.area.is_cell() {
             return Ok((
@@ -297,21 +293,21 @@ impl<'s> Place<'s> {
         Ok((rows, columns))
     }
 
-    fn beyond(&self, rows: &Range<u32>, columns: &Range<u32>, what: &str) -> Refusal {
+    fn outside(&self, rows: &Range<u32>, columns: &Range<u32>, unit: &str) -> ApiError {
         let range = a1::write(&self.sheet.title, rows, columns);
-        let next = if what == "row" {
+        let next = if unit == "row" {
             (rows.end + 1).to_string()
         } else {
             a1::column_letters(columns.end)
         };
         if self.area.is_cell() {
-            return Refusal::invalid(format!(
+            return ApiError::invalid(format!(
                 "Range ({range}) exceeds grid limits. Max rows: {}, max columns: {}",
                 self.sheet.row_count, self.sheet.column_count
             ));
         }
-        Refusal::invalid(format!(
-            "Requested writing within range [{range}], but tried writing to {what} [{next}]"
+        ApiError::invalid(format!(
+            "Requested writing within range [{range}], but tried writing to {unit} [{next}]"
         ))
     }
 }

@@ -1,13 +1,14 @@
-//! One field of the page: its label, its control with the bounds of the schema, its hint and its errors.
+//! One field of the page: its label, its control with the bounds from the schema, its hint and its
+//! errors.
 
 use formline_core::schema::Violation;
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::{message::message, pattern};
-use crate::fields::{Field, Kind};
+use crate::submission::fields::{Field, FieldType};
 
-/// A field, what was entered into it and what is wrong with that.
+/// A field, its entered value and the violations of that value.
 pub(super) struct Input<'a> {
     pub(super) id: String,
     pub(super) field: &'a Field,
@@ -15,35 +16,39 @@ pub(super) struct Input<'a> {
     pub(super) errors: Vec<&'a Violation>,
 }
 
-/// From this length on a text gets room for several lines.
+/// A text whose maximum length is greater gets a text area.
 const LONG_TEXT: u64 = 200;
 
-/// Lines for a list that names no bound.
-const LIST_LINES: usize = 3;
+/// The number of inputs for a list without bounds.
+const LIST_INPUTS: usize = 3;
 
 // === impl Input ===
 
 impl Input<'_> {
+    /// Renders the field.
     pub(super) fn markup(&self) -> Markup {
         let schema = &self.field.schema;
         let choices = schema["enum"].as_array();
-        match &self.field.kind {
-            Kind::Object => {
-                html! { p.hint { (self.label()) ": only programs can send this part." } }
+        match &self.field.field_type {
+            FieldType::Object => {
+                html! { p.hint { (self.label()) ": this field can only be filled in by a program." } }
             }
-            Kind::Boolean => self.checkbox(),
-            Kind::List(_) => match schema["items"]["enum"].as_array() {
-                Some(choices) => self.group(&html! { @for one in choices { (self.box_of(one)) } }),
-                None => self.group(&self.lines()),
+            FieldType::Boolean => self.checkbox(),
+            FieldType::List(_) => match schema["items"]["enum"].as_array() {
+                Some(choices) => {
+                    self.group(&html! { @for choice in choices { (self.choice_checkbox(choice)) } })
+                }
+                None => self.group(&self.list_inputs()),
             },
-            Kind::Text | Kind::Number => match choices {
+            FieldType::Text | FieldType::Number => match choices {
                 Some(choices) => self.labelled(&self.select(choices)),
                 None if self.is_long() => self.labelled(&self.textarea()),
-                None => self.labelled(&self.line(self.entered, self.label())),
+                None => self.labelled(&self.line_input(self.entered, self.label())),
             },
         }
     }
 
+    /// The title from the schema, or else the name of the field.
     pub(super) fn label(&self) -> &str {
         self.field.schema["title"]
             .as_str()
@@ -52,7 +57,7 @@ impl Input<'_> {
 
     fn labelled(&self, control: &Markup) -> Markup {
         html! {
-            label for=(self.id) { (self.label()) (self.mark()) }
+            label for=(self.id) { (self.label()) (self.required_mark()) }
             (self.notes())
             (control)
         }
@@ -60,29 +65,30 @@ impl Input<'_> {
 
     fn group(&self, controls: &Markup) -> Markup {
         html! {
-            // For the link to its errors to have a target that takes the focus.
+            // `tabindex` makes the group focusable, so that the link in the summary can lead to it.
             fieldset id=(self.id) tabindex="-1" aria-describedby=[self.described_by()] {
-                legend { (self.label()) (self.mark()) }
+                legend { (self.label()) (self.required_mark()) }
                 (self.notes())
                 (controls)
             }
         }
     }
 
-    /// What people see of `required`; screen readers know it from the attribute, except of a group.
-    fn mark(&self) -> Markup {
-        let is_group = matches!(self.field.kind, Kind::List(_));
+    /// The visible mark of a required field. Screen readers announce `required` themselves, except
+    /// for a group.
+    fn required_mark(&self) -> Markup {
+        let is_group = matches!(self.field.field_type, FieldType::List(_));
         html! {
-            @if self.must_be_filled() { span.mark aria-hidden=[(!is_group).then_some("true")] { " *" } }
+            @if self.is_required() { span.mark aria-hidden=[(!is_group).then_some("true")] { " *" } }
         }
     }
 
-    /// A box that need not be ticked is complete as it is.
-    pub(super) fn must_be_filled(&self) -> bool {
-        match self.field.kind {
-            Kind::Boolean => self.field.required && self.field.schema["const"] == true,
-            Kind::Object => false,
-            Kind::Text | Kind::Number | Kind::List(_) => self.field.required,
+    /// Whether the user must fill in the field. A checkbox is only required if it must be checked.
+    pub(super) fn is_required(&self) -> bool {
+        match self.field.field_type {
+            FieldType::Boolean => self.field.required && self.field.schema["const"] == true,
+            FieldType::Object => false,
+            FieldType::Text | FieldType::Number | FieldType::List(_) => self.field.required,
         }
     }
 
@@ -99,7 +105,7 @@ impl Input<'_> {
         }
     }
 
-    /// What is wrong with it, each thing once.
+    /// The messages about the violations, without duplicates.
     pub(super) fn messages(&self) -> Vec<String> {
         let mut messages = Vec::with_capacity(self.errors.len());
         for error in &self.errors {
@@ -111,7 +117,8 @@ impl Input<'_> {
         messages
     }
 
-    /// Errors first: a screen reader reads them in this order.
+    /// The value of `aria-describedby`. Errors come first, because screen readers read in this
+    /// order.
     fn described_by(&self) -> Option<String> {
         let error = (!self.errors.is_empty()).then(|| format!("{}-error", self.id));
         let hint = self.field.schema["description"]
@@ -125,37 +132,39 @@ impl Input<'_> {
         (!self.errors.is_empty()).then_some("true")
     }
 
-    /// A field of one line, alone or as an element of a list.
-    fn line(&self, entered: &Value, label: &str) -> Markup {
-        let is_list = matches!(self.field.kind, Kind::List(_));
+    /// An input of one line, alone or as an element of a list.
+    fn line_input(&self, entered: &Value, label: &str) -> Markup {
+        let is_list = matches!(self.field.field_type, FieldType::List(_));
         let schema = if is_list {
             &self.field.schema["items"]
         } else {
             &self.field.schema
         };
         let bound = |keyword: &str| schema[keyword].as_number().map(ToString::to_string);
-        let number = matches!(&self.field.kind, Kind::Number)
-            || matches!(&self.field.kind, Kind::List(items) if **items == Kind::Number);
+        let is_number = match &self.field.field_type {
+            FieldType::List(items) => **items == FieldType::Number,
+            field_type => *field_type == FieldType::Number,
+        };
         let step = if schema["type"] == "integer" {
             "1"
         } else {
             "any"
         };
-        let kind = if number {
+        let input_type = if is_number {
             "number"
         } else {
-            type_of(schema).unwrap_or("text")
+            format_type(schema).unwrap_or("text")
         };
         let pattern = schema["pattern"].as_str().map(pattern::attribute);
-        // Browsers show it when the pattern does not match.
+        // Browsers show the title when the pattern does not match.
         let title = pattern
             .as_ref()
             .and(self.field.schema["description"].as_str());
         html! {
             input id=[(!is_list).then_some(&self.id)] name=(self.field.name)
-                type=(kind) autocomplete=[(kind == "email").then_some("email")]
+                type=(input_type) autocomplete=[(input_type == "email").then_some("email")]
                 required[self.field.required && !is_list]
-                step=[number.then_some(step)] min=[bound("minimum")] max=[bound("maximum")]
+                step=[is_number.then_some(step)] min=[bound("minimum")] max=[bound("maximum")]
                 minlength=[bound("minLength")] maxlength=[bound("maxLength")]
                 pattern=[pattern] title=[title]
                 value=[text(entered)] aria-invalid=[self.invalid()]
@@ -174,7 +183,7 @@ impl Input<'_> {
             textarea id=(self.id) name=(self.field.name) rows="6" required[self.field.required]
                 minlength=[bound("minLength")] maxlength=[bound("maxLength")]
                 aria-invalid=[self.invalid()] aria-describedby=[self.described_by()] {
-                // HTML drops the first line feed.
+                // HTML ignores the first line feed.
                 "\n" (text(self.entered).unwrap_or_default())
             }
         }
@@ -193,20 +202,20 @@ impl Input<'_> {
         }
     }
 
-    /// A box to tick. It must be ticked only where the schema allows nothing else.
+    /// A checkbox. It must be checked only if the schema allows no other value.
     fn checkbox(&self) -> Markup {
         html! {
             (self.notes())
             label.box for=(self.id) {
                 input id=(self.id) name=(self.field.name) type="checkbox" value="true"
-                    checked[*self.entered == true] required[self.must_be_filled()]
+                    checked[*self.entered == true] required[self.is_required()]
                     aria-invalid=[self.invalid()] aria-describedby=[self.described_by()];
-                (self.label()) (self.mark())
+                (self.label()) (self.required_mark())
             }
         }
     }
 
-    fn box_of(&self, choice: &Value) -> Markup {
+    fn choice_checkbox(&self, choice: &Value) -> Markup {
         let label = text(choice).unwrap_or_default();
         let chosen = self
             .entered
@@ -220,8 +229,8 @@ impl Input<'_> {
         }
     }
 
-    /// One line per element: what was entered and room for more.
-    fn lines(&self) -> Markup {
+    /// One input for each entered element, and empty inputs for more.
+    fn list_inputs(&self) -> Markup {
         let entered = self
             .entered
             .as_array()
@@ -231,32 +240,32 @@ impl Input<'_> {
             let bound = self.field.schema[keyword].as_u64();
             bound.and_then(|bound| usize::try_from(bound).ok())
         };
-        let most = bound("maxItems")
+        let max = bound("maxItems")
             .unwrap_or(usize::MAX)
-            .min(entered.len() + LIST_LINES);
+            .min(entered.len() + LIST_INPUTS);
         let count = bound("minItems")
             .unwrap_or(0)
-            .clamp(LIST_LINES.min(most), most);
+            .clamp(LIST_INPUTS.min(max), max);
         let count = count.max(entered.len());
         html! {
             @for n in 0..count {
-                (self.line(entered.get(n).unwrap_or(&Value::Null), &format!("{} {}", self.label(), n + 1)))
+                (self.line_input(entered.get(n).unwrap_or(&Value::Null), &format!("{} {}", self.label(), n + 1)))
             }
         }
     }
 
     fn is_long(&self) -> bool {
-        self.field.kind == Kind::Text
-            && type_of(&self.field.schema).is_none()
+        self.field.field_type == FieldType::Text
+            && format_type(&self.field.schema).is_none()
             && self.field.schema["maxLength"]
                 .as_u64()
                 .is_some_and(|length| length > LONG_TEXT)
     }
 }
 
-/// The type of input that helps with a text of that format, if there is one. A browser's `datetime-local` has no time
-/// zone and would not satisfy `date-time`.
-fn type_of(schema: &Value) -> Option<&'static str> {
+/// The type of input for a `format`, if there is one. `date-time` has none, because the value of
+/// `datetime-local` has no time zone.
+fn format_type(schema: &Value) -> Option<&'static str> {
     match schema["format"].as_str() {
         Some("email") => Some("email"),
         Some("uri") => Some("url"),

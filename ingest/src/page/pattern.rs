@@ -1,26 +1,28 @@
-//! A JSON Schema's `pattern` as the `pattern` attribute of HTML takes it.
+//! Translates the `pattern` of a JSON Schema to the `pattern` attribute of HTML.
 
-/// The attribute's value for a pattern of a JSON Schema. A pattern that a browser cannot read all the same (it has its
-/// own dialect) is not regarded by it, and only checked here.
+/// The attribute's value for a pattern of a JSON Schema. Browsers ignore a pattern that they cannot
+/// compile because of differences in dialect; ingest then validates the value alone.
 pub(super) fn attribute(pattern: &str) -> String {
-    // JSON Schema finds a pattern anywhere in the text, HTML holds the whole text against it.
-    format!(r"[\s\S]*(?:{})[\s\S]*", with_sets(pattern))
+    // In JSON Schema, a pattern may match anywhere in the text. In HTML, it must match the whole
+    // text.
+    format!(r"[\s\S]*(?:{})[\s\S]*", escape_classes(pattern))
 }
 
-/// Browsers compile with the flag `v`, JSON Schema means `u`. Inside of `[]`, `v` gives a meaning to brackets, to some
-/// doubled characters and to every hyphen; those that stand for themselves are escaped here.
-fn with_sets(pattern: &str) -> String {
+/// Escapes literal characters in character classes. JSON Schema uses regular expressions with the
+/// flag `u`, but browsers compile with the flag `v`, which gives a meaning to brackets, some
+/// doubled characters and each hyphen inside of `[]`.
+fn escape_classes(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
     while let Some(start) = next_class(rest) {
         let (before, class) = rest.split_at(start);
         out.push_str(before);
-        rest = class_members(class, &mut out);
+        rest = escape_class(class, &mut out);
     }
     out + rest
 }
 
-/// Where the next class begins; behind its `[` and `^`.
+/// The position of the next class, after its `[` and `^`.
 fn next_class(pattern: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, character) in pattern.char_indices() {
@@ -34,31 +36,33 @@ fn next_class(pattern: &str) -> Option<usize> {
     None
 }
 
-/// Writes the members of a class, and returns what follows them.
-fn class_members<'a>(class: &'a str, out: &mut String) -> &'a str {
-    // Whether a hyphen would now begin the second half of a range, and whether one just has.
+/// Writes the members of a class, and returns the rest of the pattern.
+fn escape_class<'a>(class: &'a str, out: &mut String) -> &'a str {
+    // Whether a hyphen would start the second half of a range now, and whether the previous member
+    // did.
     let (mut may_range, mut in_range) = (false, false);
     let mut rest = class;
     while !rest.is_empty() && !rest.starts_with(']') {
-        let (member, behind) = rest.split_at(member_length(rest));
-        if member == "-" && may_range && !behind.starts_with(']') {
+        let (member, after) = rest.split_at(member_length(rest));
+        if member == "-" && may_range && !after.starts_with(']') {
             out.push('-');
             (may_range, in_range) = (false, true);
         } else {
             if matches!(member, "-" | "(" | ")" | "[" | "{" | "}" | "/" | "|")
-                || (is_doubled(member) && (behind.starts_with(member) || out.ends_with(member)))
+                || (is_reserved_if_doubled(member)
+                    && (after.starts_with(member) || out.ends_with(member)))
             {
                 out.push('\\');
             }
             out.push_str(member);
             (may_range, in_range) = (!in_range, false);
         }
-        rest = behind;
+        rest = after;
     }
     rest
 }
 
-/// One character, or one escape with its braces.
+/// The length of the first member: one character, or one escape with its braces.
 fn member_length(class: &str) -> usize {
     let mut characters = class.char_indices();
     let is_escape = characters.next().is_some_and(|(_, first)| first == '\\');
@@ -74,7 +78,8 @@ fn member_length(class: &str) -> usize {
     }
 }
 
-fn is_doubled(member: &str) -> bool {
+/// Whether the flag `v` gives a meaning to the character if it is doubled.
+fn is_reserved_if_doubled(member: &str) -> bool {
     const DOUBLED: &str = "&!#$%*+,.:;<=>?@^`~";
     DOUBLED.contains(member)
 }
@@ -84,12 +89,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_may_match_anywhere() {
+    fn a_pattern_may_match_anywhere_in_the_text() {
         assert_eq!(attribute("^[0-9]+$"), r"[\s\S]*(?:^[0-9]+$)[\s\S]*");
     }
 
     #[test]
-    fn what_stands_for_itself_in_a_class_is_escaped() {
+    fn literal_characters_in_a_class_are_escaped() {
         for (pattern, expected) in [
             ("^[A-Za-z0-9-]{1,32}$", r"^[A-Za-z0-9\-]{1,32}$"),
             ("[-a][^-a]", r"[\-a][^\-a]"),
@@ -103,7 +108,7 @@ mod tests {
             (r"[ä-ü]\w[\w.]", r"[ä-ü]\w[\w.]"),
             ("[a", "[a"),
         ] {
-            assert_eq!(with_sets(pattern), expected, "{pattern}");
+            assert_eq!(escape_classes(pattern), expected, "{pattern}");
         }
     }
 }

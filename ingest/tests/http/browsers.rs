@@ -1,12 +1,12 @@
-//! The form as a page, what happens after it is sent, and pages of other sites.
+//! Form pages, what follows their submission, and pages of other origins.
 
 use formline_ingest::Limits;
 use reqwest::{Method, RequestBuilder, StatusCode};
 
-use super::harness::{FORM, Ingest, TestApp, problem, student};
+use super::harness::{FORM_PATH, Ingest, TestApp, problem, student};
 
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-const LINES: &str = r#"
+const FORM_SETTINGS: &str = r#"
     redirect = ["https://example.org/thanks", "https://example.org/more"]
     origins = ["https://example.org"]
 "#;
@@ -14,18 +14,21 @@ const LINES: &str = r#"
 fn send(ingest: &Ingest, query: &str, pairs: &[(&str, &str)]) -> RequestBuilder {
     ingest
         .http
-        .post(ingest.url(&format!("{FORM}{query}")))
+        .post(ingest.url(&format!("{FORM_PATH}{query}")))
         .header("accept", BROWSER)
         .form(pairs)
 }
 
 #[tokio::test]
-async fn a_form_is_a_page() {
-    let ingest = Ingest::start(&TestApp::with(LINES), Limits::default()).await;
-    let answer = ingest.get(FORM).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
-    let policy = answer.headers()["content-security-policy"]
+async fn a_form_is_served_as_a_page() {
+    let ingest = Ingest::start(&TestApp::with(FORM_SETTINGS), Limits::default()).await;
+    let response = ingest.get(FORM_PATH).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(
+        response.headers()["content-type"],
+        "text/html; charset=utf-8"
+    );
+    let policy = response.headers()["content-security-policy"]
         .to_str()
         .unwrap()
         .to_owned();
@@ -33,7 +36,7 @@ async fn a_form_is_a_page() {
         policy.contains("default-src 'none'") && policy.contains("https://example.org"),
         "{policy}"
     );
-    let page = answer.text().await.unwrap();
+    let page = response.text().await.unwrap();
     for part in [
         "<title>Student</title>",
         ">Full name<span",
@@ -45,8 +48,8 @@ async fn a_form_is_a_page() {
 }
 
 #[tokio::test]
-async fn a_person_is_sent_on_only_to_where_the_form_allows() {
-    let ingest = Ingest::start(&TestApp::with(LINES), Limits::default()).await;
+async fn a_browser_is_redirected_only_to_allowed_addresses() {
+    let ingest = Ingest::start(&TestApp::with(FORM_SETTINGS), Limits::default()).await;
     for (query, target) in [
         ("", "https://example.org/thanks"),
         (
@@ -58,31 +61,31 @@ async fn a_person_is_sent_on_only_to_where_the_form_allows() {
             "https://example.org/thanks",
         ),
     ] {
-        let answer = send(&ingest, query, &[("roll", "1"), ("name", "Asha")])
+        let response = send(&ingest, query, &[("roll", "1"), ("name", "Asha")])
             .send()
             .await
             .unwrap();
-        assert_eq!(answer.status(), StatusCode::SEE_OTHER);
-        assert_eq!(answer.headers()["location"], target, "{query}");
+        assert_eq!(response.status(), StatusCode::SEE_OTHER);
+        assert_eq!(response.headers()["location"], target, "{query}");
     }
     assert_eq!(ingest.records().await.len(), 3);
 }
 
 #[tokio::test]
-async fn without_an_address_the_person_is_thanked_in_place() {
+async fn without_a_redirect_address_the_page_confirms_the_submission() {
     let ingest = Ingest::start(&TestApp::with(""), Limits::default()).await;
-    let answer = send(&ingest, "", &[("roll", "1"), ("name", "Asha")])
+    let response = send(&ingest, "", &[("roll", "1"), ("name", "Asha")])
         .send()
         .await
         .unwrap();
-    assert_eq!(answer.status(), StatusCode::ACCEPTED);
-    assert!(answer.text().await.unwrap().contains("Thank you"));
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
+    assert!(response.text().await.unwrap().contains("Thank you"));
 }
 
 #[tokio::test]
-async fn a_person_gets_the_form_back_with_what_was_typed() {
-    let ingest = Ingest::start(&TestApp::with(LINES), Limits::default()).await;
-    let answer = send(
+async fn after_an_error_the_form_keeps_the_entered_values() {
+    let ingest = Ingest::start(&TestApp::with(FORM_SETTINGS), Limits::default()).await;
+    let response = send(
         &ingest,
         "",
         &[("roll", "<7>"), ("name", "Asha"), ("age", "3")],
@@ -90,17 +93,20 @@ async fn a_person_gets_the_form_back_with_what_was_typed() {
     .send()
     .await
     .unwrap();
-    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
-    let page = answer.text().await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        response.headers()["content-type"],
+        "text/html; charset=utf-8"
+    );
+    let page = response.text().await.unwrap();
     for part in [
         r#"value="&lt;7&gt;""#,
         r#"value="Asha""#,
         "less than the minimum of 16",
         r#"role="alert""#,
         "<title>Not sent: Student</title>",
-        r##"<a href="#field-0">roll: This is not in the expected form.</a>"##,
-        r#"<p class="error" id="field-0-error">This is not in the expected form."#,
+        r##"<a href="#field-0">roll: This is not in the expected format.</a>"##,
+        r#"<p class="error" id="field-0-error">This is not in the expected format."#,
     ] {
         assert!(page.contains(part), "{part} in {page}");
     }
@@ -109,12 +115,12 @@ async fn a_person_gets_the_form_back_with_what_was_typed() {
 }
 
 #[tokio::test]
-async fn pages_of_other_sites_need_permission() {
-    let ingest = Ingest::start(&TestApp::with(LINES), Limits::default()).await;
+async fn pages_of_other_origins_need_permission() {
+    let ingest = Ingest::start(&TestApp::with(FORM_SETTINGS), Limits::default()).await;
     let preflight = async |origin: &str| {
         let request = ingest
             .http
-            .request(Method::OPTIONS, ingest.url(FORM))
+            .request(Method::OPTIONS, ingest.url(FORM_PATH))
             .header("origin", origin);
         request
             .header("access-control-request-method", "POST")
@@ -129,12 +135,8 @@ async fn pages_of_other_sites_need_permission() {
         "https://example.org"
     );
     assert_eq!(allowed.headers()["access-control-max-age"], "7200");
-    let strange = preflight("https://evil.example").await;
-    assert!(
-        !strange
-            .headers()
-            .contains_key("access-control-allow-origin")
-    );
+    let denied = preflight("https://evil.example").await;
+    assert!(!denied.headers().contains_key("access-control-allow-origin"));
 
     let post = |origin: &str| ingest.post(&student()).header("origin", origin).send();
     let allowed = post("https://example.org").await.unwrap();

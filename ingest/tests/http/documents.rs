@@ -1,4 +1,4 @@
-//! What the service tells about itself.
+//! The documents that describe the forms.
 
 use formline_ingest::Limits;
 use reqwest::StatusCode;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::harness::{Ingest, TestApp, schema};
 
 #[tokio::test]
-async fn forms_are_listed_and_shown_with_their_schema() {
+async fn forms_are_listed_and_described_with_their_schema() {
     let ingest = Ingest::start(&TestApp::with(""), Limits::default()).await;
     let get = async |path: &str| {
         ingest
@@ -33,7 +33,7 @@ async fn forms_are_listed_and_shown_with_their_schema() {
 }
 
 #[tokio::test]
-async fn a_document_that_the_client_has_is_not_sent_again() {
+async fn an_unchanged_document_is_not_sent_again() {
     let ingest = Ingest::start(&TestApp::with(""), Limits::default()).await;
     for path in [
         "/v1/forms",

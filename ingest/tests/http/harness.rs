@@ -1,4 +1,4 @@
-//! The vocabulary of these tests: an app in a temporary folder, ingest over it, and what lies in its topic.
+//! The test harness: an app in a temporary folder, ingest serving it, and the records in its topic.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,11 +18,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Longest wait for anything that must happen.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// How long to wait for a condition.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where the form is found.
-pub(crate) const FORM: &str = "/student";
+/// The path of the form.
+pub(crate) const FORM_PATH: &str = "/student";
 
 /// An app with one form, on a topic of its own.
 pub(crate) struct TestApp {
@@ -56,7 +56,7 @@ impl Plugins for NoPlugins {
 // === impl TestApp ===
 
 impl TestApp {
-    /// A form with the given lines beside the usual ones.
+    /// An app whose form has additional lines of TOML.
     pub(crate) fn with(lines: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let topic = unique("student");
@@ -69,7 +69,7 @@ impl TestApp {
             partitions = 2
             [[form]]
             name = "student"
-            path = "{FORM}"
+            path = "{FORM_PATH}"
             topic = "{topic}"
             key = "roll"
             schema = "student.json"
@@ -106,7 +106,7 @@ pub(crate) fn schema() -> Value {
     })
 }
 
-/// A submission that the form takes.
+/// A valid submission.
 pub(crate) fn student() -> Value {
     json!({ "roll": "99999", "name": "Asha", "age": 21 })
 }
@@ -114,21 +114,21 @@ pub(crate) fn student() -> Value {
 // === impl Ingest ===
 
 impl Ingest {
-    /// On the Kafka that all tests share, ready.
+    /// Starts ingest with the Kafka that all tests share, and waits until it is ready.
     pub(crate) async fn start(app: &TestApp, limits: Limits) -> Self {
         let ingest = Self::start_on(app, limits, kafka().await.bootstrap()).await;
         ingest.wait_ready().await;
         ingest
     }
 
-    /// On a certain Kafka.
+    /// Starts ingest with another Kafka, and creates the topics there.
     pub(crate) async fn start_on(app: &TestApp, limits: Limits, bootstrap: &str) -> Self {
         let client = Client::new(bootstrap, Default::default());
         topic::apply(&client, &app.apps[0].topics).await.unwrap();
         Self::start_without_topics(app, limits, bootstrap).await
     }
 
-    /// On a Kafka that need not run.
+    /// Starts ingest with a Kafka that may be unavailable.
     pub(crate) async fn start_without_topics(
         app: &TestApp,
         limits: Limits,
@@ -143,7 +143,7 @@ impl Ingest {
             listener.local_addr().unwrap(),
             admin_listener.local_addr().unwrap(),
         );
-        // The admin listener outlives the drain, as it does in the process.
+        // The admin listener outlives the drain, as in the real process.
         tokio::spawn(telemetry.clone().serve(admin_listener));
         let options = Options {
             listener,
@@ -166,7 +166,7 @@ impl Ingest {
     }
 
     pub(crate) async fn wait_ready(&self) {
-        eventually(SOON, async || self.readiness().await == StatusCode::OK).await;
+        eventually(TIMEOUT, async || self.readiness().await == StatusCode::OK).await;
     }
 
     pub(crate) async fn readiness(&self) -> StatusCode {
@@ -184,11 +184,11 @@ impl Ingest {
 
     /// A submission as JSON.
     pub(crate) fn post(&self, submission: &Value) -> RequestBuilder {
-        self.http.post(self.url(FORM)).json(submission)
+        self.http.post(self.url(FORM_PATH)).json(submission)
     }
 
-    /// What the metric line that begins so says.
-    pub(crate) async fn metric(&self, begin: &str) -> Option<f64> {
+    /// The value of the metric with this name and these labels.
+    pub(crate) async fn metric(&self, metric: &str) -> Option<f64> {
         let url = format!("http://{}/metrics", self.admin);
         let text = self
             .http
@@ -201,11 +201,11 @@ impl Ingest {
             .unwrap();
         let line = text
             .lines()
-            .find_map(|line| line.strip_prefix(begin).map(str::to_owned));
+            .find_map(|line| line.strip_prefix(metric).map(str::to_owned));
         line.map(|rest| rest.trim().parse().unwrap())
     }
 
-    /// Everything in the form's topic.
+    /// All records in the form's topic.
     pub(crate) async fn records(&self) -> Vec<Record> {
         let (client, topic) = (self.client.clone(), self.topic.clone());
         let read = tokio::task::spawn_blocking(move || {
@@ -219,21 +219,21 @@ impl Ingest {
         read.await.unwrap()
     }
 
-    /// Stops as the process would.
+    /// Stops ingest as the process does.
     pub(crate) async fn stop(self) -> Result<(), Error> {
         self.shutdown.begin();
         self.served.await.unwrap()
     }
 
-    /// Asserts that the service still takes submissions.
-    pub(crate) async fn is_well(&self) {
+    /// Asserts that the service accepts a submission.
+    pub(crate) async fn assert_accepts_submissions(&self) {
         assert_eq!(
             self.post(&student()).send().await.unwrap().status(),
             StatusCode::ACCEPTED
         );
     }
 
-    /// Sends bytes on a connection of their own.
+    /// Sends bytes on a new connection.
     pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes.as_ref()).await.unwrap();
@@ -241,32 +241,47 @@ impl Ingest {
     }
 }
 
-/// Without the proxies of the environment.
+/// A client without the proxies of the environment.
 pub(crate) fn client_builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
 }
 
-/// Everything that comes until the server closes the connection.
+/// Reads until the server closes the connection.
 pub(crate) async fn read_all(mut stream: TcpStream) -> String {
-    let mut answer = Vec::new();
-    // A reset after the answer ends it as well.
-    let _ = tokio::time::timeout(SOON, stream.read_to_end(&mut answer))
+    let mut response = Vec::new();
+    // A reset after the response also ends the connection.
+    let _ = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut response))
         .await
-        .expect("it is closed");
-    String::from_utf8_lossy(&answer).into_owned()
+        .expect("the server closes the connection in time");
+    String::from_utf8_lossy(&response).into_owned()
 }
 
-/// The head of a POST to the form.
+/// A request to submit a body of this media type.
+pub(crate) fn post_body(
+    ingest: &Ingest,
+    media_type: &str,
+    body: impl Into<reqwest::Body>,
+) -> RequestBuilder {
+    ingest
+        .http
+        .post(ingest.url(FORM_PATH))
+        .header("content-type", media_type)
+        .body(body)
+}
+
+/// The request line and headers of a POST to the form.
 pub(crate) fn post_head(headers: &str) -> String {
-    format!("POST {FORM} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{headers}\r\n")
+    format!(
+        "POST {FORM_PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{headers}\r\n"
+    )
 }
 
-/// Asserts that an answer is a problem of that kind and returns it.
-pub(crate) async fn problem(answer: Response, slug: &str) -> (HeaderMap, Value) {
-    let (status, headers) = (answer.status(), answer.headers().clone());
-    let text = answer.text().await.unwrap();
+/// Asserts that a response is a problem of this type, and returns its headers and body.
+pub(crate) async fn problem(response: Response, slug: &str) -> (HeaderMap, Value) {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.unwrap();
     assert_eq!(
         headers["content-type"], "application/problem+json",
         "{status} {text}"

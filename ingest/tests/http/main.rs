@@ -1,4 +1,4 @@
-//! The HTTP service as its clients see it: a real server, real connections, a real Kafka.
+//! The HTTP service as its clients see it: a real server with real connections and a real Kafka.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -7,7 +7,8 @@ mod connections;
 mod documents;
 mod harness;
 mod idempotency;
+mod limits;
 mod openapi;
 mod outages;
-mod refusals;
+mod rejections;
 mod submissions;

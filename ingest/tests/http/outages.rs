@@ -1,4 +1,4 @@
-//! Kafka away: clients are told so in time, and nothing stays behind when it returns.
+//! Outages of Kafka: clients get an error in time, and the service recovers when Kafka returns.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use formline_testing::{Kafka, eventually};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::harness::{Ingest, SOON, TestApp, problem, student};
+use super::harness::{Ingest, TIMEOUT, TestApp, problem, student};
 
 fn limits() -> Limits {
     let (request_timeout, delivery_timeout) = (Duration::from_secs(5), Duration::from_secs(2));
@@ -19,17 +19,17 @@ fn limits() -> Limits {
 }
 
 #[tokio::test]
-async fn without_kafka_clients_are_sent_away_and_served_again_when_it_returns() {
+async fn during_an_outage_requests_fail_and_afterwards_they_succeed() {
     let mut kafka = Kafka::start_own().await;
     let ingest = Ingest::start_on(&TestApp::with(""), limits(), kafka.bootstrap()).await;
     ingest.wait_ready().await;
-    ingest.is_well().await;
+    ingest.assert_accepts_submissions().await;
     kafka.stop().await;
 
-    let began = Instant::now();
+    let started = Instant::now();
     let keyed = ingest.post(&student()).header("idempotency-key", "k");
     let first = tokio::spawn(keyed.send());
-    eventually(SOON, async || {
+    eventually(TIMEOUT, async || {
         ingest.metric("formline_producer_queue_messages").await == Some(1.0)
     })
     .await;
@@ -41,23 +41,23 @@ async fn without_kafka_clients_are_sent_away_and_served_again_when_it_returns() 
         .unwrap();
     let (headers, _) = problem(again, "in-progress").await;
     assert!(headers.contains_key("retry-after"));
-    let (headers, told) = problem(first.await.unwrap().unwrap(), "unavailable").await;
+    let (headers, body) = problem(first.await.unwrap().unwrap(), "unavailable").await;
     assert!(
-        began.elapsed() < limits().request_timeout,
+        started.elapsed() < limits().request_timeout,
         "{:?}",
-        began.elapsed()
+        started.elapsed()
     );
     assert!(headers.contains_key("retry-after"));
     assert!(
-        told["detail"]
+        body["detail"]
             .as_str()
             .unwrap()
             .contains("same Idempotency-Key"),
-        "{told}"
+        "{body}"
     );
     let unkeyed = ingest.post(&student()).send().await.unwrap();
     problem(unkeyed, "unavailable").await;
-    // An outage is no reason to take the process out of service.
+    // An outage does not make the process unready.
     assert_eq!(ingest.readiness().await, StatusCode::OK);
 
     kafka.restart().await;
@@ -71,13 +71,13 @@ async fn without_kafka_clients_are_sent_away_and_served_again_when_it_returns() 
         "key-reused",
     )
     .await;
-    let answer = send(student()).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::ACCEPTED);
-    assert!(!answer.headers().contains_key("idempotency-replayed"));
+    let response = send(student()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
+    assert!(!response.headers().contains_key("idempotency-replayed"));
 }
 
 #[tokio::test]
-async fn started_before_kafka_it_waits_with_keys_only() {
+async fn without_kafka_at_start_keys_are_rejected_until_it_is_available() {
     let mut kafka = Kafka::start_own().await;
     let app = TestApp::with("");
     let ingest = Ingest::start_on(&app, limits(), kafka.bootstrap()).await;
@@ -95,7 +95,7 @@ async fn started_before_kafka_it_waits_with_keys_only() {
 }
 
 #[tokio::test]
-async fn stopping_does_not_wait_for_a_kafka_that_is_away() {
+async fn stopping_does_not_wait_for_an_unavailable_kafka() {
     let mut kafka = Kafka::start_own().await;
     kafka.stop().await;
     let limits = Limits {
@@ -104,12 +104,12 @@ async fn stopping_does_not_wait_for_a_kafka_that_is_away() {
     };
     let app = TestApp::with("");
     let ingest = Ingest::start_without_topics(&app, limits, kafka.bootstrap()).await;
-    // The queue has room for one; who comes on top is told at once.
+    // The queue has room for one record; the other request is rejected immediately.
     let submission = student();
     let send = async || {
-        let answer = ingest.post(&submission).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        answer.json::<Value>().await.unwrap()["type"].clone()
+        let response = ingest.post(&submission).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        response.json::<Value>().await.unwrap()["type"].clone()
     };
     let (one, other) = tokio::join!(send(), send());
     let both = format!("{one} {other}");
@@ -117,8 +117,8 @@ async fn stopping_does_not_wait_for_a_kafka_that_is_away() {
         both.contains("overloaded") && both.contains("unavailable"),
         "{both}"
     );
-    tokio::time::timeout(SOON, ingest.stop())
+    tokio::time::timeout(TIMEOUT, ingest.stop())
         .await
-        .expect("it stops")
+        .expect("ingest stops in time")
         .unwrap();
 }

@@ -1,5 +1,5 @@
-"""Makes the valid Idempotency-Keys of generated requests unique. A key that comes with two bodies is refused, as it
-must be, but the description of one request cannot say so."""
+"""Makes the valid Idempotency-Keys of generated requests unique. The service rejects a key that is used with two
+bodies, but the description of a single request cannot express this."""
 
 import re
 import uuid
@@ -12,7 +12,7 @@ VALID = re.compile(r'[!#-+\-./0-:<-\[\]-~]{1,200}|"(?:[ !#-\[\]-~]|\\["\\]){1,20
 @schemathesis.hook
 def before_call(context, case, kwargs):
     key = (case.headers or {}).get("Idempotency-Key")
-    # What surrounds a value is no part of it for HTTP (RFC 9110, 5.5).
+    # Whitespace around a header value is not a part of it (RFC 9110, 5.5).
     key = key.strip(" \t") if isinstance(key, str) else ""
     if VALID.fullmatch(key):
         quote = '"' if key.startswith('"') else ""

@@ -1,8 +1,10 @@
-//! The work on JSON that is measured natively and in WebAssembly: this file is compiled into both.
+//! The JSON work that is measured in native code and in WebAssembly. This file is compiled into
+//! both.
 
 use serde_json::{Map, Value};
 
-/// Parses an object, adds a field that is made of two others, and writes all of it. None for anything else.
+/// Parses a JSON object, adds a field that combines two others, and serializes the object. Returns
+/// `None` if the value is not such an object.
 pub(crate) fn labelled(value: &[u8]) -> Option<Vec<u8>> {
     let mut object: Map<String, Value> = serde_json::from_slice(value).ok()?;
     let text = |name| object.get(name).and_then(Value::as_str);

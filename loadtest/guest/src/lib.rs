@@ -1,4 +1,4 @@
-//! The plug-in that the bench measures with.
+//! The plug-in of the bench.
 
 mod label;
 
@@ -12,15 +12,15 @@ struct Config {
     work: Work,
 }
 
-/// What is done with an event.
+/// What the plug-in does with each event.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Work {
-    /// It is accepted.
+    /// Takes the event and does nothing.
     Next,
-    /// It is sent on as it is.
+    /// Forwards the event.
     Send,
-    /// It is sent on with another field.
+    /// Adds a field to the JSON of the event and forwards it.
     Label,
 }
 

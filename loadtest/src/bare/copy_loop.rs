@@ -1,8 +1,9 @@
-//! Copies a topic to the next one in transactions, exactly once: what a step costs without Formline.
+//! Copies a topic to another one in transactions, exactly once: the cost of a step without
+//! Formline.
 //!
-//! It stands on rdkafka alone, so that a mistake in core cannot slow down both sides. Settings and batching are the
-//! same as core's: a batch is what the consumer holds, two transactional producers are used in turn, and
-//! acknowledgements are drained before a commit.
+//! It only uses rdkafka, so that a defect of core cannot slow down both sides. Settings and
+//! batching are the same as those of core: a batch consists of the records in the consumer's queue,
+//! two transactional producers alternate, and acknowledgements are drained before a commit.
 
 use std::{
     fmt,
@@ -19,7 +20,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
 
-/// One loop: one thread, one member of a consumer group of its own.
+/// A loop with its own consumer group, which has one member.
 pub struct CopyLoop {
     consumer: BaseConsumer,
     producers: [BaseProducer; 2],
@@ -28,17 +29,19 @@ pub struct CopyLoop {
     batch: usize,
 }
 
-/// Records of one transaction, unless said otherwise; more wait for the next one.
+/// Default of the maximum number of records in a transaction.
 pub const BATCH_RECORDS: usize = 5_000;
+/// Timeout of a request to Kafka.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a loop without records looks whether it is to stop.
+/// How often a loop without records checks whether it must stop.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// Runs a loop for each pair of neighbours among `topics`, until one of them fails. A transaction has at most `batch`
-/// records.
+/// Runs a loop for each pair of adjacent `topics` until one of the loops fails. A transaction has
+/// at most `batch` records.
 ///
 /// # Errors
-/// What Kafka says, or that there are fewer than two topics.
+///
+/// If there are fewer than two topics, or if a request to Kafka fails.
 pub async fn run_chain(bootstrap: &str, topics: &[String], batch: usize) -> Result<()> {
     ensure!(topics.len() >= 2, "a chain needs at least two topics");
     let mut loops = tokio::task::JoinSet::new();
@@ -57,10 +60,12 @@ pub async fn run_chain(bootstrap: &str, topics: &[String], batch: usize) -> Resu
 // === impl CopyLoop ===
 
 impl CopyLoop {
-    /// Joins the group and ends what an earlier loop between these topics has left open. Blocks the thread.
+    /// Joins the group, and aborts the transaction that an earlier loop between these topics may
+    /// have left open. Blocks the thread.
     ///
     /// # Errors
-    /// What Kafka says.
+    ///
+    /// If a request to Kafka fails.
     pub fn open(bootstrap: &str, from: &str, to: &str, batch: usize) -> Result<Self> {
         let name = group(from, to);
         let consumer: BaseConsumer = consumer(bootstrap, &name).create()?;
@@ -82,7 +87,9 @@ impl CopyLoop {
     /// Copies until `stop` is set.
     ///
     /// # Errors
-    /// The first failure of a transaction or of the consumer. What was not committed is copied again by the next loop.
+    ///
+    /// The first error of a transaction or of the consumer. The next loop copies the uncommitted
+    /// records again.
     pub fn run(&mut self, stop: &AtomicBool) -> Result<()> {
         while !stop.load(Ordering::Relaxed) {
             if let Some(first) = self.consumer.poll(IDLE) {
@@ -93,21 +100,22 @@ impl CopyLoop {
         Ok(())
     }
 
-    /// Copies what the consumer holds, beginning with a record that it has given already.
+    /// Copies the records in the consumer's queue, starting with one that was already polled.
     fn copy_batch(&self, first: Result<BorrowedMessage<'_>, KafkaError>) -> Result<()> {
         let producer = &self.producers[self.turn];
         let mut next = TopicPartitionList::new();
         producer.begin_transaction()?;
-        let held =
+        let queued =
             std::iter::once(first).chain(std::iter::from_fn(|| self.consumer.poll(Duration::ZERO)));
-        for polled in held.take(self.batch) {
+        for polled in queued.take(self.batch) {
             match polled {
                 Ok(message) => {
                     self.copy(producer, &message)?;
                     put_offset(&mut next, &message)?;
                 }
                 Err(fatal @ KafkaError::MessageConsumptionFatal(_)) => return Err(fatal.into()),
-                // Of itself librdkafka tries again what may pass, such as a broker that is away.
+                // librdkafka retries transient errors by itself, for instance an unavailable
+                // broker.
                 Err(_) => {}
             }
         }
@@ -139,20 +147,26 @@ impl CopyLoop {
     }
 }
 
-/// Leaves the group before librdkafka closes it: a change of assignment during the close can hang (see core's consumer).
+/// Leaves the group before the close, because a change of assignment during the close may hang (see
+/// the consumer of core).
 impl Drop for CopyLoop {
     fn drop(&mut self) {
         self.consumer.unsubscribe();
         let end = Instant::now() + TIMEOUT;
-        // Also an assignment that was on its way has to be taken: nothing comes after a quiet moment.
+        // An assignment that is in flight must be handled as well, so wait until two polls in a row
+        // bring nothing.
         let mut quiet = 0;
         while quiet < 2 && Instant::now() < end {
-            let brought = self.consumer.poll(Duration::from_millis(10)).is_some();
-            let holds = self
+            let has_event = self.consumer.poll(Duration::from_millis(10)).is_some();
+            let is_assigned = self
                 .consumer
                 .assignment()
-                .is_ok_and(|held| held.count() > 0);
-            quiet = if brought || holds { 0 } else { quiet + 1 };
+                .is_ok_and(|assignment| assignment.count() > 0);
+            quiet = if has_event || is_assigned {
+                0
+            } else {
+                quiet + 1
+            };
         }
     }
 }
@@ -165,12 +179,12 @@ impl fmt::Debug for CopyLoop {
     }
 }
 
-/// The group of the loop between these topics.
+/// The consumer group of the loop between these topics.
 pub(crate) fn group(from: &str, to: &str) -> String {
     format!("formline-loadtest.{from}.{to}")
 }
 
-/// Notes that the batch ends behind this record of its partition.
+/// Sets the next offset of the record's partition to the one after the record.
 pub(super) fn put_offset(
     next: &mut TopicPartitionList,
     message: &BorrowedMessage<'_>,
@@ -186,8 +200,8 @@ pub(super) fn put_offset(
     Ok(next.set_partition_offset(topic, partition, offset)?)
 }
 
-/// Serves acknowledgements in steps of a millisecond: `commit_transaction` would do it in polls of 100 ms that do not
-/// return early.
+/// Handles acknowledgements in polls of 1 ms. `commit_transaction` would use polls of 100 ms that
+/// do not return early.
 fn drain(producer: &BaseProducer) {
     let end = Instant::now() + TIMEOUT;
     while producer.in_flight_count() > 0 && Instant::now() < end {

@@ -1,4 +1,5 @@
-//! A server that reads the body of a submission, answers 202, and forgets it: what HTTP alone costs.
+//! A server that reads the body of a submission, responds with 202 and discards it: the cost of
+//! HTTP alone.
 
 use std::net::SocketAddr;
 
@@ -12,31 +13,32 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-/// The path that it takes submissions at, the same as that of the form it stands beside.
+/// The path of submissions, which is that of the measured form.
 pub const PATH: &str = "/v1/forms/student-data/submissions";
 
-/// As long as ingest's answer, with an id that means nothing.
-const ANSWER: &str = r#"{"id":"00000000-0000-7000-8000-000000000000","status":"accepted","received_at":"1970-01-01T00:00:00.000000Z"}"#;
+/// A response that is as long as ingest's, with a meaningless id.
+const RESPONSE: &str = r#"{"id":"00000000-0000-7000-8000-000000000000","status":"accepted","received_at":"1970-01-01T00:00:00.000000Z"}"#;
 
 /// Serves until the process ends.
 ///
 /// # Errors
-/// When the address cannot be bound.
+///
+/// If the address cannot be bound.
 pub async fn serve(listen: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(listen)
         .await
-        .with_context(|| format!("cannot listen on {listen}"))?;
+        .with_context(|| format!("failed to listen on {listen}"))?;
     let router = Router::new()
         .route(PATH, post(accept))
         .route("/readyz", get(StatusCode::OK));
     Ok(axum::serve(listener, router).await?)
 }
 
-/// Taking the body as `Bytes` reads it to its end.
+/// Extracting the body as `Bytes` reads it completely.
 async fn accept(_: Bytes) -> impl IntoResponse {
     (
         StatusCode::ACCEPTED,
         [(header::CONTENT_TYPE, "application/json")],
-        ANSWER,
+        RESPONSE,
     )
 }

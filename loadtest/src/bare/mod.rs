@@ -1,4 +1,5 @@
-//! What Formline is compared with: the least that does the same work, on rdkafka, axum and sqlx alone.
+//! The bare counterparts: minimal programs that do the same work as Formline, on rdkafka, axum and
+//! sqlx only.
 
 pub mod copy_loop;
 pub mod handler;

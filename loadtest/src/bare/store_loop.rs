@@ -1,6 +1,8 @@
-//! Stores a topic in a table with COPY, and commits its offsets afterwards: what a sink costs without Formline.
+//! Stores a topic in a table with COPY, and commits its offsets afterwards: the cost of a sink
+//! without Formline.
 //!
-//! The table has the columns of the sink's and no index, and what a crash makes it read again is there twice.
+//! The table has the columns of the sink's table and no index. Records that are read again after a
+//! crash are stored twice.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -17,7 +19,7 @@ use tokio::runtime::Handle;
 
 use super::copy_loop;
 
-/// One thread, one member of a consumer group of its own, one connection.
+/// A loop with its own consumer group and one connection.
 #[derive(Debug)]
 struct StoreLoop {
     consumer: Member,
@@ -25,10 +27,10 @@ struct StoreLoop {
     batch: usize,
 }
 
-/// rdkafka's consumer says nothing of itself.
+/// Implements `Debug`, which rdkafka's consumer does not.
 struct Member(BaseConsumer);
 
-/// Makes the table that [`run`] fills.
+/// Creates the table that [`run`] fills.
 pub const TABLE: &str = "
 CREATE TABLE bare (
     id text, source text, submission_id text, type text, subject text, accepted_at timestamptz, value jsonb,
@@ -36,20 +38,23 @@ CREATE TABLE bare (
     stored_at timestamptz NOT NULL DEFAULT now()
 )";
 
+/// The columns that `write_row` writes.
 const COPY: &str = "
 COPY bare (id, source, submission_id, type, subject, accepted_at, value, plugin,
     kafka_topic, kafka_partition, kafka_offset) FROM STDIN";
 
+/// How long to wait for the first record of a batch.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// Stores until something fails; a transaction has at most `batch` rows.
+/// Stores records until an error occurs; a transaction has at most `batch` rows.
 ///
 /// # Errors
-/// What Kafka or PostgreSQL says.
+///
+/// If a request to Kafka or PostgreSQL fails.
 pub async fn run(bootstrap: &str, topic: &str, batch: usize, url: &str) -> Result<()> {
     let connection = PgConnection::connect(url)
         .await
-        .context("cannot connect to PostgreSQL")?;
+        .context("failed to connect to PostgreSQL")?;
     let consumer: BaseConsumer = copy_loop::consumer(bootstrap, &group(topic)).create()?;
     consumer.subscribe(&[topic])?;
     let mut store = StoreLoop {
@@ -62,7 +67,7 @@ pub async fn run(bootstrap: &str, topic: &str, batch: usize, url: &str) -> Resul
     running.await.context("the loop panicked")?
 }
 
-/// The group of the loop that stores this topic.
+/// The consumer group of the loop that stores this topic.
 pub(crate) fn group(topic: &str) -> String {
     format!("formline-loadtest.{topic}.store")
 }
@@ -73,7 +78,7 @@ impl StoreLoop {
     fn run(&mut self, runtime: &Handle) -> Result<()> {
         loop {
             let (mut rows, mut next) = (String::new(), TopicPartitionList::new());
-            self.take(&mut rows, &mut next)?;
+            self.read_batch(&mut rows, &mut next)?;
             if next.count() > 0 {
                 runtime.block_on(self.store(rows.as_bytes()))?;
                 self.consumer.0.commit(&next, CommitMode::Async)?;
@@ -81,19 +86,20 @@ impl StoreLoop {
         }
     }
 
-    /// Writes what the consumer holds as rows; waits a moment if that is nothing.
-    fn take(&self, rows: &mut String, next: &mut TopicPartitionList) -> Result<()> {
+    /// Writes the records in the consumer's queue as rows; waits for `IDLE` if it is empty.
+    fn read_batch(&self, rows: &mut String, next: &mut TopicPartitionList) -> Result<()> {
         let consumer = &self.consumer.0;
         let first = consumer.poll(IDLE);
-        let held = std::iter::from_fn(|| consumer.poll(Duration::ZERO));
-        for polled in first.into_iter().chain(held).take(self.batch) {
+        let queued = std::iter::from_fn(|| consumer.poll(Duration::ZERO));
+        for polled in first.into_iter().chain(queued).take(self.batch) {
             match polled {
                 Ok(message) => {
                     write_row(rows, &message)?;
                     copy_loop::put_offset(next, &message)?;
                 }
                 Err(fatal @ KafkaError::MessageConsumptionFatal(_)) => return Err(fatal.into()),
-                // Of itself librdkafka tries again what may pass, such as a broker that is away.
+                // librdkafka retries transient errors by itself, for instance an unavailable
+                // broker.
                 Err(_) => {}
             }
         }
@@ -108,13 +114,15 @@ impl StoreLoop {
     }
 }
 
+// === impl Member ===
+
 impl std::fmt::Debug for Member {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Member")
     }
 }
 
-/// Writes a record in the order of the columns of `COPY`.
+/// Writes a record as a row with the columns of `COPY`.
 fn write_row(rows: &mut String, message: &BorrowedMessage<'_>) -> Result<()> {
     let header = |name| text_header(message, name);
     let id = header(header::ID);
@@ -144,7 +152,7 @@ fn text_header<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a s
     str::from_utf8(found.value?).ok()
 }
 
-/// One field in the text format of COPY, with the tab behind it.
+/// Writes one field in the text format of COPY, followed by a tab.
 fn write_field(rows: &mut String, field: Option<&str>) {
     match field {
         None => rows.push_str(r"\N"),
@@ -168,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_copy_would_take_for_an_end_is_escaped() {
+    fn delimiters_in_a_field_are_escaped() {
         let mut row = String::new();
         for field in [Some("a\tb\\\r\n"), None, Some("")] {
             write_field(&mut row, field);

@@ -1,4 +1,4 @@
-//! Follows a process through a topic whose records lie ready, by the offsets that its group commits, to the last of them.
+//! Follows a process through a full topic by the offsets that its consumer group commits.
 
 use std::{
     collections::HashMap,
@@ -11,8 +11,8 @@ use formline_core::EventId;
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
-    report::{Cost, Turn, per_second},
-    setting::Setting,
+    environment::Environment,
+    report::{CpuCost, Measurement, per_second},
 };
 use crate::{
     child::Child,
@@ -20,108 +20,113 @@ use crate::{
     kafka::Backlog,
 };
 
-/// The time in which a process did not have to wait for records, and the end.
-pub(super) struct Busy {
+/// The period in which a process did not have to wait for records.
+pub(super) struct BusyPeriod {
     first: Sample,
     last: Sample,
-    /// When everything was committed.
+    /// When all records were committed.
     pub(super) done: Instant,
 }
 
-/// A moment of a process at work.
+/// The state of a process at one time.
 struct Sample {
     at: Instant,
-    left: i64,
+    remaining: i64,
     used: Used,
 }
 
-/// Of the records, in hundredths, so many are warm-up, and so many are left when the measured time ends: then partitions
-/// run dry one by one.
-const WARM_UP: i64 = 10;
-const REST: i64 = 10;
+/// The percentage of the records at the start that is warm-up.
+const WARM_UP_PERCENT: i64 = 10;
+/// The percentage of the records at the end that is not measured, because partitions become empty
+/// at different times.
+const REST_PERCENT: i64 = 10;
 
-/// How often the committed offsets are asked for.
-const PAUSE: Duration = Duration::from_millis(10);
-/// After so long without a commit, a process has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the committed offsets are requested.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Time without a commit after which the process counts as failed.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Waits until the process has committed everything that lies in the topic. `used` says what the process, and whoever
-/// works for it, have used so far.
+/// Waits until the process has committed all records of the topic. `used` returns the CPU time that
+/// the process and the servers that it uses have spent so far.
 pub(super) async fn follow(
-    setting: &Setting,
+    environment: &Environment,
     process: &mut Child,
     group: &str,
     topic: &str,
     used: impl Fn(&Child) -> Result<Used>,
-) -> Result<Busy> {
+) -> Result<BusyPeriod> {
     let (bootstrap, group, topic) = (
-        setting.kafka.bootstrap.clone(),
+        environment.kafka.bootstrap.clone(),
         group.to_owned(),
         topic.to_owned(),
     );
     let backlog = spawn_blocking(move || Backlog::open(&bootstrap, &group, &topic)).await??;
     let backlog = Arc::new(backlog);
-    let start = left(&backlog).await?;
-    let rest = |hundredths| start * hundredths / 100;
+    let start = remaining(&backlog).await?;
+    let percent = |percentage| start * percentage / 100;
     let (mut first, mut last) = (None, None);
     let (mut before, mut progress) = (start, Instant::now());
     while before > 0 {
-        process.alive()?;
+        process.check_alive()?;
         ensure!(
-            progress.elapsed() < PATIENCE,
-            "{} has committed nothing for {PATIENCE:?}",
+            progress.elapsed() < TIMEOUT,
+            "{} has not committed any record for {TIMEOUT:?}",
             process.name()
         );
-        sleep(PAUSE).await;
-        let (left, at) = (left(&backlog).await?, Instant::now());
-        if left < before {
-            (before, progress) = (left, at);
+        sleep(POLL_INTERVAL).await;
+        let (remaining, at) = (remaining(&backlog).await?, Instant::now());
+        if remaining < before {
+            (before, progress) = (remaining, at);
         }
-        let sample = if first.is_none() && left <= rest(100 - WARM_UP) {
+        let sample = if first.is_none() && remaining <= percent(100 - WARM_UP_PERCENT) {
             &mut first
-        } else if first.is_some() && last.is_none() && left <= rest(REST) {
+        } else if first.is_some() && last.is_none() && remaining <= percent(REST_PERCENT) {
             &mut last
         } else {
             continue;
         };
         let used = used(process)?;
-        *sample = Some(Sample { at, left, used });
+        *sample = Some(Sample {
+            at,
+            remaining,
+            used,
+        });
     }
     let both = first.zip(last);
     let (first, last) =
-        both.context("it was done before it could be measured; let it have more to do")?;
-    Ok(Busy {
+        both.context("the process finished before it could be measured; use more records")?;
+    Ok(BusyPeriod {
         first,
         last,
         done: progress,
     })
 }
 
-async fn left(backlog: &Arc<Backlog>) -> Result<i64> {
-    let patience = Instant::now() + PATIENCE;
+async fn remaining(backlog: &Arc<Backlog>) -> Result<i64> {
+    let deadline = Instant::now() + TIMEOUT;
     loop {
-        let asked = Arc::clone(backlog);
-        match spawn_blocking(move || asked.left()).await? {
-            // Kafka needs a moment to find a coordinator for the first group of all.
-            Err(_) if Instant::now() < patience => sleep(PAUSE).await,
-            answer => return answer,
+        let backlog = Arc::clone(backlog);
+        match spawn_blocking(move || backlog.remaining()).await? {
+            // Kafka needs some time to find a coordinator for its first group.
+            Err(_) if Instant::now() < deadline => sleep(POLL_INTERVAL).await,
+            result => return result,
         }
     }
 }
 
-// === impl Busy ===
+// === impl BusyPeriod ===
 
-impl Busy {
-    /// As a line of the report; `counts` says how often each submission lies at the destination.
-    pub(super) fn turn(
+impl BusyPeriod {
+    /// The measurement for the report; `counts` is how often each submission is at the destination.
+    pub(super) fn measurement(
         self,
         round: u32,
         side: &'static str,
         written: &[EventId],
         counts: &HashMap<EventId, u32>,
-    ) -> Result<Turn> {
+    ) -> Result<Measurement> {
         let events = self.events()?;
-        Ok(Turn {
+        Ok(Measurement {
             round,
             side,
             events,
@@ -132,13 +137,13 @@ impl Busy {
         })
     }
 
-    /// CPU time of each process per record.
-    pub(super) fn cost(&self) -> Result<Cost> {
+    /// The CPU time of each process per record.
+    pub(super) fn cost(&self) -> Result<CpuCost> {
         let spent = cpu::since(&self.first.used, self.last.used.clone());
-        Ok(Cost::per_submission(spent, self.events()?))
+        Ok(CpuCost::per_submission(spent, self.events()?))
     }
 
     fn events(&self) -> Result<usize> {
-        Ok(usize::try_from(self.first.left - self.last.left)?)
+        Ok(usize::try_from(self.first.remaining - self.last.remaining)?)
     }
 }

@@ -1,4 +1,4 @@
-//! The plug-in that is there to be measured with (`loadtest/guest`), built into a folder of its own.
+//! Builds the plug-in of the bench (`loadtest/guest`).
 
 use std::{
     path::{Path, PathBuf},
@@ -10,27 +10,28 @@ use tempfile::TempDir;
 
 use crate::progress;
 
-/// Where it lies. Removed with the value.
+/// The built plug-in in a temporary folder.
 #[derive(Debug)]
 pub(super) struct Guest {
     pub(super) folder: TempDir,
 }
 
-/// Relative to the repository's root.
+/// The manifest, relative to the root of the repository.
 const MANIFEST: &str = "loadtest/guest/Cargo.toml";
-/// Its name in an app.
+/// The name of the plug-in in an app.
 pub(super) const NAME: &str = "exercise";
 
 // === impl Guest ===
 
 impl Guest {
-    /// Builds it, as `deploy/setup/plugins` builds the project's own, which takes a minute the first time.
+    /// Builds the plug-in like `deploy/setup/plugins` builds the others, which takes a minute the
+    /// first time.
     pub(super) async fn build() -> Result<Self> {
         ensure!(
             Path::new(MANIFEST).exists(),
-            "{MANIFEST} is not here; run this at the repository's root"
+            "{MANIFEST} does not exist; run this in the root of the repository"
         );
-        progress::say("building the plug-in to measure with");
+        progress::print("building the plug-in of the bench");
         let target = target();
         let status = tokio::process::Command::new("cargo")
             .args(["build", "--quiet", "--release", "--locked"])
@@ -40,10 +41,10 @@ impl Guest {
             .kill_on_drop(true)
             .status()
             .await
-            .context("cargo cannot be run")?;
+            .context("failed to run cargo")?;
         ensure!(
             status.success(),
-            "{MANIFEST} does not build ({status}); make plugins installs the target wasm32-wasip2"
+            "failed to build {MANIFEST} ({status}); make plugins installs the target wasm32-wasip2"
         );
         let folder = tempfile::Builder::new()
             .prefix("formline-guest-")
@@ -54,14 +55,15 @@ impl Guest {
         Ok(Self { folder })
     }
 
+    /// The compiled component.
     pub(super) fn file(&self) -> PathBuf {
         self.folder.path().join(format!("{NAME}.wasm"))
     }
 }
 
-/// The same as that of the project's plug-ins, which share dependencies with it.
+/// The target folder of all plug-ins, which share dependencies.
 fn target() -> PathBuf {
-    let named = std::env::var_os("FORMLINE_PLUGINS_TARGET").map(PathBuf::from);
+    let configured = std::env::var_os("FORMLINE_PLUGINS_TARGET").map(PathBuf::from);
     let home = || std::env::var_os("HOME").unwrap_or_default();
-    named.unwrap_or_else(|| Path::new(&home()).join(".cache/formline-plugins"))
+    configured.unwrap_or_else(|| Path::new(&home()).join(".cache/formline-plugins"))
 }

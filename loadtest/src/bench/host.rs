@@ -1,4 +1,5 @@
-//! What an event costs in the host of plug-ins, without Kafka; and JSON work in WebAssembly beside the same natively.
+//! The cost of an event in the plug-in host without Kafka, and of JSON work in WebAssembly compared
+//! with native code.
 
 use std::{
     hint::black_box,
@@ -11,24 +12,26 @@ use formline_processors::{Candidate, Treadmill, Workbench};
 use serde_json::json;
 
 use super::report::{HostReport, HostRow, float, median};
-use crate::{arguments::Host, generator::Students, label::labelled, progress};
+use crate::{arguments::HostArgs, generator::Students, label::labelled, progress};
 
+/// The measured batch sizes.
 const BATCHES: [usize; 3] = [1, 16, 256];
-/// Events of one lap: a multiple of every batch, and some milliseconds, so that few laps are interrupted by others.
+/// Events per lap. It is a multiple of every batch size, and takes a few milliseconds, so that few
+/// laps are interrupted by other processes.
 const LAP: usize = 8192;
-/// Bytes of a record's value.
+/// Size of a record's value in bytes.
 const VALUE: usize = 300;
-/// Laps before the first that counts: memory has grown then, and caches are filled.
+/// Laps before the first one that counts, in which memory grows and caches are filled.
 const WARM_UP: usize = 3;
 
-/// The three kinds of work of the plug-in, and the one that is done natively as well.
+/// The plug-in with each of its three kinds of work.
 struct Works {
     next: Treadmill,
     send: Treadmill,
     label: Treadmill,
 }
 
-/// Microseconds per event, of each lap.
+/// Microseconds per event of each lap.
 #[derive(Default)]
 struct Laps {
     next: Vec<f64>,
@@ -37,8 +40,13 @@ struct Laps {
     native: Vec<f64>,
 }
 
-/// Measures all sizes of batches in each round. Blocks the thread.
-pub(super) fn measure(plugin: &Path, seed: u32, options: Host, rounds: u32) -> Result<HostReport> {
+/// Measures all batch sizes in each round. Blocks the thread.
+pub(super) fn measure(
+    plugin: &Path,
+    seed: u32,
+    options: HostArgs,
+    rounds: u32,
+) -> Result<HostReport> {
     let cache = tempfile::tempdir()?;
     let workbench = Workbench::open(&cache.path().join("compiled"))?;
     let candidate = workbench.load(plugin).map_err(anyhow::Error::msg)?;
@@ -48,7 +56,7 @@ pub(super) fn measure(plugin: &Path, seed: u32, options: Host, rounds: u32) -> R
     let mut rows = Vec::new();
     for round in 1..=rounds {
         for batch in BATCHES {
-            progress::say(&format!(
+            progress::print(&format!(
                 "host, round {round} of {rounds}: batches of {batch}"
             ));
             let values: Vec<_> = values[..batch].iter().map(Vec::as_slice).collect();
@@ -77,7 +85,7 @@ impl Works {
         })
     }
 
-    /// Laps of all kinds in turn, so that a busy moment of the machine falls to all of them.
+    /// Runs laps of all kinds in turn, so that other load on the machine affects all of them.
     fn row(&mut self, round: u32, values: &[&[u8]], time: Duration) -> Result<HostRow> {
         let mut laps = Laps::default();
         for _ in 0..WARM_UP {
@@ -106,7 +114,7 @@ impl Works {
     }
 }
 
-/// One lap of the plug-in, which has to send so many records for each event.
+/// Runs one lap of the plug-in, which must send `sends` records for each event.
 fn run(treadmill: &mut Treadmill, values: &[&[u8]], sends: u64) -> Result<f64> {
     let lap = treadmill.run(values, u32::try_from(LAP / values.len())?);
     let lap = lap.map_err(anyhow::Error::msg)?;
@@ -119,22 +127,23 @@ fn run(treadmill: &mut Treadmill, values: &[&[u8]], sends: u64) -> Result<f64> {
     Ok(per_event(lap.time))
 }
 
-/// The same work as a function of this program, whose results are kept to the end of a batch as well.
+/// Does the same work in native code. Like in the host, the results are kept until the end of a
+/// batch.
 fn native(values: &[&[u8]]) -> Result<f64> {
-    let begun = Instant::now();
+    let started = Instant::now();
     for _ in 0..LAP / values.len() {
         let results = values.iter().map(|value| labelled(black_box(value)));
         let results: Option<Vec<_>> = results.collect();
         black_box(results.context("a student has no label")?);
     }
-    Ok(per_event(begun.elapsed()))
+    Ok(per_event(started.elapsed()))
 }
 
 fn per_event(lap: Duration) -> f64 {
     lap.as_secs_f64() * 1e6 / float(LAP)
 }
 
-/// Students with a field more, which fills their text up.
+/// Students with an additional field that pads the value.
 fn values(seed: u32) -> Vec<Vec<u8>> {
     let students = Students::bodies(seed);
     let value = |number| {
@@ -154,11 +163,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_is_json_of_the_promised_size_with_a_label_to_make() {
+    fn every_value_is_json_of_the_expected_size_and_can_be_labelled() {
         for value in values(7) {
             assert_eq!(value.len(), VALUE);
             let labelled = labelled(&value).expect("a student");
-            let json: serde_json::Value = serde_json::from_slice(&labelled).expect("json");
+            let json: serde_json::Value = serde_json::from_slice(&labelled).expect("valid JSON");
             let name = json["name"].as_str().expect("a name");
             let roll = json["roll"].as_str().expect("a roll");
             assert_eq!(json["label"], format!("{name} ({roll})"));
@@ -167,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lap_has_whole_batches_of_every_size() {
+    fn a_lap_is_a_multiple_of_every_batch_size() {
         assert!(BATCHES.iter().all(|batch| LAP.is_multiple_of(*batch)));
     }
 }

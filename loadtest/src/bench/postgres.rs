@@ -1,4 +1,5 @@
-//! The PostgreSQL sink reading what lies ready, beside a bare loop that stores the same content with COPY.
+//! The PostgreSQL sink with a full topic, compared with a bare loop that stores the same content
+//! with COPY.
 
 use std::{collections::HashMap, path::PathBuf, process::Command};
 
@@ -10,20 +11,23 @@ use formline_core::{
 use sqlx::PgConnection;
 
 use super::{
+    environment::{Environment, SCHEMA, now_ms},
     follow::follow,
-    ready,
-    report::{PostgresReport, Turn},
-    setting::{SCHEMA, Setting, now_ms},
+    prefill,
+    report::{Measurement, PostgresReport},
 };
-use crate::{arguments, bare::store_loop, child::Child, cpu, postgres::Postgres, progress};
+use crate::{
+    arguments::PostgresArgs, bare::store_loop, child::Child, cpu, postgres::Postgres, progress,
+};
 
-/// The part, once everything is there.
-struct Part<'a> {
-    setting: &'a Setting,
+/// The prepared part.
+struct PostgresBench<'a> {
+    environment: &'a Environment,
     postgres: &'a Postgres,
     connection: PgConnection,
     app: PathBuf,
-    /// A new one for each run, since a new database reads a topic from its beginning.
+    /// The topic, which is new for each run, because a new database reads a topic from its
+    /// beginning.
     input: String,
 }
 
@@ -31,25 +35,26 @@ const PARTITIONS: i32 = 6;
 const APP: &str = "loadtest-postgres";
 const SINK: &str = "archive";
 
-/// The sink's default.
+/// The default of the sink.
 const BATCH: usize = 1_000;
-/// Rows of the round before the first, which only warms Kafka and PostgreSQL up.
+/// Number of rows of the first round, which only warms up Kafka and PostgreSQL.
 const WARM_UP_ROWS: u32 = 50_000;
 
-/// How rows are counted and taken away again, by side.
+/// The statements that count and remove the rows of Formline.
 const FORMLINE: [&str; 2] = [
     "SELECT id FROM loadtest.responses",
     "TRUNCATE loadtest.responses",
 ];
+/// The statements that count and remove the rows of the bare loop.
 const BARE: [&str; 2] = ["SELECT id FROM bare", "TRUNCATE bare"];
 
-/// Measures both sides in turn, on the same records.
+/// Measures both sides in turn with the same records.
 pub(super) async fn measure(
-    setting: &Setting,
-    options: arguments::Postgres,
+    environment: &Environment,
+    options: PostgresArgs,
     rounds: u32,
 ) -> Result<PostgresReport> {
-    let mut part = Part::prepare(setting).await?;
+    let mut bench = PostgresBench::prepare(environment).await?;
     let mut rows = Vec::new();
     for round in 0..=rounds {
         let count = if round == 0 {
@@ -57,25 +62,25 @@ pub(super) async fn measure(
         } else {
             options.rows
         };
-        progress::say(&format!(
+        progress::print(&format!(
             "postgres, round {round} of {rounds}: writing {count} records"
         ));
-        let written = ready::fill(setting, &part.input, round, count).await?;
-        // The order changes, so that what one side leaves behind does not always fall to the other.
+        let written = prefill::fill(environment, &bench.input, round, count).await?;
+        // The order alternates, so that after-effects of one side do not always affect the other.
         for is_formline in [round % 2 == 1, round % 2 == 0] {
-            rows.push(part.turn(round, is_formline, &written).await?);
+            rows.push(bench.measure_side(round, is_formline, &written).await?);
         }
     }
     rows.drain(..2);
     Ok(PostgresReport {
-        server: part.postgres.description.clone(),
+        server: bench.postgres.description.clone(),
         events: options.rows,
         batch: BATCH,
         rows,
     })
 }
 
-/// What `app.toml` says of the sink, and of the form whose submissions it stores.
+/// The app with the sink and the form whose submissions it stores.
 fn app(input: &str) -> String {
     format!(
         r#"
@@ -103,68 +108,73 @@ fn app(input: &str) -> String {
     )
 }
 
-// === impl Part ===
+// === impl PostgresBench ===
 
-impl<'a> Part<'a> {
-    async fn prepare(setting: &'a Setting) -> Result<Self> {
-        let postgres = setting.postgres.as_ref();
-        let postgres = postgres.context("the part needs a PostgreSQL")?;
+impl<'a> PostgresBench<'a> {
+    async fn prepare(environment: &'a Environment) -> Result<Self> {
+        let postgres = environment.postgres.as_ref();
+        let postgres = postgres.context("the part needs PostgreSQL")?;
         let input = format!("formline-loadtest.rows-{}", now_ms());
         let topic = Topic {
             name: input.clone(),
             partitions: PARTITIONS,
             config: [].into(),
         };
-        topic::apply(&setting.client, &[topic]).await?;
+        topic::apply(&environment.client, &[topic]).await?;
         let mut connection = postgres.connect().await?;
         sqlx::query(store_loop::TABLE)
             .execute(&mut connection)
             .await?;
         Ok(Self {
-            setting,
+            environment,
             postgres,
             connection,
-            app: setting.app(APP, &app(&input))?,
+            app: environment.app(APP, &app(&input))?,
             input,
         })
     }
 
-    async fn turn(&mut self, round: u32, is_formline: bool, written: &[EventId]) -> Result<Turn> {
+    async fn measure_side(
+        &mut self,
+        round: u32,
+        is_formline: bool,
+        written: &[EventId],
+    ) -> Result<Measurement> {
         let side = if is_formline { "formline" } else { "bare" };
-        progress::say(&format!("postgres, round {round}: {side}"));
-        // What the other side has left to be written is not for this one to wait for.
+        progress::print(&format!("postgres, round {round}: {side}"));
+        // This side must not wait for writes that the other side has left.
         self.execute("CHECKPOINT").await?;
         let (mut process, group) = self.start(is_formline)?;
-        let (setting, postgres) = (self.setting, self.postgres);
+        let (environment, postgres) = (self.environment, self.postgres);
         let used = |process: &Child| {
-            let mut used = cpu::so_far(&setting.watched([process]))?;
+            let mut used = cpu::so_far(&environment.watched([process]))?;
             used.insert("postgres", cpu::with_children(postgres.id())?);
             Ok(used)
         };
-        let busy = follow(setting, &mut process, &group, &self.input, used).await?;
+        let busy = follow(environment, &mut process, &group, &self.input, used).await?;
         process.stop().await?;
         let [select, truncate] = if is_formline { FORMLINE } else { BARE };
         let counts = self.count(select).await?;
         self.execute(truncate).await?;
-        busy.turn(round, side, written, &counts)
+        busy.measurement(round, side, written, &counts)
     }
 
-    /// The process of a side, and the group that it commits for.
+    /// Starts the process of a side, and returns its consumer group.
     fn start(&self, is_formline: bool) -> Result<(Child, String)> {
         let url = self.postgres.url.expose();
         let configure = |command: &mut Command| {
             command.env("FORMLINE_POSTGRES_URL", url);
         };
         if is_formline {
-            let sink = self.setting.sink(&self.app, configure)?;
+            let sink = self.environment.sink(&self.app, configure)?;
             Ok((sink, topic::group(APP, SINK)))
         } else {
-            let store = self.setting.bare_store(&self.input, BATCH, configure)?;
+            let store = self.environment.bare_store(&self.input, BATCH, configure)?;
             Ok((store, store_loop::group(&self.input)))
         }
     }
 
-    /// How often each submission is stored.
+    /// Counts how often each submission is stored.
     async fn count(&mut self, select: &'static str) -> Result<HashMap<EventId, u32>> {
         let ids: Vec<String> = sqlx::query_scalar(select)
             .fetch_all(&mut self.connection)

@@ -1,5 +1,6 @@
-//! One step with one output that never has to wait for events, beside a bare loop between topics of as many partitions.
-//! The step's plug-in sends each event on as it is: the loop has none.
+//! One step with one output that never has to wait for events, compared with a bare loop between
+//! topics with as many partitions. The plug-in of the step forwards each event; the loop has no
+//! plug-in.
 
 use std::path::Path;
 
@@ -11,17 +12,18 @@ use formline_core::{
 use tokio::task::spawn_blocking;
 
 use super::{
+    environment::{Environment, now_ms},
     follow::follow,
     guest::{self, Guest},
-    ready,
-    report::{SaturatedReport, Turn},
-    setting::{Setting, now_ms},
+    prefill,
+    report::{Measurement, SaturatedReport},
 };
-use crate::{arguments::Saturated, bare::copy_loop, child::Child, cpu, destination, progress};
+use crate::{arguments::SaturatedArgs, bare::copy_loop, child::Child, cpu, destination, progress};
 
 const INPUT: &str = "formline-loadtest.in";
-/// Where each side sends to.
+/// The output of Formline.
 const FORMLINE: &str = "formline-loadtest.out";
+/// The output of the bare loop.
 const BARE: &str = "formline-loadtest.bare";
 const PARTITIONS: i32 = 6;
 
@@ -29,24 +31,25 @@ const GROUP: &str = "formline.loadtest.copy";
 const APP: &str = "loadtest";
 const STEP: &str = "copy";
 
-/// A step's batch has no more records than this; nor has the loop's.
+/// Maximum number of records in a transaction on both sides, which is the limit of a step's batch.
 const BATCH: usize = 2_000;
-/// Events of the round before the first, which only warms Kafka up: it compiles its own code while it runs.
+/// Number of events of the first round, which only warms up Kafka, because the JVM compiles code
+/// while it runs.
 const WARM_KAFKA_EVENTS: u32 = 100_000;
 
 /// One side of one round.
 struct Side<'a> {
-    setting: &'a Setting,
+    environment: &'a Environment,
     round: u32,
     name: &'static str,
     process: Child,
 }
 
-/// Measures both sides in turn, on the same records.
+/// Measures both sides in turn with the same records.
 pub(super) async fn measure(
-    setting: &Setting,
+    environment: &Environment,
     guest: &Guest,
-    options: Saturated,
+    options: SaturatedArgs,
     rounds: u32,
 ) -> Result<SaturatedReport> {
     let topics = [INPUT, FORMLINE, BARE].map(|name| Topic {
@@ -54,23 +57,26 @@ pub(super) async fn measure(
         partitions: PARTITIONS,
         config: [].into(),
     });
-    topic::apply(&setting.client, &topics).await?;
-    let app = setting.app(APP, &app())?;
-    let warming = options.events.min(WARM_KAFKA_EVENTS);
+    topic::apply(&environment.client, &topics).await?;
+    let app = environment.app(APP, &app())?;
+    let warm_up = options.events.min(WARM_KAFKA_EVENTS);
     let mut rows = Vec::new();
     for round in 0..=rounds {
-        let events = if round == 0 { warming } else { options.events };
-        progress::say(&format!(
+        let events = if round == 0 { warm_up } else { options.events };
+        progress::print(&format!(
             "saturated, round {round} of {rounds}: writing {events} events"
         ));
-        let (since_ms, written) = (now_ms(), ready::fill(setting, INPUT, round, events).await?);
-        // The order changes, so that what one side leaves behind does not always fall to the other.
+        let (since_ms, written) = (
+            now_ms(),
+            prefill::fill(environment, INPUT, round, events).await?,
+        );
+        // The order alternates, so that after-effects of one side do not always affect the other.
         for is_formline in [round % 2 == 1, round % 2 == 0] {
-            let side = Side::start(setting, guest, &app, round, is_formline).await?;
+            let side = Side::start(environment, guest, &app, round, is_formline).await?;
             rows.push(side.measure(since_ms, &written).await?);
         }
     }
-    // The first round has warmed Kafka up.
+    // The first round was the warm-up.
     rows.drain(..2);
     Ok(SaturatedReport {
         events: options.events,
@@ -79,7 +85,7 @@ pub(super) async fn measure(
     })
 }
 
-/// What `app.toml` says of the step.
+/// The app with the step.
 fn app() -> String {
     format!(
         r#"
@@ -109,39 +115,39 @@ fn app() -> String {
 
 impl<'a> Side<'a> {
     async fn start(
-        setting: &'a Setting,
+        environment: &'a Environment,
         guest: &Guest,
         app: &Path,
         round: u32,
         is_formline: bool,
     ) -> Result<Self> {
         let name = if is_formline { "formline" } else { "bare" };
-        progress::say(&format!("saturated, round {round}: {name}"));
+        progress::print(&format!("saturated, round {round}: {name}"));
         let process = if is_formline {
-            setting.process(app, guest.folder.path(), &[STEP])?.0
+            environment.process(app, guest.folder.path(), &[STEP])?.0
         } else {
-            setting.bare_loops(&[INPUT, BARE], BATCH)?
+            environment.bare_loops(&[INPUT, BARE], BATCH)?
         };
         Ok(Self {
-            setting,
+            environment,
             round,
             name,
             process,
         })
     }
 
-    async fn measure(mut self, since_ms: i64, written: &[EventId]) -> Result<Turn> {
+    async fn measure(mut self, since_ms: i64, written: &[EventId]) -> Result<Measurement> {
         let (group, output) = match self.name {
             "formline" => (GROUP.to_owned(), FORMLINE),
             _ => (copy_loop::group(INPUT, BARE), BARE),
         };
-        let setting = self.setting;
-        let used = |process: &Child| cpu::so_far(&setting.watched([process]));
-        let busy = follow(setting, &mut self.process, &group, INPUT, used).await?;
+        let environment = self.environment;
+        let used = |process: &Child| cpu::so_far(&environment.watched([process]));
+        let busy = follow(environment, &mut self.process, &group, INPUT, used).await?;
         self.process.stop().await?;
-        let client = setting.client.clone();
+        let client = environment.client.clone();
         let counts =
             spawn_blocking(move || destination::count(&client, output, since_ms)).await??;
-        busy.turn(self.round, self.name, written, &counts)
+        busy.measurement(self.round, self.name, written, &counts)
     }
 }

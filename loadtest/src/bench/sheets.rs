@@ -1,4 +1,4 @@
-//! The sheets sink at Google's default quota: rows that lie ready, the real sink, and the emulator with its quota on.
+//! The sheets sink with a full topic at Google's default quota, which the emulator enforces.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,16 +18,16 @@ use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
 use super::{
+    environment::{Environment, now_ms},
     follow::follow,
-    ready,
+    prefill,
     report::{SheetsReport, float},
-    setting::{Setting, now_ms},
 };
-use crate::{arguments::Sheets, child::Child, cpu, generator::Students, progress};
+use crate::{arguments::SheetsArgs, child::Child, cpu, generator::Students, progress};
 
-/// How what stands in the sheet differs from what was written.
+/// The differences between the written rows and the rows in the sheet.
 #[derive(Debug, Default, Eq, PartialEq)]
-struct Places {
+struct SheetDiff {
     lost: usize,
     doubled: usize,
     disordered: usize,
@@ -38,45 +38,48 @@ const SINK: &str = "sheet";
 const SUBMISSIONS: &str = "formline-loadtest.submissions";
 const TAB: &str = "Responses";
 
-/// Measures once: a time of more than a minute that a quota rules is the same in every round.
-pub(super) async fn measure(setting: &Setting, options: Sheets) -> Result<SheetsReport> {
+/// Measures once, because the quota determines the time, so that all rounds would be equal.
+pub(super) async fn measure(
+    environment: &Environment,
+    options: SheetsArgs,
+) -> Result<SheetsReport> {
     let input = format!("formline-loadtest.sheet-{}", now_ms());
     let topic = Topic {
         name: input.clone(),
-        // As apps have it: all rows of a tab have one owner.
+        // Like in apps: one sink owns all rows of a tab.
         partitions: 1,
         config: [].into(),
     };
-    topic::apply(&setting.client, &[topic]).await?;
-    progress::say(&format!("sheets: writing {} rows", options.rows));
-    let written = fill(setting, &input, options.rows).await?;
-    let (emulator, address) = setting.sheets_emulator().await?;
-    progress::say("sheets: the sink at the quota, which takes a minute for each 50,000 rows");
-    let begin = Instant::now();
-    let app = setting.app(APP, &app(&input))?;
-    let mut sink = setting.sink(&app, |command| {
+    topic::apply(&environment.client, &[topic]).await?;
+    progress::print(&format!("sheets: writing {} rows", options.rows));
+    let written = fill(environment, &input, options.rows).await?;
+    let (emulator, address) = environment.sheets_emulator().await?;
+    progress::print("sheets: running the sink, which takes a minute for each 50,000 rows");
+    let start = Instant::now();
+    let app = environment.app(APP, &app(&input))?;
+    let mut sink = environment.sink(&app, |command| {
         command.args(["--sheets", &address.to_string()]);
     })?;
-    let used = |sink: &Child| cpu::so_far(&setting.watched([sink, &emulator]));
+    let used = |sink: &Child| cpu::so_far(&environment.watched([sink, &emulator]));
     let group = topic::group(APP, SINK);
-    let busy = follow(setting, &mut sink, &group, &input, used).await?;
+    let busy = follow(environment, &mut sink, &group, &input, used).await?;
     sink.stop().await?;
     let found = ids(address).await?;
     emulator.stop().await?;
-    let seconds = (busy.done - begin).as_secs_f64();
-    let places = Places::of(&written, &found);
+    let seconds = (busy.done - start).as_secs_f64();
+    let diff = SheetDiff::new(&written, &found);
     Ok(SheetsReport {
         rows: options.rows,
         seconds,
         rows_per_minute: float(found.len()) * 60.0 / seconds,
-        lost: places.lost,
-        doubled: places.doubled,
-        disordered: places.disordered,
+        lost: diff.lost,
+        doubled: diff.doubled,
+        disordered: diff.disordered,
         cpu_us: busy.cost()?,
     })
 }
 
-/// What `app.toml` says of the sink, and of the step whose rows it writes; the step does not run.
+/// The app with the sink and the step whose rows it writes; the step does not run.
 fn app(input: &str) -> String {
     format!(
         r#"
@@ -108,10 +111,13 @@ fn app(input: &str) -> String {
     )
 }
 
-/// Writes so many rows, as the step `rows` of student-data writes them, and gives their ids in the order of submission:
-/// a row each millisecond, until now.
-async fn fill(setting: &Setting, topic: &str, rows: u32) -> Result<Vec<String>> {
-    let (producer, students) = (ready::producer(setting)?, Students::bodies(setting.seed));
+/// Writes rows like the step `rows` of student-data, and returns their ids in the order of
+/// submission. There is one row for each millisecond up to now.
+async fn fill(environment: &Environment, topic: &str, rows: u32) -> Result<Vec<String>> {
+    let (producer, students) = (
+        prefill::producer(environment)?,
+        Students::bodies(environment.seed),
+    );
     let (now, students, producer) = (Timestamp::now(), &students, &producer);
     let send = async |number: u32| {
         let (id, value) = (EventId::new().to_string(), row(students, number)?);
@@ -133,12 +139,12 @@ async fn fill(setting: &Setting, topic: &str, rows: u32) -> Result<Vec<String>> 
         producer.send(record).await?;
         anyhow::Ok(id)
     };
-    // It begins them in order, and so they lie in the topic.
-    let sent = stream::iter(0..rows).map(send).buffered(ready::WRITERS);
+    // `buffered` starts the sends in order, so the records are in order, too.
+    let sent = stream::iter(0..rows).map(send).buffered(prefill::WRITERS);
     sent.try_collect().await
 }
 
-/// A student as a row: a cell for each field.
+/// A student as a row with a cell for each field.
 fn row(students: &Students, number: u32) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     students.write(number.into(), &mut body);
@@ -151,7 +157,7 @@ fn row(students: &Students, number: u32) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&row)?)
 }
 
-/// The first column of the tab from above, without the heading.
+/// The first column of the tab from top to bottom, without the heading.
 async fn ids(emulator: SocketAddr) -> Result<Vec<String>> {
     #[derive(serde::Deserialize)]
     struct Column {
@@ -160,27 +166,27 @@ async fn ids(emulator: SocketAddr) -> Result<Vec<String>> {
     }
     let http = reqwest::Client::builder().no_proxy().build()?;
     let url = format!("http://{emulator}/v4/spreadsheets/{APP}/values/{TAB}!A2:A");
-    let answer = http.get(url).send().await?.error_for_status()?;
-    let column: Column = answer.json().await.context("the sheet cannot be read")?;
+    let response = http.get(url).send().await?.error_for_status()?;
+    let column: Column = response.json().await.context("failed to read the sheet")?;
     Ok(column.values.into_iter().flatten().collect())
 }
 
-// === impl Places ===
+// === impl SheetDiff ===
 
-impl Places {
-    /// `written` in the order of submission, `found` from above.
-    fn of(written: &[String], found: &[String]) -> Self {
-        let place = |(place, id): (usize, &String)| (id.clone(), place);
-        let places: HashMap<String, usize> = written.iter().enumerate().map(place).collect();
+impl SheetDiff {
+    /// Compares the ids `written` in the order of submission with those `found` from top to bottom.
+    fn new(written: &[String], found: &[String]) -> Self {
+        let position = |(position, id): (usize, &String)| (id.clone(), position);
+        let positions: HashMap<String, usize> = written.iter().enumerate().map(position).collect();
         let (mut seen, mut latest) = (HashSet::new(), 0);
         let mut result = Self::default();
         for id in found {
-            // A row that nobody wrote is one too many.
-            let place = places.get(id).filter(|place| seen.insert(**place));
-            match place {
+            // A row that was not written counts as a duplicate.
+            let position = positions.get(id).filter(|position| seen.insert(**position));
+            match position {
                 None => result.doubled += 1,
-                Some(&place) if place < latest => result.disordered += 1,
-                Some(&place) => latest = place,
+                Some(&position) if position < latest => result.disordered += 1,
+                Some(&position) => latest = position,
             }
         }
         result.lost = written.len() - seen.len();
@@ -193,15 +199,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_doubled_or_out_of_order_is_told_apart() {
+    fn lost_duplicated_and_disordered_rows_are_counted() {
         let ids = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let places = |found| Places::of(&ids("a b c d"), &ids(found));
-        assert_eq!(places("a b c d"), Places::default());
-        let wrong = Places {
+        let diff = |found| SheetDiff::new(&ids("a b c d"), &ids(found));
+        assert_eq!(diff("a b c d"), SheetDiff::default());
+        let expected = SheetDiff {
             lost: 1,
             doubled: 2,
             disordered: 1,
         };
-        assert_eq!(places("a c b b x"), wrong);
+        assert_eq!(diff("a c b b x"), expected);
     }
 }

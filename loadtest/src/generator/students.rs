@@ -1,24 +1,28 @@
-//! Submissions of apps/student-data: built ahead, so that sending one costs a copy and no formatting.
+//! Submissions of apps/student-data. They are built in advance, so that sending one costs a copy
+//! and no formatting.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
-/// The students of one cell of a measurement. Each number is another student with a roll of its own.
+/// The students of one measurement. Each number is a different student with a unique roll number.
 #[derive(Debug)]
 pub(crate) struct Students {
     prefix: u32,
     templates: Vec<Template>,
 }
 
-/// A submission, with what goes before it on the wire, in which only the roll changes.
+/// A submission or a complete request, in which only the roll number changes.
 #[derive(Debug)]
 struct Template {
     bytes: Vec<u8>,
     roll: std::ops::Range<usize>,
 }
 
+/// Number of different submissions, apart from the roll number.
 const TEMPLATES: u64 = 64;
-/// 8 digits of the seed, a dash, and 12 of the number: within the 32 characters that the schema allows.
+/// The roll has 8 digits of the seed, a hyphen and 12 digits of the number; the schema allows 32
+/// characters.
 const ROLL_LENGTH: usize = 21;
+/// The text before the roll number.
 const OPENING: &str = r#"{"roll":""#;
 
 const GIVEN: [&str; 8] = [
@@ -30,14 +34,14 @@ const UNIVERSITY: [&str; 3] = ["NIT Trichy", "ETH Zürich", "University of Lagos
 // === impl Students ===
 
 impl Students {
-    /// JSON alone, as it goes into Kafka.
+    /// JSON documents, like the values in Kafka.
     pub(crate) fn bodies(seed: u32) -> Self {
-        Self::behind(seed, |_| String::new())
+        Self::with_head(seed, |_| String::new())
     }
 
-    /// Whole HTTP/1.1 requests to a form.
+    /// Complete HTTP/1.1 requests to a form.
     pub(crate) fn requests(seed: u32, path: &str) -> Self {
-        Self::behind(seed, |length| {
+        Self::with_head(seed, |length| {
             format!(
                 "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
                  Accept: application/json\r\nContent-Length: {length}\r\n\r\n"
@@ -45,24 +49,24 @@ impl Students {
         })
     }
 
-    /// Writes the student of this number into an empty buffer.
+    /// Replaces the content of the buffer with the student of this number.
     pub(crate) fn write(&self, number: u64, buffer: &mut Vec<u8>) {
-        let template = usize::try_from(number % TEMPLATES).expect("less than 64");
+        let template = usize::try_from(number % TEMPLATES).expect("a remainder below 64 fits");
         let Template { bytes, roll } = &self.templates[template];
         buffer.clear();
         buffer.extend_from_slice(bytes);
         buffer[roll.clone()].copy_from_slice(self.roll(number).as_bytes());
     }
 
-    /// The roll of the student of this number, which is the key of the record.
+    /// The roll number of a student, which is the key of the record.
     pub(crate) fn roll(&self, number: u64) -> String {
-        // Beyond 10^12 rolls would begin again; at 100,000 a second that takes four months.
+        // Roll numbers repeat after 10^12 students, which takes four months at 100,000 per second.
         format!("{:08x}-{:012}", self.prefix, number % 1_000_000_000_000)
     }
 
-    fn behind(seed: u32, head: impl Fn(usize) -> String) -> Self {
+    fn with_head(seed: u32, head: impl Fn(usize) -> String) -> Self {
         let template = |number| {
-            let body = body(mixed(u64::from(seed) << 32 | number));
+            let body = body(hash(u64::from(seed) << 32 | number));
             let head = head(body.len());
             let roll = head.len() + OPENING.len();
             Template {
@@ -77,26 +81,26 @@ impl Students {
     }
 }
 
-fn body(dice: u64) -> String {
+fn body(random: u64) -> String {
     let pick = |from: &[&'static str], salt: u64| {
-        let index = mixed(dice ^ salt) % from.len() as u64;
-        from[usize::try_from(index).expect("less than a length")]
+        let index = hash(random ^ salt) % from.len() as u64;
+        from[usize::try_from(index).expect("an index below the length fits")]
     };
     let (given, family, university) = (pick(&GIVEN, 1), pick(&FAMILY, 2), pick(&UNIVERSITY, 3));
     let roll = "x".repeat(ROLL_LENGTH);
-    let grade = u16::try_from(dice % 900).expect("less than 900");
-    let (age, mobile) = (18 + dice % 10, dice % 10_000_000_000);
+    let grade = u16::try_from(random % 900).expect("a number below 900 fits");
+    let (age, mobile) = (18 + random % 10, random % 10_000_000_000);
     let person = format!(r#""name":"{given} {family}","gender":"female","age":"{age}""#);
     let study = format!(
         r#""university":"{university}","cgpa":"{:.2}""#,
         f64::from(grade) / 100.0
     );
-    let contact = format!(r#""email":"student{dice:x}@example.org","mobile":"{mobile:010}""#);
+    let contact = format!(r#""email":"student{random:x}@example.org","mobile":"{mobile:010}""#);
     format!(r#"{OPENING}{roll}",{person},{study},{contact}}}"#)
 }
 
-/// Neighbouring numbers give results that have nothing in common, and always the same ones.
-fn mixed(number: u64) -> u64 {
+/// A deterministic hash, so that consecutive numbers have unrelated results.
+fn hash(number: u64) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(number)
 }
 
@@ -110,23 +114,23 @@ mod tests {
     use super::*;
 
     fn written(students: &Students, number: u64) -> Vec<u8> {
-        let mut buffer = b"of the one before".to_vec();
+        let mut buffer = b"the previous content".to_vec();
         students.write(number, &mut buffer);
         buffer
     }
 
     #[test]
-    fn every_student_satisfies_the_schema_and_has_the_promised_size() {
+    fn every_student_is_valid_and_has_the_expected_size() {
         let folder = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../apps/student-data/student-data.schema.json"
         );
-        let schema = std::fs::read_to_string(folder).expect("the app is there");
-        let schema = Schema::compile(schema.parse().expect("json")).expect("a schema");
+        let schema = std::fs::read_to_string(folder).expect("the app exists");
+        let schema = Schema::compile(schema.parse().expect("valid JSON")).expect("a valid schema");
         let students = Students::bodies(7);
         for number in 0..TEMPLATES {
             let body = written(&students, number);
-            let value: Value = serde_json::from_slice(&body).expect("json");
+            let value: Value = serde_json::from_slice(&body).expect("valid JSON");
             assert!(
                 schema.violations(&value).is_empty(),
                 "{value}: {:?}",
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn rolls_differ_between_numbers_and_seeds_and_the_rest_repeats_with_the_seed() {
+    fn rolls_are_unique_and_the_rest_is_determined_by_the_seed() {
         let (one, other) = (Students::bodies(1), Students::bodies(2));
         let rolls = (0..1000).flat_map(|number| [one.roll(number), other.roll(number)]);
         assert_eq!(rolls.collect::<HashSet<_>>().len(), 2000);
@@ -150,10 +154,10 @@ mod tests {
     }
 
     #[test]
-    fn a_request_announces_exactly_its_body() {
+    fn a_request_declares_the_length_of_its_body() {
         let (requests, bodies) = (Students::requests(7, "/form"), Students::bodies(7));
         for number in 0..TEMPLATES {
-            let request = String::from_utf8(written(&requests, number)).expect("text");
+            let request = String::from_utf8(written(&requests, number)).expect("UTF-8");
             let (head, body) = request.split_once("\r\n\r\n").expect("head and body");
             assert!(head.starts_with("POST /form HTTP/1.1\r\n"));
             assert!(head.ends_with(&format!("Content-Length: {}", body.len())));

@@ -1,4 +1,4 @@
-//! Values: one range or several, read and written, and values below a table.
+//! Endpoints of values: read and write one range or several, and append to a table.
 
 use std::sync::Arc;
 
@@ -10,23 +10,25 @@ use axum::response::Response;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::super::cell::Input;
-use super::super::json;
-use super::super::refusal::Refusal;
-use super::super::store::{Draft, Snapshot};
-use super::super::table::{self, Insert};
-use super::super::values::{self, ValueRange, ValueRanges};
 use super::input::{Parameters, check_id, check_json, read_body};
-use super::{Api, Shared};
+use super::state::{Api, Shared};
+use crate::api_error::ApiError;
+use crate::cell::InputOption;
+use crate::json;
+use crate::store::{Snapshot, Transaction};
+use crate::table::{self, InsertOption};
+use crate::values::{self, ValueRange, ValueRanges};
 
+/// Maximum number of ranges in one read.
 const MAX_RANGES: usize = 1_000;
 
+/// `values.get`.
 pub(super) async fn read_values(
     State(api): Shared,
     Path((id, range)): Path<(String, String)>,
     query: RawQuery,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     check_id(&id)?;
     let options = Parameters::new(query).read_options()?;
     let work = move |_: &Api, snapshot: &Snapshot| {
@@ -35,19 +37,20 @@ pub(super) async fn read_values(
     api.read(&headers, work).await
 }
 
+/// `values.batchGet`.
 pub(super) async fn read_many_values(
     State(api): Shared,
     Path(id): Path<String>,
     query: RawQuery,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     check_id(&id)?;
     let parameters = Parameters::new(query);
     let options = parameters.read_options()?;
     let ranges: Vec<String> = parameters.all("ranges").map(str::to_owned).collect();
     if ranges.is_empty() || ranges.len() > MAX_RANGES {
-        return Err(Refusal::invalid(format!(
-            "1 to {MAX_RANGES} ranges must be given"
+        return Err(ApiError::invalid(format!(
+            "Specify 1 to {MAX_RANGES} ranges"
         )));
     }
     let work = move |_: &Api, snapshot: &Snapshot| {
@@ -61,71 +64,73 @@ pub(super) async fn read_many_values(
     api.read(&headers, work).await
 }
 
+/// `values.update`.
 pub(super) async fn write_values(
     State(api): Shared,
     Path((id, range)): Path<(String, String)>,
     query: RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let input = input(&Parameters::new(query))?;
-    let work = move |draft: &mut Draft<'_>, id: &str, body: &ValueRange| {
+    let work = move |tx: &mut Transaction<'_>, id: &str, body: &ValueRange| {
         values::check_range(&range, body)?;
-        values::write(draft, id, &range, body, input)
+        values::write(tx, id, &range, body, input)
     };
     write(api, id, &headers, body, work).await
 }
 
-/// The last part of the path is the range and `:append`.
+/// `values.append`. The last segment of the path is the range, followed by `:append`.
 pub(super) async fn append_values(
     State(api): Shared,
     Path((id, part)): Path<(String, String)>,
     query: RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let range = part.strip_suffix(":append");
-    let range = range.ok_or_else(Refusal::not_found)?.to_owned();
+    let range = range.ok_or_else(ApiError::not_found)?.to_owned();
     let parameters = Parameters::new(query);
-    let insert: Option<Insert> = parameters.choice("insertDataOption")?;
-    let how = (input(&parameters)?, insert.unwrap_or_default());
-    let work = move |draft: &mut Draft<'_>, id: &str, body: &ValueRange| {
+    let insert: Option<InsertOption> = parameters.choice("insertDataOption")?;
+    let options = (input(&parameters)?, insert.unwrap_or_default());
+    let work = move |tx: &mut Transaction<'_>, id: &str, body: &ValueRange| {
         values::check_range(&range, body)?;
-        table::append(draft, id, &range, body, how)
+        table::append(tx, id, &range, body, options)
     };
     write(api, id, &headers, body, work).await
 }
 
+/// `values.batchUpdate`.
 pub(super) async fn write_many_values(
     State(api): Shared,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let work =
-        |draft: &mut Draft<'_>, id: &str, body: &ValueRanges| values::write_many(draft, id, body);
+        |tx: &mut Transaction<'_>, id: &str, body: &ValueRanges| values::write_many(tx, id, body);
     write(api, id, &headers, body, work).await
 }
 
-fn input(parameters: &Parameters) -> Result<Input, Refusal> {
+fn input(parameters: &Parameters) -> Result<InputOption, ApiError> {
     let input = parameters.choice("valueInputOption")?;
-    input.ok_or_else(Input::missing)
+    input.ok_or_else(InputOption::missing)
 }
 
-/// Writes what a body of this form says, all of it or nothing.
+/// Parses the body and applies it in one transaction.
 async fn write<B: DeserializeOwned>(
     api: Arc<Api>,
     id: String,
     headers: &HeaderMap,
     body: Body,
-    work: impl Fn(&mut Draft<'_>, &str, &B) -> Result<Value, Refusal> + Send + Sync + 'static,
-) -> Result<Response, Refusal> {
+    work: impl Fn(&mut Transaction<'_>, &str, &B) -> Result<Value, ApiError> + Send + Sync + 'static,
+) -> Result<Response, ApiError> {
     check_id(&id)?;
     check_json(headers)?;
     let body = read_body(body).await?;
     let write = move |api: &Api| {
         let body: B = json::parse(json::read(&body)?, "data")?;
-        api.store.write(|draft| work(draft, &id, &body))
+        api.store.write(|tx| work(tx, &id, &body))
     };
     api.write(headers, write).await
 }

@@ -1,17 +1,18 @@
-//! Requests that write cells or grow the grid.
+//! Requests that write cells or extend the grid.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::cell::{CellFields, Row};
-use super::super::metadata::Dimension;
-use super::super::named_range::GridRange;
-use super::super::refusal::Refusal;
-use super::super::sheet::Sheet;
-use super::Batch;
+use super::context::Batch;
+use crate::api_error::ApiError;
+use crate::cell::{Cell, CellFields, Row};
+use crate::dimension::Dimension;
+use crate::named_range::GridRange;
+use crate::sheet::Sheet;
 
+/// `AppendCellsRequest` of the API.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct AppendCells {
@@ -23,6 +24,7 @@ pub(super) struct AppendCells {
     fields: String,
 }
 
+/// `UpdateCellsRequest` of the API.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct UpdateCells {
@@ -42,6 +44,7 @@ struct GridCoordinate {
     column_index: u32,
 }
 
+/// `AppendDimensionRequest` of the API.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct AppendDimension {
@@ -51,21 +54,24 @@ pub(super) struct AppendDimension {
     length: u32,
 }
 
-/// The cells an update may touch; half-open.
+/// The cells that a request may write; half-open.
 struct Target {
     sheet: i32,
     rows: std::ops::Range<u32>,
     columns: std::ops::Range<u32>,
 }
 
+// === impl Batch ===
+
 impl Batch<'_, '_> {
-    /// Writes rows after the last row with data. The grid gets longer if need be, but not wider.
-    pub(super) fn append_cells(&mut self, request: &AppendCells) -> Result<Value, Refusal> {
+    /// Writes rows after the last row with data. Adds rows to the grid if necessary, but no
+    /// columns.
+    pub(super) fn append_cells(&mut self, request: &AppendCells) -> Result<Value, ApiError> {
         let fields = CellFields::parse(&request.fields)?;
         let sheet = self.spreadsheet.sheet(request.sheet_id)?;
         let target = Target {
             sheet: sheet.id,
-            rows: self.draft.used_rows(self.id, sheet.id)?..u32::MAX,
+            rows: self.tx.used_rows(self.id, sheet.id)?..u32::MAX,
             columns: 0..sheet.column_count,
         };
         let end = target.check(&request.rows)?;
@@ -78,8 +84,8 @@ impl Batch<'_, '_> {
         Ok(json!({}))
     }
 
-    /// Writes rows at a place. What a given range holds beyond the rows is cleared.
-    pub(super) fn update_cells(&mut self, request: &UpdateCells) -> Result<Value, Refusal> {
+    /// Writes rows at a start cell or into a range. The rest of a range is cleared.
+    pub(super) fn update_cells(&mut self, request: &UpdateCells) -> Result<Value, ApiError> {
         let fields = CellFields::parse(&request.fields)?;
         let target = match (&request.start, &request.range) {
             (Some(start), None) => {
@@ -88,15 +94,20 @@ impl Batch<'_, '_> {
             (None, Some(range)) => {
                 Target::from_range(range, self.spreadsheet.sheet(range.sheet_id)?)?
             }
-            _ => return Err(Refusal::invalid("One of start and range must be given")),
+            _ => {
+                return Err(ApiError::invalid(
+                    "Exactly one of start and range must be specified",
+                ));
+            }
         };
         let end = target.check(&request.rows)?;
         for (index, row) in (target.rows.start..).zip(&request.rows) {
             if request.range.is_some() {
-                let mut full = row.clone();
-                full.values
+                let mut padded = row.clone();
+                padded
+                    .values
                     .resize_with(target.columns.len(), Default::default);
-                self.assign(&target, index, &full, fields)?;
+                self.assign(&target, index, &padded, fields)?;
             } else {
                 self.assign(&target, index, row, fields)?;
             }
@@ -113,7 +124,11 @@ impl Batch<'_, '_> {
         Ok(json!({}))
     }
 
-    pub(super) fn append_dimension(&mut self, request: &AppendDimension) -> Result<Value, Refusal> {
+    /// Adds rows or columns at the end of the grid.
+    pub(super) fn append_dimension(
+        &mut self,
+        request: &AppendDimension,
+    ) -> Result<Value, ApiError> {
         let sheet = self.spreadsheet.sheet_mut(request.sheet_id)?;
         sheet.grow(request.dimension, request.length)?;
         self.spreadsheet.check_cells()?;
@@ -126,18 +141,18 @@ impl Batch<'_, '_> {
         index: u32,
         row: &Row,
         fields: CellFields,
-    ) -> Result<(), Refusal> {
-        let mut stored = self.draft.row(self.id, target.sheet, index)?;
+    ) -> Result<(), ApiError> {
+        let mut stored = self.tx.row(self.id, target.sheet, index)?;
         for (column, cell) in (target.columns.start..).zip(&row.values) {
             stored.cell_mut(column).assign(cell, fields);
         }
-        self.draft.put_row(self.id, target.sheet, index, stored)
+        self.tx.put_row(self.id, target.sheet, index, stored)
     }
 
-    /// Empties the named fields. Only rows that hold something are visited.
-    fn clear(&mut self, target: &Target, fields: CellFields) -> Result<(), Refusal> {
+    /// Clears the given fields. Visits only rows that are not empty.
+    fn clear(&mut self, target: &Target, fields: CellFields) -> Result<(), ApiError> {
         let stored: BTreeMap<u32, Row> = self
-            .draft
+            .tx
             .rows(self.id, target.sheet, target.rows.clone())?
             .collect::<Result<_, _>>()?;
         for (index, mut row) in stored {
@@ -145,7 +160,7 @@ impl Batch<'_, '_> {
             for cell in row.values.iter_mut().take(columns.end).skip(columns.start) {
                 cell.assign(&Default::default(), fields);
             }
-            self.draft.put_row(self.id, target.sheet, index, row)?;
+            self.tx.put_row(self.id, target.sheet, index, row)?;
         }
         Ok(())
     }
@@ -154,8 +169,8 @@ impl Batch<'_, '_> {
 // === impl Target ===
 
 impl Target {
-    /// From a cell to the end of the grid.
-    fn from_start(start: &GridCoordinate, sheet: &Sheet) -> Result<Self, Refusal> {
+    /// The cells from a start cell to the end of the grid.
+    fn from_start(start: &GridCoordinate, sheet: &Sheet) -> Result<Self, ApiError> {
         let GridCoordinate {
             row_index,
             column_index,
@@ -172,7 +187,8 @@ impl Target {
         })
     }
 
-    fn from_range(range: &GridRange, sheet: &Sheet) -> Result<Self, Refusal> {
+    /// The cells of a range, which must be inside the grid and not empty.
+    fn from_range(range: &GridRange, sheet: &Sheet) -> Result<Self, ApiError> {
         let area = range.area();
         let fits = |end: Option<u32>, size| end.is_none_or(|end| end <= size);
         let inside =
@@ -193,21 +209,19 @@ impl Target {
         }
     }
 
-    /// Checks that all cells are allowed and inside, and returns the end of the rows.
-    fn check(&self, rows: &[Row]) -> Result<u32, Refusal> {
-        let beyond = |what: &str, first: u32| {
+    /// Checks that all cells are valid and inside the target, and returns the end of the rows.
+    fn check(&self, rows: &[Row]) -> Result<u32, ApiError> {
+        let beyond = |unit: &str, first: u32| {
             let last = i64::from(first) - 1;
-            Refusal::invalid(format!(
-                "Attempting to write {what}: {first}, beyond the last requested {what} of: {last}"
+            ApiError::invalid(format!(
+                "Attempting to write {unit}: {first}, beyond the last requested {unit} of: {last}"
             ))
         };
         for row in rows {
             if row.values.len() > self.columns.len() {
                 return Err(beyond("column", self.columns.end));
             }
-            row.values
-                .iter()
-                .try_for_each(super::super::cell::Cell::check)?;
+            row.values.iter().try_for_each(Cell::check)?;
         }
         let end = u32::try_from(rows.len())
             .ok()
@@ -217,8 +231,8 @@ impl Target {
     }
 }
 
-fn outside(sheet: &Sheet) -> Refusal {
-    Refusal::invalid(format!(
+fn outside(sheet: &Sheet) -> ApiError {
+    ApiError::invalid(format!(
         "Range ({}) exceeds grid limits. Max rows: {}, max columns: {}",
         sheet.title, sheet.row_count, sheet.column_count
     ))

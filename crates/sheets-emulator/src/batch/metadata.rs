@@ -3,13 +3,12 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::mask::FieldMask;
-use super::super::metadata::{
-    DataFilter, DeveloperMetadata, Dimension, Location, NewMetadata, check_sizes,
-};
-use super::super::refusal::Refusal;
-use super::super::spreadsheet::random_id;
-use super::Batch;
+use super::context::Batch;
+use crate::api_error::ApiError;
+use crate::dimension::Dimension;
+use crate::mask::FieldMask;
+use crate::metadata::{DataFilter, DeveloperMetadata, Location, NewMetadata, check_sizes};
+use crate::spreadsheet::random_id;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -32,16 +31,19 @@ pub(super) struct DeleteDeveloperMetadata {
     data_filter: DataFilter,
 }
 
+// === impl Batch ===
+
 impl Batch<'_, '_> {
-    /// Creates an entry. An id that exists is refused: the sink's protection against a double write.
+    /// Creates an entry. An existing id is an error, which the sheets sink uses to prevent
+    /// duplicate writes.
     pub(super) fn create_metadata(
         &mut self,
         request: CreateDeveloperMetadata,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, ApiError> {
         let entry = DeveloperMetadata::create(request.developer_metadata, random_id())?;
         let id = entry.metadata_id;
-        if self.draft.has_metadata(self.id, id)? {
-            return Err(Refusal::invalid(format!(
+        if self.tx.has_metadata(self.id, id)? {
+            return Err(ApiError::invalid(format!(
                 "Cannot add developer metadata with ID [{id}] because developer metadata with that ID already exists."
             )));
         }
@@ -49,13 +51,13 @@ impl Batch<'_, '_> {
         Ok(json!({ "createDeveloperMetadata": { "developerMetadata": entry } }))
     }
 
-    /// Changes every entry that one of the filters finds.
+    /// Changes every entry that matches one of the filters.
     pub(super) fn update_metadata(
         &mut self,
         request: &UpdateDeveloperMetadata,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, ApiError> {
         let Some(mask) = FieldMask::parse(&request.fields)? else {
-            return Err(Refusal::invalid(
+            return Err(ApiError::invalid(
                 "At least one field must be listed in 'fields'.",
             ));
         };
@@ -67,18 +69,18 @@ impl Batch<'_, '_> {
             "visibility",
         ];
         if let Some(name) = mask.names().find(|name| !known.contains(name)) {
-            return Err(Refusal::invalid(format!(
+            return Err(ApiError::invalid(format!(
                 "The field '{name}' of developer metadata cannot be updated"
             )));
         }
-        let found = |entry: &DeveloperMetadata| {
+        let matches = |entry: &DeveloperMetadata| {
             request
                 .data_filters
                 .iter()
                 .any(|filter| filter.developer_metadata_lookup.matches(entry))
         };
         let mut updated = Vec::new();
-        for mut entry in self.draft.metadata(self.id)?.into_iter().filter(found) {
+        for mut entry in self.tx.metadata(self.id)?.into_iter().filter(matches) {
             request.developer_metadata.assign_to(&mut entry, &mask);
             self.put_metadata(&entry)?;
             updated.push(entry);
@@ -86,39 +88,40 @@ impl Batch<'_, '_> {
         Ok(json!({ "updateDeveloperMetadata": { "developerMetadata": updated } }))
     }
 
+    /// Deletes every entry that matches the filter.
     pub(super) fn delete_metadata(
         &mut self,
         request: &DeleteDeveloperMetadata,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, ApiError> {
         let lookup = &request.data_filter.developer_metadata_lookup;
-        let mut deleted = self.draft.metadata(self.id)?;
+        let mut deleted = self.tx.metadata(self.id)?;
         deleted.retain(|entry| lookup.matches(entry));
         for entry in &deleted {
-            self.draft.remove_metadata(self.id, entry.metadata_id)?;
+            self.tx.remove_metadata(self.id, entry.metadata_id)?;
         }
         Ok(json!({ "deleteDeveloperMetadata": { "deletedDeveloperMetadata": deleted } }))
     }
 
-    /// Removes the entries of places that are gone.
+    /// Removes the entries whose location was removed.
     pub(super) fn remove_metadata_where(
         &mut self,
-        gone: impl Fn(&Location) -> bool,
-    ) -> Result<(), Refusal> {
-        for entry in self.draft.metadata(self.id)? {
-            if gone(&entry.location) {
-                self.draft.remove_metadata(self.id, entry.metadata_id)?;
+        is_removed: impl Fn(&Location) -> bool,
+    ) -> Result<(), ApiError> {
+        for entry in self.tx.metadata(self.id)? {
+            if is_removed(&entry.location) {
+                self.tx.remove_metadata(self.id, entry.metadata_id)?;
             }
         }
         Ok(())
     }
 
-    fn put_metadata(&mut self, entry: &DeveloperMetadata) -> Result<(), Refusal> {
+    fn put_metadata(&mut self, entry: &DeveloperMetadata) -> Result<(), ApiError> {
         self.check_location(&entry.location)?;
-        self.draft.put_metadata(self.id, entry)?;
-        check_sizes(&self.draft.metadata(self.id)?)
+        self.tx.put_metadata(self.id, entry)?;
+        check_sizes(&self.tx.metadata(self.id)?)
     }
 
-    fn check_location(&self, location: &Location) -> Result<(), Refusal> {
+    fn check_location(&self, location: &Location) -> Result<(), ApiError> {
         let Some(sheet) = location.sheet() else {
             return Ok(());
         };
@@ -137,7 +140,7 @@ impl Batch<'_, '_> {
             Location::Spreadsheet | Location::Sheet(_) => false,
         };
         if outside {
-            return Err(Refusal::invalid(
+            return Err(ApiError::invalid(
                 "The location of developer metadata must be inside the grid",
             ));
         }
@@ -145,8 +148,11 @@ impl Batch<'_, '_> {
     }
 }
 
+// === impl NewMetadata ===
+
 impl NewMetadata {
-    /// Sets what the mask names; what must not be missing keeps its value.
+    /// Sets the fields in the mask. A required field that is missing in the request keeps its
+    /// value.
     fn assign_to(&self, entry: &mut DeveloperMetadata, mask: &FieldMask) {
         if let Some(key) = self
             .metadata_key

@@ -1,21 +1,22 @@
-//! Requests that move rows and columns, as people do: inserting, deleting and sorting.
+//! Requests that move rows and columns, as users do: insert, delete and sort.
 
 use std::cmp::Ordering;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::cell::{Cell, EnteredValue, Row};
-use super::super::metadata::{Dimension, Location};
-use super::super::named_range::GridRange;
-use super::super::refusal::Refusal;
-use super::Batch;
+use super::context::Batch;
+use crate::api_error::ApiError;
+use crate::cell::{Cell, EnteredValue, Row};
+use crate::dimension::{Dimension, DimensionRange};
+use crate::metadata::Location;
+use crate::named_range::GridRange;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct InsertDimension {
-    range: Lines,
-    /// Where the format comes from, which the emulator does not copy.
+    range: DimensionRange,
+    /// Where the format of new cells comes from; the emulator copies no formats.
     #[serde(default, rename = "inheritFromBefore")]
     _inherit_from_before: bool,
 }
@@ -23,19 +24,7 @@ pub(super) struct InsertDimension {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct DeleteDimension {
-    range: Lines,
-}
-
-/// Whole rows or columns of a tab, half-open.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Lines {
-    #[serde(default)]
-    sheet_id: i32,
-    dimension: Dimension,
-    #[serde(default)]
-    start_index: u32,
-    end_index: u32,
+    range: DimensionRange,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,52 +51,62 @@ enum SortOrder {
     Descending,
 }
 
+// === impl Batch ===
+
 impl Batch<'_, '_> {
-    pub(super) fn insert_dimension(&mut self, request: &InsertDimension) -> Result<Value, Refusal> {
-        let lines = &request.range;
-        let (start, count) = self.check_lines(lines)?;
-        let sheet = self.spreadsheet.sheet_mut(lines.sheet_id)?;
-        sheet.grow(lines.dimension, count)?;
+    /// Inserts empty rows or columns.
+    pub(super) fn insert_dimension(
+        &mut self,
+        request: &InsertDimension,
+    ) -> Result<Value, ApiError> {
+        let range = &request.range;
+        let (start, count) = self.check_range(range)?;
+        let sheet = self.spreadsheet.sheet_mut(range.sheet_id)?;
+        sheet.grow(range.dimension, count)?;
         self.spreadsheet.check_cells()?;
-        self.move_lines(lines, |index| {
+        self.move_range(range, |index| {
             Some(if index < start { index } else { index + count })
         })
     }
 
-    pub(super) fn delete_dimension(&mut self, request: &DeleteDimension) -> Result<Value, Refusal> {
-        let lines = &request.range;
-        let (start, count) = self.check_lines(lines)?;
-        let sheet = self.spreadsheet.sheet_mut(lines.sheet_id)?;
-        let there = sheet.count_mut(lines.dimension);
-        if lines.end_index > *there || count == *there {
-            return Err(Refusal::invalid(
-                "What is to be deleted must be inside the grid, and one line must stay",
+    /// Deletes rows or columns.
+    pub(super) fn delete_dimension(
+        &mut self,
+        request: &DeleteDimension,
+    ) -> Result<Value, ApiError> {
+        let range = &request.range;
+        let (start, count) = self.check_range(range)?;
+        let sheet = self.spreadsheet.sheet_mut(range.sheet_id)?;
+        let size = sheet.count_mut(range.dimension);
+        if range.end_index > *size || count == *size {
+            return Err(ApiError::invalid(
+                "The deleted rows or columns must be inside the grid, and at least one must remain",
             ));
         }
-        *there -= count;
-        self.move_lines(lines, |index| match index {
+        *size -= count;
+        self.move_range(range, |index| match index {
             _ if index < start => Some(index),
-            _ if index < lines.end_index => None,
+            _ if index < range.end_index => None,
             _ => Some(index - count),
         })
     }
 
-    /// Sorts rows by one of their columns, empty cells last. Nothing else moves: not the developer metadata either.
-    pub(super) fn sort_range(&mut self, request: &SortRange) -> Result<Value, Refusal> {
+    /// Sorts rows by one column, with empty cells last. Developer metadata of rows does not move.
+    pub(super) fn sort_range(&mut self, request: &SortRange) -> Result<Value, ApiError> {
         let sheet = self.spreadsheet.sheet(request.range.sheet_id)?;
         let area = request.range.area();
-        let whole =
+        let is_whole =
             area.columns.start == 0 && area.columns.end.is_none_or(|end| end >= sheet.column_count);
-        let (Some(rows), true) = (area.rows.within(sheet.row_count), whole) else {
-            return Err(Refusal::invalid(
-                "The emulator sorts whole rows that are inside the grid",
+        let (Some(rows), true) = (area.rows.within(sheet.row_count), is_whole) else {
+            return Err(ApiError::invalid(
+                "The emulator only sorts whole rows that are inside the grid",
             ));
         };
         let [by] = request.sort_specs.as_slice() else {
-            return Err(Refusal::invalid("The emulator sorts by one column"));
+            return Err(ApiError::invalid("The emulator only sorts by one column"));
         };
         let (id, first) = (sheet.id, rows.start);
-        let stored = self.draft.rows(self.id, id, rows.clone())?;
+        let stored = self.tx.rows(self.id, id, rows.clone())?;
         let mut sorted: Vec<Row> = stored
             .map(|entry| entry.map(|(_, row)| row))
             .collect::<Result<_, _>>()?;
@@ -115,42 +114,42 @@ impl Batch<'_, '_> {
         for (index, row) in
             (first..rows.end).zip(sorted.into_iter().map(Some).chain(std::iter::repeat(None)))
         {
-            self.draft
+            self.tx
                 .put_row(self.id, id, index, row.unwrap_or_default())?;
         }
         Ok(json!({}))
     }
 
-    /// The first of the lines, and how many they are.
-    fn check_lines(&mut self, lines: &Lines) -> Result<(u32, u32), Refusal> {
-        let there = *self
+    /// The index of the first row or column, and their number.
+    fn check_range(&mut self, range: &DimensionRange) -> Result<(u32, u32), ApiError> {
+        let size = *self
             .spreadsheet
-            .sheet_mut(lines.sheet_id)?
-            .count_mut(lines.dimension);
+            .sheet_mut(range.sheet_id)?
+            .count_mut(range.dimension);
         let mut named = self.spreadsheet.named_ranges.iter();
-        if named.any(|named| named.range.sheet_id == lines.sheet_id) {
-            return Err(Refusal::invalid(
+        if named.any(|named| named.range.sheet_id == range.sheet_id) {
+            return Err(ApiError::invalid(
                 "The emulator does not move named ranges with their cells",
             ));
         }
-        let count = lines.end_index.checked_sub(lines.start_index);
-        match count.filter(|count| *count > 0 && lines.start_index <= there) {
-            Some(count) => Ok((lines.start_index, count)),
-            None => Err(Refusal::invalid("The range must not be empty")),
+        let count = range.end_index.checked_sub(range.start_index);
+        match count.filter(|count| *count > 0 && range.start_index <= size) {
+            Some(count) => Ok((range.start_index, count)),
+            None => Err(ApiError::invalid("The range must not be empty")),
         }
     }
 
-    /// Gives lines a new index, with their metadata; none removes them.
-    fn move_lines(
+    /// Moves rows or columns and their metadata to new indexes; removes those that get `None`.
+    fn move_range(
         &mut self,
-        lines: &Lines,
+        range: &DimensionRange,
         moved: impl Fn(u32) -> Option<u32>,
-    ) -> Result<Value, Refusal> {
-        match lines.dimension {
-            Dimension::Rows => self.move_rows(lines.sheet_id, lines.start_index, &moved)?,
-            Dimension::Columns => self.move_columns(lines.sheet_id, &moved)?,
+    ) -> Result<Value, ApiError> {
+        match range.dimension {
+            Dimension::Rows => self.move_rows(range.sheet_id, range.start_index, &moved)?,
+            Dimension::Columns => self.move_columns(range.sheet_id, &moved)?,
         }
-        for mut entry in self.draft.metadata(self.id)? {
+        for mut entry in self.tx.metadata(self.id)? {
             let Location::Line {
                 sheet,
                 dimension,
@@ -159,47 +158,48 @@ impl Batch<'_, '_> {
             else {
                 continue;
             };
-            if *sheet != lines.sheet_id || *dimension != lines.dimension {
+            if *sheet != range.sheet_id || *dimension != range.dimension {
                 continue;
             }
             match moved(*index) {
                 Some(to) => {
                     *index = to;
-                    self.draft.put_metadata(self.id, &entry)?;
+                    self.tx.put_metadata(self.id, &entry)?;
                 }
-                None => self.draft.remove_metadata(self.id, entry.metadata_id)?,
+                None => self.tx.remove_metadata(self.id, entry.metadata_id)?,
             }
         }
         Ok(json!({}))
     }
 
-    /// Those from `first` on.
+    /// Moves the rows from `first` on.
     fn move_rows(
         &mut self,
         sheet: i32,
         first: u32,
         moved: impl Fn(u32) -> Option<u32>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ApiError> {
         let rows: Vec<(u32, Row)> = self
-            .draft
+            .tx
             .rows(self.id, sheet, first..u32::MAX)?
             .collect::<Result<_, _>>()?;
-        self.draft.remove_rows(self.id, sheet, first)?;
+        self.tx.remove_rows(self.id, sheet, first)?;
         for (index, row) in rows {
             if let Some(index) = moved(index) {
-                self.draft.put_row(self.id, sheet, index, row)?;
+                self.tx.put_row(self.id, sheet, index, row)?;
             }
         }
         Ok(())
     }
 
+    /// Moves columns in all rows.
     fn move_columns(
         &mut self,
         sheet: i32,
         moved: impl Fn(u32) -> Option<u32>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ApiError> {
         let rows: Vec<(u32, Row)> = self
-            .draft
+            .tx
             .rows(self.id, sheet, 0..u32::MAX)?
             .collect::<Result<_, _>>()?;
         for (index, row) in rows {
@@ -210,7 +210,7 @@ impl Batch<'_, '_> {
                     values.push(cell);
                 }
             }
-            self.draft.put_row(self.id, sheet, index, Row { values })?;
+            self.tx.put_row(self.id, sheet, index, Row { values })?;
         }
         Ok(())
     }
@@ -219,7 +219,8 @@ impl Batch<'_, '_> {
 // === impl SortSpec ===
 
 impl SortSpec {
-    /// As Sheets does: numbers before texts before booleans, and empty cells last whatever the order.
+    /// Compares as Sheets does: numbers before texts before booleans, and empty cells last in both
+    /// orders.
     fn compare(&self, a: &Row, b: &Row) -> Ordering {
         let value = |row: &Row| {
             let cell = row.values.get(self.dimension_index as usize);
@@ -246,6 +247,6 @@ fn compare(a: &EnteredValue, b: &EnteredValue) -> Ordering {
     };
     match (a, b) {
         (EnteredValue::NumberValue(a), EnteredValue::NumberValue(b)) => a.total_cmp(b),
-        _ => (rank(a), a.shown()).cmp(&(rank(b), b.shown())),
+        _ => (rank(a), a.display()).cmp(&(rank(b), b.display())),
     }
 }

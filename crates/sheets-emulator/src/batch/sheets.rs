@@ -3,12 +3,13 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::mask::FieldMask;
-use super::super::metadata::{Dimension, Location};
-use super::super::named_range::NamedRange;
-use super::super::refusal::Refusal;
-use super::super::sheet::{Sheet, SheetProperties};
-use super::Batch;
+use super::context::Batch;
+use crate::api_error::ApiError;
+use crate::dimension::Dimension;
+use crate::mask::FieldMask;
+use crate::metadata::Location;
+use crate::named_range::NamedRange;
+use crate::sheet::{Sheet, SheetProperties};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -43,27 +44,31 @@ pub(super) struct DeleteNamedRange {
     named_range_id: String,
 }
 
+// === impl Batch ===
+
 impl Batch<'_, '_> {
-    pub(super) fn add_sheet(&mut self, request: AddSheet) -> Result<Value, Refusal> {
+    /// Adds a tab.
+    pub(super) fn add_sheet(&mut self, request: AddSheet) -> Result<Value, ApiError> {
         let id = self.spreadsheet.add_sheet(request.properties)?;
         Ok(json!({ "addSheet": { "properties": self.spreadsheet.sheet_properties(id) } }))
     }
 
-    /// Deletes a tab with its rows and, which the sink must know, its developer metadata.
-    pub(super) fn delete_sheet(&mut self, request: &DeleteSheet) -> Result<Value, Refusal> {
+    /// Deletes a tab with its rows and its developer metadata.
+    pub(super) fn delete_sheet(&mut self, request: &DeleteSheet) -> Result<Value, ApiError> {
         let id = request.sheet_id;
         self.spreadsheet.delete_sheet(id)?;
-        self.draft.remove_rows(self.id, id, 0)?;
+        self.tx.remove_rows(self.id, id, 0)?;
         self.remove_metadata_where(|location| location.sheet() == Some(id))?;
         Ok(json!({}))
     }
 
+    /// Changes the properties in the mask. A smaller grid loses the cells outside of it.
     pub(super) fn update_sheet_properties(
         &mut self,
         request: UpdateSheetProperties,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, ApiError> {
         let Some(mask) = FieldMask::parse(&request.fields)? else {
-            return Err(Refusal::invalid(
+            return Err(ApiError::invalid(
                 "At least one field must be listed in 'fields'. (Use '*' to indicate all fields.)",
             ));
         };
@@ -75,10 +80,10 @@ impl Batch<'_, '_> {
         Ok(json!({}))
     }
 
-    /// Drops what a smaller grid has no room for.
-    fn crop(&mut self, before: &Sheet, after: &Sheet) -> Result<(), Refusal> {
+    /// Removes the cells and the metadata outside of a smaller grid.
+    fn crop(&mut self, before: &Sheet, after: &Sheet) -> Result<(), ApiError> {
         if after.row_count < before.row_count {
-            self.draft.remove_rows(self.id, after.id, after.row_count)?;
+            self.tx.remove_rows(self.id, after.id, after.row_count)?;
         }
         if after.column_count < before.column_count {
             self.crop_columns(after)?;
@@ -98,29 +103,31 @@ impl Batch<'_, '_> {
         })
     }
 
-    fn crop_columns(&mut self, sheet: &Sheet) -> Result<(), Refusal> {
+    fn crop_columns(&mut self, sheet: &Sheet) -> Result<(), ApiError> {
         let width = sheet.column_count as usize;
-        let rows = self.draft.rows(self.id, sheet.id, 0..u32::MAX)?;
+        let rows = self.tx.rows(self.id, sheet.id, 0..u32::MAX)?;
         let too_long = rows.filter(|row| {
             row.as_ref()
                 .map_or(true, |(_, row)| row.values.len() > width)
         });
         for (index, mut row) in too_long.collect::<Result<Vec<_>, _>>()? {
             row.values.truncate(width);
-            self.draft.put_row(self.id, sheet.id, index, row)?;
+            self.tx.put_row(self.id, sheet.id, index, row)?;
         }
         Ok(())
     }
 
-    pub(super) fn add_named_range(&mut self, request: AddNamedRange) -> Result<Value, Refusal> {
+    /// Adds a named range.
+    pub(super) fn add_named_range(&mut self, request: AddNamedRange) -> Result<Value, ApiError> {
         let named = self.spreadsheet.add_named_range(request.named_range)?;
         Ok(json!({ "addNamedRange": { "namedRange": named } }))
     }
 
+    /// Deletes a named range.
     pub(super) fn delete_named_range(
         &mut self,
         request: &DeleteNamedRange,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, ApiError> {
         self.spreadsheet
             .delete_named_range(&request.named_range_id)?;
         Ok(json!({}))

@@ -1,13 +1,14 @@
-//! The list of all spreadsheets with their tabs.
+//! The page that lists all spreadsheets with their tabs.
 
 use maud::{Markup, html};
 
-use super::super::refusal::Refusal;
-use super::super::spreadsheet::Spreadsheet;
-use super::super::store::Snapshot;
-use super::{count, path};
+use super::format::{count, path};
+use crate::api_error::ApiError;
+use crate::spreadsheet::Spreadsheet;
+use crate::store::Snapshot;
 
-pub(super) fn show(snapshot: &Snapshot) -> Result<Markup, Refusal> {
+/// Renders the list.
+pub(super) fn show(snapshot: &Snapshot) -> Result<Markup, ApiError> {
     let spreadsheets = snapshot.spreadsheets()?;
     let mut cards = Vec::new();
     for (id, spreadsheet) in &spreadsheets {
@@ -17,14 +18,14 @@ pub(super) fn show(snapshot: &Snapshot) -> Result<Markup, Refusal> {
         div.index {
             h1 { "Spreadsheets" }
             @if cards.is_empty() {
-                div.empty { p { "None yet. Send a submission, and its sheet appears here." } }
+                div.empty { p { "There are no spreadsheets yet. Send a submission, and its sheet appears here." } }
             }
             div.cards { @for card in &cards { (card) } }
         }
     })
 }
 
-fn card(snapshot: &Snapshot, id: &str, spreadsheet: &Spreadsheet) -> Result<Markup, Refusal> {
+fn card(snapshot: &Snapshot, id: &str, spreadsheet: &Spreadsheet) -> Result<Markup, ApiError> {
     let mut tabs = Vec::new();
     for sheet in &spreadsheet.sheets {
         tabs.push((sheet, snapshot.used_rows(id, sheet.id)?));

@@ -1,5 +1,5 @@
-// Fetches what the page shows once a second and replaces it when it has changed, keeping the reader's
-// place. A page that is scrolled to its end stays there, so that the newest rows are in sight.
+// Fetches the content of the page once a second, and replaces it when it has changed. The scroll
+// position is kept; a page that is scrolled to its end stays there, so that the newest rows are visible.
 "use strict";
 
 const PERIOD_MS = 1000;
@@ -18,35 +18,35 @@ const lastRow = () => {
 
 function replace(html) {
   const before = grid();
-  const place = before && { top: before.scrollTop, left: before.scrollLeft, end: atEnd(before) };
+  const position = before && { top: before.scrollTop, left: before.scrollLeft, end: atEnd(before) };
   const last = lastRow();
-  content.innerHTML = html; // made by the server, which escapes every cell
+  content.innerHTML = html; // The server escapes every cell.
   const after = grid();
   if (!after) return;
-  if (!place) return toEnd(after);
+  if (!position) return toEnd(after);
   for (const row of content.querySelectorAll("tbody tr")) {
     if (Number(row.dataset.row) > last) row.classList.add("new");
   }
-  after.scrollLeft = place.left;
-  after.scrollTop = place.top;
-  if (place.end) toEnd(after);
+  after.scrollLeft = position.left;
+  after.scrollTop = position.top;
+  if (position.end) toEnd(after);
 }
 
 async function follow() {
   if (!document.hidden) {
     try {
-      const address = new URL(location.href);
-      const query = address.search ? `${address.search}&fragment` : "?fragment";
-      const answer = await fetch(address.pathname + query, { cache: "no-store" });
-      // A sheet that is not there yet is followed too: it may appear.
-      if (!answer.ok && answer.status !== 404) throw new Error(answer.statusText);
-      const html = await answer.text();
+      const url = new URL(location.href);
+      const query = url.search ? `${url.search}&fragment` : "?fragment";
+      const response = await fetch(url.pathname + query, { cache: "no-store" });
+      // A sheet that does not exist yet may be created later.
+      if (!response.ok && response.status !== 404) throw new Error(response.statusText);
+      const html = await response.text();
       if (shown !== null && shown !== html) replace(html);
       shown = html;
       live.textContent = "live";
       live.classList.remove("lost");
     } catch {
-      live.textContent = "connection lost, trying again";
+      live.textContent = "connection lost, retrying";
       live.classList.add("lost");
     }
   }

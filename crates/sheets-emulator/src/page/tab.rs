@@ -1,30 +1,32 @@
-//! One tab as a grid: its frozen rows, and one page of the others.
+//! The page of a tab: its frozen rows, and one page of the other rows.
 
 use maud::{Markup, html};
 
-use super::super::a1::column_letters;
-use super::super::cell::{Cell, EnteredValue, Row};
-use super::super::refusal::Refusal;
-use super::super::sheet::Sheet;
-use super::super::spreadsheet::Spreadsheet;
-use super::super::store::Snapshot;
-use super::{count, grouped, path};
+use super::format::{count, grouped, path};
+use crate::a1::column_letters;
+use crate::api_error::ApiError;
+use crate::cell::{Cell, EnteredValue, Row};
+use crate::sheet::Sheet;
+use crate::spreadsheet::Spreadsheet;
+use crate::store::Snapshot;
 
-/// Rows on one page; older ones are on pages before it.
+/// The number of rows on one page.
 const PAGE_ROWS: u32 = 500;
+/// Maximum number of frozen rows on a page.
 const MAX_FROZEN_ROWS: u32 = 10;
-/// Columns shown even if they are empty, so that a new sheet looks like one, and at most.
+/// Minimum number of columns, even if they are empty, so that a new sheet looks like a sheet.
 const MIN_COLUMNS: u32 = 8;
+/// Maximum number of columns on a page.
 const MAX_COLUMNS: u32 = 100;
-/// Characters shown of a long cell.
-const MAX_SHOWN: usize = 300;
+/// Maximum number of characters of a cell.
+const MAX_CHARACTERS: usize = 300;
 
 /// The part of a tab that one page shows.
 struct View<'s> {
     id: &'s str,
     spreadsheet: &'s Spreadsheet,
     sheet: &'s Sheet,
-    /// Rows in use in the whole tab.
+    /// The number of used rows in the whole tab.
     used: u32,
     frozen: Vec<(u32, Row)>,
     rows: Vec<(u32, Row)>,
@@ -32,13 +34,13 @@ struct View<'s> {
     columns: u32,
 }
 
-/// The page of one tab; `None` if there is no such spreadsheet or tab.
+/// Renders the page of a tab; `None` if the spreadsheet or the tab does not exist.
 pub(super) fn show(
     snapshot: &Snapshot,
     id: &str,
     title: Option<&str>,
     end: Option<u32>,
-) -> Result<Option<(String, Markup)>, Refusal> {
+) -> Result<Option<(String, Markup)>, ApiError> {
     let Some(spreadsheet) = snapshot.stored(id)? else {
         return Ok(None);
     };
@@ -60,7 +62,7 @@ impl<'s> View<'s> {
         spreadsheet: &'s Spreadsheet,
         sheet: &'s Sheet,
         end: Option<u32>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, ApiError> {
         let used = snapshot.used_rows(id, sheet.id)?;
         let frozen_end = sheet.frozen_row_count.min(MAX_FROZEN_ROWS);
         let end = end.unwrap_or(used).clamp(0, used).max(frozen_end);
@@ -68,7 +70,7 @@ impl<'s> View<'s> {
         let rows = |range| {
             snapshot
                 .rows(id, sheet.id, range)?
-                .collect::<Result<Vec<_>, Refusal>>()
+                .collect::<Result<Vec<_>, ApiError>>()
         };
         let (frozen, rows) = (rows(0..frozen_end)?, rows(shown.clone())?);
         let width = frozen
@@ -126,12 +128,12 @@ impl<'s> View<'s> {
                 }
             }
             @if self.used == 0 {
-                div.empty { p { "No rows yet. They appear here as they are written." } }
+                div.empty { p { "No rows yet. Rows appear here as soon as they are written." } }
             }
         }
     }
 
-    /// Every row of the page, also those that hold nothing and so are not stored.
+    /// All rows of the page, including empty ones, which are not stored.
     fn lines(&self) -> impl Iterator<Item = (u32, Option<&Row>)> {
         let mut stored = self.rows.iter().peekable();
         self.shown.clone().map(move |index| {
@@ -191,13 +193,13 @@ fn cell(cell: Option<&Cell>) -> Markup {
         Some(EnteredValue::FormulaValue(_)) => Some("formula"),
         Some(EnteredValue::StringValue(_)) | None => None,
     };
-    let text = value.map(EnteredValue::shown).unwrap_or_default();
-    let cut = text.char_indices().nth(MAX_SHOWN).map(|(end, _)| end);
+    let text = value.map(EnteredValue::display).unwrap_or_default();
+    let cut = text.char_indices().nth(MAX_CHARACTERS).map(|(end, _)| end);
     html! {
         td class=[kind] {
             @if cell.is_bold() { b { (text[..cut.unwrap_or(text.len())]) } }
             @else { (text[..cut.unwrap_or(text.len())]) }
-            @if cut.is_some() { span.more title="Longer than what is shown" { "…" } }
+            @if cut.is_some() { span.more title="The text is longer" { "…" } }
         }
     }
 }

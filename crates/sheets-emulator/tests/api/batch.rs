@@ -1,8 +1,8 @@
-//! `batchUpdate`: all or nothing, in order, one reply per request.
+//! `batchUpdate`: requests are applied in order, all or none, with one reply per request.
 
 use serde_json::json;
 
-use crate::vocabulary::{ID, Server, add_sheet, append, mark};
+use crate::harness::{ID, Server, add_sheet, append, checkpoint};
 
 #[tokio::test]
 async fn an_unknown_id_is_an_empty_spreadsheet() {
@@ -21,22 +21,22 @@ async fn an_unknown_id_is_an_empty_spreadsheet() {
 }
 
 #[tokio::test]
-async fn rows_and_mark_arrive_together() {
+async fn rows_and_checkpoint_are_written_together() {
     let (server, _folder) = Server::start().await;
-    let answer = server
+    let response = server
         .batch(json!([
-            mark(1, 0, "a"),
+            checkpoint(1, 0, "a"),
             append(0, &[&["1", "Ada"], &["2", "Alan"]])
         ]))
         .await
         .ok();
-    assert_eq!(answer["spreadsheetId"], ID);
-    assert_eq!(answer["replies"].as_array().unwrap().len(), 2);
+    assert_eq!(response["spreadsheetId"], ID);
+    assert_eq!(response["replies"].as_array().unwrap().len(), 2);
     assert_eq!(
-        answer["replies"][0]["createDeveloperMetadata"]["developerMetadata"]["metadataId"],
+        response["replies"][0]["createDeveloperMetadata"]["developerMetadata"]["metadataId"],
         1
     );
-    assert_eq!(answer["replies"][1], json!({}));
+    assert_eq!(response["replies"][1], json!({}));
     assert_eq!(
         server.values("Sheet1").await,
         json!([["1", "Ada"], ["2", "Alan"]])
@@ -45,7 +45,7 @@ async fn rows_and_mark_arrive_together() {
 }
 
 #[tokio::test]
-async fn a_batch_with_one_bad_request_changes_nothing() {
+async fn a_batch_with_one_invalid_request_changes_nothing() {
     let (server, _folder) = Server::start().await;
     let bad = [
         append(77, &[&["x"]]),
@@ -57,7 +57,7 @@ async fn a_batch_with_one_bad_request_changes_nothing() {
     ];
     for bad in bad {
         let message = server
-            .batch(json!([append(0, &[&["x"]]), mark(1, 0, "a"), bad]))
+            .batch(json!([append(0, &[&["x"]]), checkpoint(1, 0, "a"), bad]))
             .await
             .invalid();
         assert!(message.contains("requests[2]"), "{message}");
@@ -67,9 +67,9 @@ async fn a_batch_with_one_bad_request_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_second_write_with_the_same_mark_is_refused() {
+async fn a_second_write_with_the_same_checkpoint_is_rejected() {
     let (server, _folder) = Server::start().await;
-    let batch = json!([append(0, &[&["1"]]), mark(1, 0, "a")]);
+    let batch = json!([append(0, &[&["1"]]), checkpoint(1, 0, "a")]);
     server.batch(batch.clone()).await.ok();
     let message = server.batch(batch).await.invalid();
     assert!(
@@ -81,26 +81,29 @@ async fn a_second_write_with_the_same_mark_is_refused() {
 }
 
 #[tokio::test]
-async fn of_equal_batches_at_once_exactly_one_is_applied() {
+async fn exactly_one_of_several_concurrent_equal_batches_is_applied() {
     let (server, _folder) = Server::start().await;
-    let batch = json!([append(0, &[&["1"]]), mark(1, 0, "a")]);
+    let batch = json!([append(0, &[&["1"]]), checkpoint(1, 0, "a")]);
     let answers = futures::future::join_all((0..8).map(|_| server.batch(batch.clone()))).await;
     assert_eq!(
-        answers.iter().filter(|answer| answer.status == 200).count(),
+        answers
+            .iter()
+            .filter(|response| response.status == 200)
+            .count(),
         1
     );
     assert_eq!(server.values("Sheet1").await, json!([["1"]]));
 }
 
 #[tokio::test]
-async fn unknown_names_are_refused_as_google_does() {
+async fn unknown_names_are_rejected_like_by_google() {
     let (server, _folder) = Server::start().await;
-    let answer = server.batch(json!([{ "sortTheWorld": {} }])).await;
+    let response = server.batch(json!([{ "sortTheWorld": {} }])).await;
     assert_eq!(
-        answer.body["error"]["details"][0]["fieldViolations"][0]["field"],
+        response.body["error"]["details"][0]["fieldViolations"][0]["field"],
         "requests[0]"
     );
-    let message = answer.invalid();
+    let message = response.invalid();
     assert_eq!(
         message,
         "Invalid JSON payload received. Unknown name \"sortTheWorld\" at 'requests[0]': Cannot find field."
@@ -168,7 +171,7 @@ async fn appending_grows_the_grid() {
 }
 
 #[tokio::test]
-async fn update_cells_clears_what_its_range_leaves_out() {
+async fn update_cells_clears_the_rest_of_its_range() {
     let (server, _folder) = Server::start().await;
     let range = json!({ "sheetId": 0, "startRowIndex": 0, "endRowIndex": 3, "startColumnIndex": 0, "endColumnIndex": 2 });
     let update = json!({ "updateCells": {
@@ -196,19 +199,19 @@ async fn tabs_are_added_renamed_moved_and_deleted() {
         "requests": [add_sheet(5, "Responses"), { "addSheet": {} }, rename, { "deleteSheet": { "sheetId": 0 } }],
         "includeSpreadsheetInResponse": true,
     });
-    let answer = server
+    let response = server
         .post(&format!("/v4/spreadsheets/{ID}:batchUpdate"), &body)
         .await
         .ok();
     assert_eq!(
-        answer["replies"][0]["addSheet"]["properties"]["title"],
+        response["replies"][0]["addSheet"]["properties"]["title"],
         "Responses"
     );
     assert_eq!(
-        answer["replies"][1]["addSheet"]["properties"]["title"],
+        response["replies"][1]["addSheet"]["properties"]["title"],
         "Sheet3"
     );
-    let sheets = answer["updatedSpreadsheet"]["sheets"].as_array().unwrap();
+    let sheets = response["updatedSpreadsheet"]["sheets"].as_array().unwrap();
     let titles: Vec<_> = sheets
         .iter()
         .map(|sheet| &sheet["properties"]["title"])
@@ -222,7 +225,7 @@ async fn tabs_are_added_renamed_moved_and_deleted() {
 }
 
 #[tokio::test]
-async fn tabs_obey_googles_rules() {
+async fn tabs_follow_the_rules_of_google() {
     let (server, _folder) = Server::start().await;
     server.batch(json!([add_sheet(5, "Responses")])).await.ok();
     let properties = |properties, fields: &str| json!({ "updateSheetProperties": { "properties": properties, "fields": fields } });
@@ -282,7 +285,7 @@ async fn tabs_obey_googles_rules() {
 }
 
 #[tokio::test]
-async fn a_smaller_grid_drops_what_has_no_room() {
+async fn a_smaller_grid_loses_the_cells_outside_of_it() {
     let (server, _folder) = Server::start().await;
     let grid = |rows, columns| {
         json!({ "updateSheetProperties": {
@@ -307,12 +310,12 @@ async fn named_ranges_have_unique_ids_and_names() {
             "range": { "sheetId": 0, "startRowIndex": 0, "endRowIndex": 1 },
         } } })
     };
-    let answer = server
+    let response = server
         .batch(json!([add("m1", "mark"), append(0, &[&["a"], &["b"]])]))
         .await
         .ok();
     assert_eq!(
-        answer["replies"][0]["addNamedRange"]["namedRange"]["namedRangeId"],
+        response["replies"][0]["addNamedRange"]["namedRange"]["namedRangeId"],
         "m1"
     );
     assert_eq!(server.values("mark").await, json!([["a"]]));

@@ -1,4 +1,5 @@
-//! The crate that the sheets sink uses, unchanged: google-sheets4 with its own HTTP and sign-in.
+//! The client library of the sheets sink, google-sheets4, with its own HTTP client and
+//! authentication.
 
 use formline_sheets_emulator::Quota;
 use google_sheets4::api::{
@@ -13,11 +14,12 @@ use google_sheets4::{Error, FieldMask, Sheets};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use yup_oauth2::{ServiceAccountAuthenticator, client::CustomHyperClientBuilder};
 
-use crate::vocabulary::{ID, Server, folder};
+use crate::harness::{ID, Server, folder};
 
 type Connector = HttpsConnector<HttpConnector>;
 
-/// Plain HTTP needs `https_or_http` and HTTP/1, or the client starts with HTTP/2.
+/// A connector for plain HTTP, which needs `https_or_http` and HTTP/1; otherwise the client uses
+/// HTTP/2.
 fn connector() -> Connector {
     let builder = HttpsConnectorBuilder::new().with_webpki_roots();
     builder.https_or_http().enable_all_versions().build()
@@ -42,7 +44,7 @@ fn text(text: &str) -> CellData {
     }
 }
 
-/// A row and its mark, as the sink writes them.
+/// A row and its checkpoint, like a batch of the sink.
 fn batch() -> BatchUpdateSpreadsheetRequest {
     let entry = DeveloperMetadata {
         metadata_id: Some(1),
@@ -54,7 +56,7 @@ fn batch() -> BatchUpdateSpreadsheetRequest {
         }),
         visibility: Some("DOCUMENT".to_owned()),
     };
-    let mark = CreateDeveloperMetadataRequest {
+    let checkpoint = CreateDeveloperMetadataRequest {
         developer_metadata: Some(entry),
     };
     let row = RowData {
@@ -68,7 +70,7 @@ fn batch() -> BatchUpdateSpreadsheetRequest {
     };
     let requests = vec![
         Request {
-            create_developer_metadata: Some(mark),
+            create_developer_metadata: Some(checkpoint),
             ..Default::default()
         },
         Request {
@@ -83,12 +85,12 @@ fn batch() -> BatchUpdateSpreadsheetRequest {
 }
 
 async fn write(hub: &Sheets<Connector>) -> Result<usize, Error> {
-    let (_, answer) = hub.spreadsheets().batch_update(batch(), ID).doit().await?;
-    Ok(answer.replies.unwrap_or_default().len())
+    let (_, response) = hub.spreadsheets().batch_update(batch(), ID).doit().await?;
+    Ok(response.replies.unwrap_or_default().len())
 }
 
 #[tokio::test]
-async fn writes_searches_and_reads() {
+async fn the_client_writes_searches_and_reads() {
     let (server, _folder) = Server::start().await;
     let hub = hub(&server, NoToken);
     assert_eq!(write(&hub).await.unwrap(), 2);
@@ -140,7 +142,7 @@ async fn writes_searches_and_reads() {
 }
 
 #[tokio::test]
-async fn understands_the_errors() {
+async fn the_client_understands_the_errors() {
     let (server, _folder) = Server::start().await;
     let hub = hub(&server, NoToken);
     write(&hub).await.unwrap();
@@ -148,7 +150,7 @@ async fn understands_the_errors() {
         Err(Error::BadRequest(body)) => assert_eq!(body["error"]["status"], "INVALID_ARGUMENT"),
         other => panic!("{other:?}"),
     }
-    // The write happened, but the crate only says that it cannot read the answer.
+    // The write was applied, but the client only reports that it cannot read the response.
     server.batch(serde_json::json!([{ "deleteDeveloperMetadata": { "dataFilter": { "developerMetadataLookup": {} } } }])).await.ok();
     server
         .plan_faults(serde_json::json!([{ "kind": "apply_then_cut" }]))
@@ -165,7 +167,7 @@ async fn understands_the_errors() {
 }
 
 #[tokio::test]
-async fn a_foreign_token_is_refused() {
+async fn an_unknown_token_is_rejected() {
     let (server, _folder) = Server::start().await;
     let outcome = write(&hub(&server, "ya29.foreign".to_owned())).await;
     match outcome {
@@ -174,9 +176,10 @@ async fn a_foreign_token_is_refused() {
     }
 }
 
-/// The whole path of a service account: signing, the token endpoint, and the account's own quota.
+/// The complete authentication of a service account: signature, token endpoint, and the account's
+/// own quota.
 #[tokio::test]
-async fn a_service_account_signs_in() {
+async fn a_service_account_authenticates() {
     let folder = folder();
     let quota = Quota {
         writes_per_minute: 1,
@@ -188,12 +191,12 @@ async fn a_service_account_signs_in() {
     key.token_uri = format!("{}/token", server.base);
     let client =
         CustomHyperClientBuilder::from(Client::builder(TokioExecutor::new()).build(connector()));
-    let robot = ServiceAccountAuthenticator::with_client(key, client)
+    let account = ServiceAccountAuthenticator::with_client(key, client)
         .build()
         .await
         .unwrap();
-    write(&hub(&server, robot)).await.unwrap();
-    // Spent by the robot, not by anonymous users.
+    write(&hub(&server, account)).await.unwrap();
+    // The quota of the account is exhausted, but not the quota of anonymous users.
     assert_eq!(
         server
             .batch(serde_json::json!([{ "addSheet": {} }]))

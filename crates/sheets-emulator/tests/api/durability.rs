@@ -1,4 +1,4 @@
-//! What was answered is on the disk: after a stop, a crash, and a kill in the middle of writing.
+//! Acknowledged writes survive a stop, a crash, and a kill during a write.
 
 use std::process::Command;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use formline_sheets_emulator::{Emulator, Error, Options};
 use formline_testing::{Process, eventually};
 use serde_json::{Value, json};
 
-use crate::vocabulary::{ID, SOON, Server, append, folder, mark};
+use crate::harness::{ID, Server, TIMEOUT, append, checkpoint, folder};
 
 #[tokio::test]
-async fn everything_is_there_after_a_restart() {
+async fn everything_survives_a_restart() {
     let folder = folder();
     let server = Server::start_in(folder.path(), None).await;
     server
-        .batch(json!([append(0, &[&["1"]]), mark(1, 0, "a")]))
+        .batch(json!([append(0, &[&["1"]]), checkpoint(1, 0, "a")]))
         .await
         .ok();
     server.stop().await;
@@ -24,16 +24,16 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(server.metadata_ids().await, [1]);
 }
 
-/// A copy of the open file is what a power cut after the answer leaves.
+/// A copy of the open file simulates a power failure after the response.
 #[tokio::test]
-async fn everything_that_was_answered_is_there_after_a_crash() {
+async fn acknowledged_writes_survive_a_crash() {
     let (server, source) = Server::start().await;
     server
-        .batch(json!([append(0, &[&["1"]]), mark(1, 0, "a")]))
+        .batch(json!([append(0, &[&["1"]]), checkpoint(1, 0, "a")]))
         .await
         .ok();
     server
-        .batch(json!([append(0, &[&["2"]]), mark(1, 0, "a")]))
+        .batch(json!([append(0, &[&["2"]]), checkpoint(1, 0, "a")]))
         .await
         .invalid();
     let copy = folder();
@@ -47,20 +47,20 @@ async fn everything_that_was_answered_is_there_after_a_crash() {
     assert_eq!(restored.metadata_ids().await, [1]);
 }
 
-/// The name of the test below, which is also the process that it kills.
-const SERVE: &str = "durability::a_killed_emulator_has_whole_batches";
+/// The name of the test below, which also runs in the process that it kills.
+const SERVE: &str = "durability::a_killed_emulator_has_complete_batches";
 const FOLDER: &str = "FORMLINE_TEST_EMULATOR_FOLDER";
 const ROWS: usize = 50;
 
-/// kill -9 while batches are written: every batch is there whole or not at all, each has its mark,
-/// and none that was answered is missing.
+/// Kills the process while it writes batches. Afterwards every batch is complete or missing, each
+/// has its checkpoint, and no acknowledged batch is missing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_emulator_has_whole_batches() {
+async fn a_killed_emulator_has_complete_batches() {
     if let Some(folder) = std::env::var_os(FOLDER) {
         serve_until_killed(folder.as_ref()).await;
     }
     let folder = folder();
-    let mut answered = 0;
+    let mut acknowledged = 0;
     for _ in 0..3 {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
@@ -68,17 +68,20 @@ async fn a_killed_emulator_has_whole_batches() {
             .env(FOLDER, folder.path());
         let mut process = Process::spawn(&mut command);
         let address = folder.path().join("address");
-        let base = eventually(SOON, async || std::fs::read_to_string(&address).ok()).await;
+        let base = eventually(TIMEOUT, async || std::fs::read_to_string(&address).ok()).await;
         std::fs::remove_file(&address).unwrap();
         let killed = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(300)).await;
             process.kill9();
         });
-        answered = write_until_dead(&base, answered).await;
+        acknowledged = write_until_killed(&base, acknowledged).await;
         killed.await.unwrap();
-        answered = check_whole(folder.path(), answered).await;
+        acknowledged = check_complete(folder.path(), acknowledged).await;
     }
-    assert!(answered > 3, "wrote only {answered} batches");
+    assert!(
+        acknowledged > 3,
+        "only {acknowledged} batches were acknowledged"
+    );
 }
 
 async fn serve_until_killed(folder: &std::path::Path) {
@@ -97,16 +100,16 @@ async fn serve_until_killed(folder: &std::path::Path) {
 fn numbered(batch: usize) -> Value {
     let text = batch.to_string();
     json!([
-        mark(i32::try_from(batch).unwrap() + 1, 0, ""),
+        checkpoint(i32::try_from(batch).unwrap() + 1, 0, ""),
         append(0, &[&[text.as_str()][..]; ROWS])
     ])
 }
 
-/// Writes batch after batch and returns how many were answered.
-async fn write_until_dead(base: &str, first: usize) -> usize {
+/// Writes batches until the process is killed, and returns how many were acknowledged.
+async fn write_until_killed(base: &str, first: usize) -> usize {
     let http = reqwest::Client::builder()
         .no_proxy()
-        .timeout(SOON)
+        .timeout(TIMEOUT)
         .build()
         .unwrap();
     for batch in first.. {
@@ -117,33 +120,35 @@ async fn write_until_dead(base: &str, first: usize) -> usize {
             .send()
             .await;
         match sent {
-            Ok(answer) => assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap()),
+            Ok(response) => {
+                assert_eq!(response.status(), 200, "{}", response.text().await.unwrap())
+            }
             Err(_) => return batch,
         }
     }
-    unreachable!("the process is killed long before")
+    unreachable!("the process is killed before all numbers are used")
 }
 
-/// Checks the file a kill left, and returns how many batches it holds.
-async fn check_whole(folder: &std::path::Path, answered: usize) -> usize {
+/// Checks that the batches in the file are complete, and returns how many there are.
+async fn check_complete(folder: &std::path::Path, acknowledged: usize) -> usize {
     let server = Server::start_in(folder, None).await;
     let values = server.values("Sheet1").await;
-    let marks = server.metadata_ids().await.len();
+    let checkpoints = server.metadata_ids().await.len();
     server.stop().await;
-    // At most the one in flight is more than what was answered.
+    // Besides the acknowledged batches, there may be the one in flight.
     assert!(
-        marks == answered || marks == answered + 1,
-        "{marks} batches of {answered} answered"
+        checkpoints == acknowledged || checkpoints == acknowledged + 1,
+        "{checkpoints} batches, but {acknowledged} were acknowledged"
     );
-    let expected: Vec<Value> = (0..marks)
+    let expected: Vec<Value> = (0..checkpoints)
         .flat_map(|batch| vec![json!([batch.to_string()]); ROWS])
         .collect();
     assert_eq!(values, Value::Array(expected));
-    marks
+    checkpoints
 }
 
 #[tokio::test]
-async fn a_folder_serves_one_emulator() {
+async fn a_folder_can_be_used_by_one_emulator_only() {
     let (_server, folder) = Server::start().await;
     let again = Emulator::open(Options {
         data: folder.path().to_owned(),
@@ -153,10 +158,10 @@ async fn a_folder_serves_one_emulator() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_used_is_an_error() {
+async fn an_unusable_folder_is_an_error() {
     let folder = folder();
     let file = folder.path().join("file");
-    std::fs::write(&file, "in the way").unwrap();
+    std::fs::write(&file, "not a folder").unwrap();
     let opened = Emulator::open(Options {
         data: file,
         quota: None,

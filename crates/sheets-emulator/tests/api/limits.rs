@@ -1,12 +1,12 @@
-//! Google's limits, and the bounds of the emulator itself.
+//! The limits of Google and of the emulator.
 
 use formline_sheets_emulator::Quota;
 use serde_json::{Value, json};
 
-use crate::vocabulary::{ID, Server, add_sheet, append, folder};
+use crate::harness::{ID, Server, add_sheet, append, folder};
 
 #[tokio::test]
-async fn a_cell_has_50_000_characters() {
+async fn a_cell_has_at_most_50_000_characters() {
     let (server, _folder) = Server::start().await;
     server
         .batch(json!([append(0, &[&[&"ä".repeat(50_000)]])]))
@@ -32,11 +32,11 @@ async fn a_cell_has_50_000_characters() {
 }
 
 #[tokio::test]
-async fn a_spreadsheet_has_10_million_cells() {
+async fn a_spreadsheet_has_at_most_10_million_cells() {
     let (server, _folder) = Server::start().await;
     let fill =
         json!({ "appendDimension": { "sheetId": 0, "dimension": "ROWS", "length": 383_615 } });
-    // 384,615 rows of 26 leave room for 10 cells.
+    // 384,615 rows with 26 columns leave room for 10 cells.
     server.batch(json!([fill])).await.ok();
     let column = |rows: u32| {
         json!({ "addSheet": { "properties": { "sheetId": 5, "title": "Last",
@@ -66,14 +66,16 @@ async fn a_spreadsheet_has_10_million_cells() {
     server.batch(json!([append(5, &rows[1..])])).await.ok();
 }
 
+/// A batch that writes `rows` x `columns` cells with `updateCells`.
+fn update(field: &str, target: Value, rows: usize, columns: usize) -> Value {
+    let cell = json!({ "userEnteredValue": { "stringValue": "x" } });
+    let rows = vec![json!({ "values": vec![cell; columns] }); rows];
+    json!([{ "updateCells": { field: target, "rows": rows, "fields": "*" } }])
+}
+
 #[tokio::test]
 async fn cells_must_be_inside_the_grid() {
     let (server, _folder) = Server::start().await;
-    let update = |place: &str, at: Value, rows: usize, columns: usize| {
-        let cell = json!({ "userEnteredValue": { "stringValue": "x" } });
-        let rows = vec![json!({ "values": vec![cell; columns] }); rows];
-        json!([{ "updateCells": { place: at, "rows": rows, "fields": "*" } }])
-    };
     let range = json!({ "sheetId": 0, "startRowIndex": 0, "endRowIndex": 1, "startColumnIndex": 0, "endColumnIndex": 1 });
     for (request, why) in [
         (
@@ -114,9 +116,19 @@ async fn cells_must_be_inside_the_grid() {
             update("range", range, 2, 1),
             "Attempting to write row: 1, beyond",
         ),
+    ] {
+        let message = server.batch(request).await.invalid();
+        assert!(message.contains(why), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn update_cells_needs_a_target_and_known_fields() {
+    let (server, _folder) = Server::start().await;
+    for (request, why) in [
         (
             json!([{ "updateCells": { "rows": [], "fields": "*" } }]),
-            "One of start and range",
+            "Exactly one of start and range",
         ),
         (
             json!([{ "updateCells": { "start": {}, "rows": [] } }]),
@@ -124,7 +136,7 @@ async fn cells_must_be_inside_the_grid() {
         ),
         (
             json!([{ "updateCells": { "start": {}, "fields": "note" } }]),
-            "does not keep the field 'note'",
+            "does not store the field 'note'",
         ),
         (
             json!([{ "updateCells": { "start": {}, "fields": "a(" } }]),
@@ -137,7 +149,7 @@ async fn cells_must_be_inside_the_grid() {
 }
 
 #[tokio::test]
-async fn a_batch_has_100_000_requests() {
+async fn a_batch_has_at_most_100_000_requests() {
     let (server, _folder) = Server::start().await;
     let nothing = json!({ "appendCells": { "fields": "*" } });
     let message = server
@@ -148,7 +160,7 @@ async fn a_batch_has_100_000_requests() {
 }
 
 #[tokio::test]
-async fn a_spent_quota_is_429_with_google_s_details() {
+async fn an_exceeded_quota_gets_429_with_the_details_of_google() {
     let folder = folder();
     let quota = Quota {
         writes_per_minute: 2,
@@ -176,7 +188,7 @@ async fn a_spent_quota_is_429_with_google_s_details() {
         error["details"][0]["metadata"]["quota_limit"],
         "WriteRequestsPerMinutePerUser"
     );
-    // Reads have a quota of their own.
+    // Reads have a separate quota.
     assert_eq!(server.values("Sheet1").await, json!([["1"], ["2"]]));
     let refused = server.get(&format!("/v4/spreadsheets/{ID}")).await;
     assert_eq!(
@@ -186,7 +198,7 @@ async fn a_spent_quota_is_429_with_google_s_details() {
 }
 
 #[tokio::test]
-async fn the_default_quota_is_google_s() {
+async fn the_default_quota_is_that_of_google() {
     assert_eq!(
         Quota::default(),
         Quota {

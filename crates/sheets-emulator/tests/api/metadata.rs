@@ -1,8 +1,8 @@
-//! Developer metadata: found by lookup, bound to its place, limited in size.
+//! Developer metadata: lookup, location and limits.
 
 use serde_json::{Value, json};
 
-use crate::vocabulary::{ID, Server, add_sheet, append, mark};
+use crate::harness::{ID, Server, add_sheet, append, checkpoint};
 
 fn lookup(lookup: Value) -> Value {
     json!({ "dataFilters": [{ "developerMetadataLookup": lookup }] })
@@ -19,13 +19,13 @@ async fn search(server: &Server, by: Value) -> Value {
 }
 
 #[tokio::test]
-async fn is_found_by_key_place_and_id() {
+async fn metadata_is_found_by_key_location_and_id() {
     let (server, _folder) = Server::start().await;
     server
         .batch(json!([
             add_sheet(5, "Responses"),
-            mark(1, 0, "a"),
-            mark(2, 5, "b")
+            checkpoint(1, 0, "a"),
+            checkpoint(2, 5, "b")
         ]))
         .await
         .ok();
@@ -57,13 +57,13 @@ async fn is_found_by_key_place_and_id() {
 }
 
 #[tokio::test]
-async fn is_shown_with_the_spreadsheet() {
+async fn metadata_is_returned_with_the_spreadsheet() {
     let (server, _folder) = Server::start().await;
     let whole = json!({ "createDeveloperMetadata": { "developerMetadata": {
         "metadataKey": "schema", "location": { "spreadsheet": true }, "visibility": "PROJECT",
     } } });
     server
-        .batch(json!([mark(1, 0, "a"), mark(2, 0, "b"), whole]))
+        .batch(json!([checkpoint(1, 0, "a"), checkpoint(2, 0, "b"), whole]))
         .await
         .ok();
     let shown = server.get(&format!("/v4/spreadsheets/{ID}")).await.ok();
@@ -84,10 +84,14 @@ async fn is_shown_with_the_spreadsheet() {
 }
 
 #[tokio::test]
-async fn is_updated_and_deleted_by_lookup() {
+async fn metadata_is_updated_and_deleted_by_lookup() {
     let (server, _folder) = Server::start().await;
     server
-        .batch(json!([mark(1, 0, "a"), mark(2, 0, "b"), mark(3, 0, "c")]))
+        .batch(json!([
+            checkpoint(1, 0, "a"),
+            checkpoint(2, 0, "b"),
+            checkpoint(3, 0, "c")
+        ]))
         .await
         .ok();
     let update = json!({ "updateDeveloperMetadata": {
@@ -96,7 +100,7 @@ async fn is_updated_and_deleted_by_lookup() {
         "fields": "metadataValue",
     } });
     let delete = |by: Value| json!({ "deleteDeveloperMetadata": { "dataFilter": { "developerMetadataLookup": by } } });
-    let answer = server
+    let response = server
         .batch(json!([
             update,
             delete(json!({ "metadataId": 1 })),
@@ -104,7 +108,7 @@ async fn is_updated_and_deleted_by_lookup() {
         ]))
         .await
         .ok();
-    let replies = &answer["replies"];
+    let replies = &response["replies"];
     assert_eq!(
         replies[0]["updateDeveloperMetadata"]["developerMetadata"][0]["metadataValue"],
         "new"
@@ -121,7 +125,7 @@ async fn is_updated_and_deleted_by_lookup() {
 }
 
 #[tokio::test]
-async fn goes_with_its_sheet_and_its_row() {
+async fn metadata_is_removed_with_its_sheet_or_row() {
     let (server, _folder) = Server::start().await;
     let row = json!({ "createDeveloperMetadata": { "developerMetadata": {
         "metadataId": 7, "metadataKey": "row", "visibility": "DOCUMENT",
@@ -135,8 +139,8 @@ async fn goes_with_its_sheet_and_its_row() {
         .batch(json!([
             add_sheet(5, "Responses"),
             append(5, &[&["x"]]),
-            mark(1, 0, "a"),
-            mark(2, 5, "b"),
+            checkpoint(1, 0, "a"),
+            checkpoint(2, 5, "b"),
             row
         ]))
         .await
@@ -146,16 +150,16 @@ async fn goes_with_its_sheet_and_its_row() {
         .await
         .ok();
     assert_eq!(server.metadata_ids().await, [1]);
-    // A new sheet of the same id is a new sheet.
+    // A new sheet with the same id has no metadata.
     server
-        .batch(json!([add_sheet(5, "Responses"), mark(2, 5, "b")]))
+        .batch(json!([add_sheet(5, "Responses"), checkpoint(2, 5, "b")]))
         .await
         .ok();
     assert_eq!(server.values("Responses").await, json!([]));
 }
 
 #[tokio::test]
-async fn must_be_complete_and_in_its_limits() {
+async fn metadata_must_be_complete_and_within_the_limits() {
     let (server, _folder) = Server::start().await;
     let create =
         |entry: Value| json!({ "createDeveloperMetadata": { "developerMetadata": entry } });
@@ -163,8 +167,8 @@ async fn must_be_complete_and_in_its_limits() {
     let outside =
         json!({ "dimensionRange": { "dimension": "COLUMNS", "startIndex": 26, "endIndex": 27 } });
     for (request, why) in [
-        (mark(0, 0, "a"), "must be positive"),
-        (mark(1, 99, "a"), "No grid with id: 99"),
+        (checkpoint(0, 0, "a"), "must be positive"),
+        (checkpoint(1, 99, "a"), "No grid with id: 99"),
         (
             create(json!({ "location": place, "visibility": "DOCUMENT" })),
             "must have a key",
@@ -185,23 +189,23 @@ async fn must_be_complete_and_in_its_limits() {
             create(json!({ "metadataKey": "k", "location": {}, "visibility": "DOCUMENT" })),
             "a location is one of",
         ),
-        (mark(1, 0, &"x".repeat(30_000)), "30000 characters"),
+        (checkpoint(1, 0, &"x".repeat(30_000)), "30000 characters"),
     ] {
         let message = server.batch(json!([request])).await.invalid();
         assert!(message.contains(why), "{message}");
     }
-    // The limit is for all entries of a sheet together.
+    // The limit applies to all entries of a sheet together.
     let half = "x".repeat(15_000);
-    server.batch(json!([mark(1, 0, &half)])).await.ok();
+    server.batch(json!([checkpoint(1, 0, &half)])).await.ok();
     assert!(
         server
-            .batch(json!([mark(2, 0, &half)]))
+            .batch(json!([checkpoint(2, 0, &half)]))
             .await
             .invalid()
             .contains("30000 characters")
     );
     server
-        .batch(json!([add_sheet(5, "Other"), mark(2, 5, &half)]))
+        .batch(json!([add_sheet(5, "Other"), checkpoint(2, 5, &half)]))
         .await
         .ok();
 }

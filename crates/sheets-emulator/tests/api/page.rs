@@ -1,29 +1,29 @@
-//! The pages: what a person sees, and that nothing in a cell can act.
+//! The pages: what a user sees, and that the content of cells cannot run as code.
 
 use serde_json::json;
 
-use crate::vocabulary::{ID, Server, add_sheet, append};
+use crate::harness::{ID, Server, add_sheet, append};
 
 async fn html(server: &Server, path: &str) -> (u16, String, String) {
-    let answer = server
+    let response = server
         .http
         .get(format!("{}{path}", server.base))
         .send()
         .await
         .unwrap();
-    let policy = answer
+    let policy = response
         .headers()
         .get("content-security-policy")
         .map(|value| value.to_str().unwrap().to_owned());
     (
-        answer.status().as_u16(),
+        response.status().as_u16(),
         policy.unwrap_or_default(),
-        answer.text().await.unwrap(),
+        response.text().await.unwrap(),
     )
 }
 
 #[tokio::test]
-async fn a_tab_shows_its_rows_and_nothing_runs() {
+async fn a_tab_shows_its_rows_as_escaped_text() {
     let (server, _folder) = Server::start().await;
     let attack = "<script>alert(1)</script>";
     server
@@ -66,7 +66,12 @@ async fn a_tab_shows_its_rows_and_nothing_runs() {
 #[tokio::test]
 async fn the_first_page_lists_spreadsheets_and_tabs() {
     let (server, _folder) = Server::start().await;
-    assert!(html(&server, "/").await.2.contains("None yet"));
+    assert!(
+        html(&server, "/")
+            .await
+            .2
+            .contains("There are no spreadsheets yet")
+    );
     server
         .batch(json!([add_sheet(5, "Responses"), append(5, &[&["x"]])]))
         .await
@@ -87,7 +92,7 @@ async fn the_first_page_lists_spreadsheets_and_tabs() {
 }
 
 #[tokio::test]
-async fn the_newest_rows_are_shown_and_older_ones_are_a_link_away() {
+async fn the_newest_rows_are_shown_with_a_link_to_older_ones() {
     let (server, _folder) = Server::start().await;
     let texts: Vec<String> = (1..=1_201).map(|row| format!("row-{row}-")).collect();
     let rows: Vec<[&str; 1]> = texts.iter().map(|text| [text.as_str()]).collect();
@@ -109,7 +114,7 @@ async fn the_newest_rows_are_shown_and_older_ones_are_a_link_away() {
         older.contains("row-202-") && older.contains("row-701-") && !older.contains("row-702-")
     );
     assert!(older.contains("Newest"), "{older}");
-    // Nonsense shows the newest.
+    // An invalid parameter shows the newest rows.
     assert!(
         html(&server, &format!("{path}?end=-1"))
             .await
@@ -119,7 +124,7 @@ async fn the_newest_rows_are_shown_and_older_ones_are_a_link_away() {
 }
 
 #[tokio::test]
-async fn the_script_gets_only_what_it_replaces() {
+async fn a_fragment_contains_only_what_the_script_replaces() {
     let (server, _folder) = Server::start().await;
     server.batch(json!([append(0, &[&["x"]])])).await.ok();
     let (_, _, fragment) = html(&server, &format!("/spreadsheets/{ID}?fragment")).await;
@@ -128,14 +133,14 @@ async fn the_script_gets_only_what_it_replaces() {
         ("/assets/page.js", "text/javascript"),
         ("/assets/page.css", "text/css"),
     ] {
-        let answer = server
+        let response = server
             .http
             .get(format!("{}{path}", server.base))
             .send()
             .await
             .unwrap();
         assert!(
-            answer.headers()["content-type"]
+            response.headers()["content-type"]
                 .to_str()
                 .unwrap()
                 .starts_with(kind)
@@ -144,7 +149,7 @@ async fn the_script_gets_only_what_it_replaces() {
 }
 
 #[tokio::test]
-async fn cells_look_like_what_they_hold() {
+async fn cells_are_styled_by_the_type_of_their_value() {
     let (server, _folder) = Server::start().await;
     let cells = json!([
         { "userEnteredValue": { "numberValue": 7 } },

@@ -1,18 +1,18 @@
-//! The server around the API: tokens, paths, bodies, and answers to nonsense.
+//! The server around the API: tokens, paths, bodies, and invalid requests.
 
 use reqwest::Client;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::vocabulary::{ID, Server, append, folder, send};
+use crate::harness::{ID, Server, append, folder, send};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-/// `{"iss":"robot","exp":99999999999}` between two parts that are not read.
+/// `{"iss":"robot","exp":99999999999}` between two parts that the emulator ignores.
 const ASSERTION: &str = "e30.eyJpc3MiOiJyb2JvdCIsImV4cCI6OTk5OTk5OTk5OTl9.c2ln";
 /// `{"iss":"robot","exp":1}`
 const EXPIRED: &str = "e30.eyJpc3MiOiJyb2JvdCIsImV4cCI6MX0.c2ln";
 
-async fn token(server: &Server, grant: &str, assertion: &str) -> crate::vocabulary::Answer {
+async fn token(server: &Server, grant: &str, assertion: &str) -> crate::harness::Reply {
     let form = [("grant_type", grant), ("assertion", assertion)];
     send(
         server
@@ -45,7 +45,7 @@ async fn a_token_is_granted_and_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn a_bad_grant_is_refused_in_oauth_s_form() {
+async fn an_invalid_grant_gets_an_oauth_error() {
     let (server, _folder) = Server::start().await;
     for (grant, assertion, error) in [
         ("password", ASSERTION, "unsupported_grant_type"),
@@ -54,13 +54,16 @@ async fn a_bad_grant_is_refused_in_oauth_s_form() {
         (GRANT, "only-one-part", "invalid_grant"),
         (GRANT, EXPIRED, "invalid_grant"),
     ] {
-        let answer = token(&server, grant, assertion).await;
-        assert_eq!((answer.status, &answer.body["error"]), (400, &json!(error)));
+        let response = token(&server, grant, assertion).await;
+        assert_eq!(
+            (response.status, &response.body["error"]),
+            (400, &json!(error))
+        );
     }
 }
 
 #[tokio::test]
-async fn an_unknown_token_is_401() {
+async fn an_unknown_token_gets_401() {
     let (server, _folder) = Server::start().await;
     for authorization in ["Bearer ya29.other", "Basic YTpi", "Bearer", ""] {
         assert_eq!(
@@ -73,9 +76,9 @@ async fn an_unknown_token_is_401() {
     let request = server
         .http
         .post(format!("{}/v4/spreadsheets/{ID}:batchUpdate", server.base));
-    let answer = send(request.json(&body).bearer_auth("ya29.other")).await;
-    assert_eq!(answer.status, 401);
-    assert_eq!(answer.body["error"]["status"], "UNAUTHENTICATED");
+    let response = send(request.json(&body).bearer_auth("ya29.other")).await;
+    assert_eq!(response.status, 401);
+    assert_eq!(response.body["error"]["status"], "UNAUTHENTICATED");
     assert_eq!(server.values("Sheet1").await, json!([]));
 }
 
@@ -98,7 +101,7 @@ async fn a_spreadsheet_is_created_with_its_tabs() {
         shown,
         json!({ "properties": { "title": "Students" }, "sheets": [{ "properties": { "title": "Responses" } }] })
     );
-    // Its page is where the answer says.
+    // The response contains the URL of its page.
     let page = server
         .http
         .get(created["spreadsheetUrl"].as_str().unwrap())
@@ -107,13 +110,13 @@ async fn a_spreadsheet_is_created_with_its_tabs() {
         .unwrap();
     assert_eq!(page.status(), 200);
     server
-        .post("/v4/spreadsheets", &json!({ "title": "wrong place" }))
+        .post("/v4/spreadsheets", &json!({ "title": "not in properties" }))
         .await
         .invalid();
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_404_or_405_in_google_s_form() {
+async fn unknown_paths_and_methods_get_404_and_405_in_googles_format() {
     let (server, _folder) = Server::start().await;
     let long = format!("/v4/spreadsheets/{}", "a".repeat(101));
     for path in [
@@ -123,9 +126,9 @@ async fn what_is_not_there_is_404_or_405_in_google_s_form() {
         "/v4/spreadsheets/a:b",
         &long,
     ] {
-        let answer = server.get(path).await;
+        let response = server.get(path).await;
         assert_eq!(
-            (answer.status, &answer.body["error"]["status"]),
+            (response.status, &response.body["error"]["status"]),
             (404, &json!("NOT_FOUND")),
             "{path}"
         );
@@ -137,14 +140,14 @@ async fn what_is_not_there_is_404_or_405_in_google_s_form() {
             .status,
         404
     );
-    let answer = send(
+    let response = send(
         server
             .http
             .delete(format!("{}/v4/spreadsheets/{ID}", server.base)),
     )
     .await;
     assert_eq!(
-        (answer.status, &answer.body["error"]["code"]),
+        (response.status, &response.body["error"]["code"]),
         (405, &json!(405))
     );
     server
@@ -158,7 +161,7 @@ async fn what_is_not_there_is_404_or_405_in_google_s_form() {
 }
 
 #[tokio::test]
-async fn nonsense_is_refused_and_nothing_breaks() {
+async fn invalid_bodies_are_rejected() {
     let (server, _folder) = Server::start().await;
     let path = format!("/v4/spreadsheets/{ID}:batchUpdate");
     let url = format!("{}{path}", server.base);
@@ -204,11 +207,11 @@ async fn nonsense_is_refused_and_nothing_breaks() {
 }
 
 #[tokio::test]
-async fn a_body_over_16_mb_is_413() {
+async fn a_body_over_16_mib_gets_413() {
     let (server, _folder) = Server::start().await;
     let url = format!("{}/v4/spreadsheets/{ID}:batchUpdate", server.base);
     let body = vec![b' '; (16 << 20) + 1];
-    let answer = send(
+    let response = send(
         server
             .http
             .post(url)
@@ -217,13 +220,13 @@ async fn a_body_over_16_mb_is_413() {
     )
     .await;
     assert_eq!(
-        (answer.status, &answer.body["error"]["code"]),
+        (response.status, &response.body["error"]["code"]),
         (413, &json!(413))
     );
 }
 
 #[tokio::test]
-async fn a_broken_body_is_not_applied() {
+async fn an_incomplete_body_is_not_applied() {
     let (server, _folder) = Server::start().await;
     let address = server.base.trim_start_matches("http://");
     let body = serde_json::to_vec(&json!({ "requests": [append(0, &[&["x"]])] })).unwrap();
@@ -235,8 +238,8 @@ async fn a_broken_body_is_not_applied() {
     connection.write_all(head.as_bytes()).await.unwrap();
     connection.write_all(&body).await.unwrap();
     connection.shutdown().await.unwrap();
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer).await.unwrap();
-    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    let mut response = Vec::new();
+    connection.read_to_end(&mut response).await.unwrap();
+    assert!(!response.starts_with(b"HTTP/1.1 200"));
     assert_eq!(server.values("Sheet1").await, json!([]));
 }

@@ -1,8 +1,10 @@
-//! Ranges in A1 notation, read and written.
+//! Reading and writing ranges in A1 notation.
 
 use serde_json::{Value, json};
 
-use crate::vocabulary::{ID, Server, add_sheet, append};
+use crate::harness::{ID, Server, add_sheet, append};
+
+const RAW: &str = "valueInputOption=RAW";
 
 async fn with_a_table() -> (Server, tempfile::TempDir) {
     let (server, folder) = Server::start().await;
@@ -16,12 +18,7 @@ async fn with_a_table() -> (Server, tempfile::TempDir) {
     (server, folder)
 }
 
-async fn put(
-    server: &Server,
-    range: &str,
-    query: &str,
-    values: Value,
-) -> crate::vocabulary::Answer {
+async fn put(server: &Server, range: &str, query: &str, values: Value) -> crate::harness::Reply {
     server
         .put(
             &format!("/v4/spreadsheets/{ID}/values/{range}?{query}"),
@@ -31,7 +28,7 @@ async fn put(
 }
 
 #[tokio::test]
-async fn ranges_are_read_without_empty_ends() {
+async fn ranges_are_read_without_empty_cells_at_the_end() {
     let (server, _folder) = with_a_table().await;
     for (range, values) in [
         (
@@ -50,7 +47,7 @@ async fn ranges_are_read_without_empty_ends() {
 }
 
 #[tokio::test]
-async fn an_answer_names_its_range() {
+async fn a_response_contains_its_range() {
     let (server, _folder) = with_a_table().await;
     let read = async |path: &str| {
         server
@@ -114,15 +111,15 @@ async fn several_ranges_are_read_at_once() {
 }
 
 #[tokio::test]
-async fn raw_values_stay_what_they_are_and_entered_ones_are_read() {
+async fn raw_values_are_stored_unchanged_and_entered_ones_are_parsed() {
     let (server, _folder) = Server::start().await;
     let values = json!([["=A1", "1.50", true, 2.5, "'=x"], [null, ""]]);
-    let answer = put(&server, "Sheet1!A1", "valueInputOption=RAW", values.clone())
+    let response = put(&server, "Sheet1!A1", "valueInputOption=RAW", values.clone())
         .await
         .ok();
-    assert_eq!(answer["updatedRange"], "Sheet1!A1:E2");
-    assert_eq!(answer["updatedRows"], 2);
-    assert_eq!(answer["updatedCells"], 6);
+    assert_eq!(response["updatedRange"], "Sheet1!A1:E2");
+    assert_eq!(response["updatedRows"], 2);
+    assert_eq!(response["updatedCells"], 6);
     put(
         &server,
         "Sheet1!A3",
@@ -146,7 +143,7 @@ async fn raw_values_stay_what_they_are_and_entered_ones_are_read() {
 }
 
 #[tokio::test]
-async fn null_leaves_a_cell_and_an_empty_text_clears_it() {
+async fn null_keeps_a_cell_and_an_empty_text_clears_it() {
     let (server, _folder) = with_a_table().await;
     let columns =
         json!({ "range": "A2:C2", "majorDimension": "COLUMNS", "values": [[null], ["Eve"], [""]] });
@@ -174,57 +171,17 @@ async fn null_leaves_a_cell_and_an_empty_text_clears_it() {
 #[tokio::test]
 async fn a_write_outside_of_its_range_changes_nothing() {
     let (server, _folder) = Server::start().await;
-    for (range, query, values, why) in [
+    for (range, values, why) in [
         (
             "A1:B1",
-            "valueInputOption=RAW",
             json!([["a", "b", "c"]]),
             "tried writing to column [C]",
         ),
-        (
-            "A1:B1",
-            "valueInputOption=RAW",
-            json!([["a"], ["b"]]),
-            "tried writing to row [2]",
-        ),
-        (
-            "Z1",
-            "valueInputOption=RAW",
-            json!([["a", "b"]]),
-            "exceeds grid limits",
-        ),
-        (
-            "A1001",
-            "valueInputOption=RAW",
-            json!([["a"]]),
-            "exceeds grid limits",
-        ),
-        (
-            "A1",
-            "",
-            json!([["a"]]),
-            "'valueInputOption' is required but not specified",
-        ),
-        (
-            "A1",
-            "valueInputOption=COOKED",
-            json!([["a"]]),
-            "Invalid value at 'valueInputOption'",
-        ),
-        (
-            "A1",
-            "valueInputOption=RAW",
-            json!([["a", { "b": 1 }]]),
-            "a cell is a string",
-        ),
-        (
-            "A1",
-            "valueInputOption=RAW",
-            json!("a"),
-            "Invalid value at 'data'",
-        ),
+        ("A1:B1", json!([["a"], ["b"]]), "tried writing to row [2]"),
+        ("Z1", json!([["a", "b"]]), "exceeds grid limits"),
+        ("A1001", json!([["a"]]), "exceeds grid limits"),
     ] {
-        let message = put(&server, range, query, values).await.invalid();
+        let message = put(&server, range, RAW, values).await.invalid();
         assert!(message.contains(why), "{message}");
     }
     let other = json!({ "range": "B1", "values": [["a"]] });
@@ -238,7 +195,30 @@ async fn a_write_outside_of_its_range_changes_nothing() {
     assert_eq!(server.values("Sheet1").await, json!([]));
 }
 
-/// Two tables, as in Google's guide to reading and writing values: A1:C2 and B4:D6.
+#[tokio::test]
+async fn a_write_with_an_invalid_option_or_value_changes_nothing() {
+    let (server, _folder) = Server::start().await;
+    for (query, values, why) in [
+        (
+            "",
+            json!([["a"]]),
+            "'valueInputOption' is required but not specified",
+        ),
+        (
+            "valueInputOption=COOKED",
+            json!([["a"]]),
+            "Invalid value at 'valueInputOption'",
+        ),
+        (RAW, json!([["a", { "b": 1 }]]), "a cell must be a string"),
+        (RAW, json!("a"), "Invalid value at 'data'"),
+    ] {
+        let message = put(&server, "A1", query, values).await.invalid();
+        assert!(message.contains(why), "{message}");
+    }
+    assert_eq!(server.values("Sheet1").await, json!([]));
+}
+
+/// A sheet with the two tables of Google's guide to reading and writing values: A1:C2 and B4:D6.
 async fn with_two_tables() -> (Server, tempfile::TempDir) {
     let (server, folder) = Server::start().await;
     let rows: [&[&str]; 6] = [
@@ -253,14 +233,14 @@ async fn with_two_tables() -> (Server, tempfile::TempDir) {
     (server, folder)
 }
 
-async fn append_values(server: &Server, range: &str, query: &str) -> crate::vocabulary::Answer {
+async fn append_values(server: &Server, range: &str, query: &str) -> crate::harness::Reply {
     let path = format!("/v4/spreadsheets/{ID}/values/{range}:append?{query}");
     let body = json!({ "values": [["1", "2"], ["3"]] });
     server.post(&path, &body).await
 }
 
 #[tokio::test]
-async fn values_are_appended_to_the_last_table_that_a_range_touches() {
+async fn values_are_appended_to_the_last_table_in_a_range() {
     for (range, table, written) in [
         ("Sheet1", Some("Sheet1!B4:D6"), "Sheet1!B7:C8"),
         ("B4", Some("Sheet1!B4:D6"), "Sheet1!B7:C8"),
@@ -270,17 +250,17 @@ async fn values_are_appended_to_the_last_table_that_a_range_touches() {
         ("E4", None, "Sheet1!E4:F5"),
     ] {
         let (server, _folder) = with_two_tables().await;
-        let answer = append_values(&server, range, "valueInputOption=RAW")
+        let response = append_values(&server, range, "valueInputOption=RAW")
             .await
             .ok();
-        assert_eq!(answer["tableRange"].as_str(), table, "{range}");
-        assert_eq!(answer["updates"]["updatedRange"], written, "{range}");
-        assert_eq!(answer["updates"]["updatedCells"], 3);
+        assert_eq!(response["tableRange"].as_str(), table, "{range}");
+        assert_eq!(response["updates"]["updatedRange"], written, "{range}");
+        assert_eq!(response["updates"]["updatedCells"], 3);
     }
 }
 
 #[tokio::test]
-async fn appended_values_overwrite_what_is_there_or_move_it_down() {
+async fn appended_values_overwrite_existing_cells_or_move_them_down() {
     let (server, _folder) = with_two_tables().await;
     let raw = "valueInputOption=RAW";
     append_values(&server, "A1", raw).await.ok();
@@ -304,14 +284,14 @@ async fn appended_values_overwrite_what_is_there_or_move_it_down() {
 }
 
 #[tokio::test]
-async fn the_grid_grows_for_what_is_appended() {
+async fn the_grid_grows_for_appended_values() {
     let (server, _folder) = Server::start().await;
     let last = json!({ "values": [["end"]] });
     let put = format!("/v4/spreadsheets/{ID}/values/Z1000?valueInputOption=RAW");
     server.put(&put, &last).await.ok();
     let raw = "valueInputOption=RAW";
-    let answer = append_values(&server, "Z1000", raw).await.ok();
-    assert_eq!(answer["updates"]["updatedRange"], "Sheet1!Z1001:AA1002");
+    let response = append_values(&server, "Z1000", raw).await.ok();
+    assert_eq!(response["updates"]["updatedRange"], "Sheet1!Z1001:AA1002");
     assert_eq!(
         server.values("Z1001:AA1002").await,
         json!([["1", "2"], ["3"]])
@@ -319,7 +299,7 @@ async fn the_grid_grows_for_what_is_appended() {
 }
 
 #[tokio::test]
-async fn several_ranges_are_written_at_once_or_not_at_all() {
+async fn several_ranges_are_written_all_or_none() {
     let (server, _folder) = Server::start().await;
     let path = format!("/v4/spreadsheets/{ID}/values:batchUpdate");
     let write = async |second: &str, input: Value| {
@@ -333,9 +313,9 @@ async fn several_ranges_are_written_at_once_or_not_at_all() {
     write("Nowhere!A1", json!("RAW")).await.invalid();
     write("B2", Value::Null).await.invalid();
     assert_eq!(server.values("Sheet1").await, json!([]));
-    let answer = write("B2", json!("RAW")).await.ok();
-    assert_eq!(answer["totalUpdatedCells"], 3);
-    assert_eq!(answer["responses"][1]["updatedRange"], "Sheet1!B2:C2");
+    let response = write("B2", json!("RAW")).await.ok();
+    assert_eq!(response["totalUpdatedCells"], 3);
+    assert_eq!(response["responses"][1]["updatedRange"], "Sheet1!B2:C2");
     assert_eq!(
         server.values("Sheet1").await,
         json!([["1"], ["", "2", "3"]])

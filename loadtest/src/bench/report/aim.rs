@@ -1,4 +1,5 @@
-//! What the figures should be. Missing an aim is no failure: on a busy machine nobody meets all of them.
+//! The aims for the figures. Missing an aim is no failure, because other load on the machine
+//! affects the figures.
 
 use std::fmt;
 
@@ -6,7 +7,7 @@ use serde::Serialize;
 
 use crate::table::Table;
 
-/// A bound, and what was measured.
+/// A bound and the measured figure.
 #[derive(Debug, Serialize)]
 pub(in crate::bench) struct Aim {
     what: String,
@@ -15,6 +16,7 @@ pub(in crate::bench) struct Aim {
     got: f64,
 }
 
+/// An upper or lower bound.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Bound {
@@ -28,17 +30,19 @@ pub(super) struct Aims<'a>(pub(super) &'a [Aim]);
 // === impl Aim ===
 
 impl Aim {
+    /// An aim that the figure is at most `most`.
     pub(super) fn at_most(what: String, most: f64, got: f64) -> Self {
         let bound = Bound::AtMost(most);
         Self { what, bound, got }
     }
 
+    /// An aim that the figure is at least `least`.
     pub(super) fn at_least(what: String, least: f64, got: f64) -> Self {
         let bound = Bound::AtLeast(least);
         Self { what, bound, got }
     }
 
-    /// What was not measured meets nothing.
+    /// Whether the figure is within the bound; a missing figure (NaN) is not.
     pub(super) fn is_met(&self) -> bool {
         match self.bound {
             Bound::AtMost(most) => self.got <= most,
@@ -69,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_is_met_on_its_own_side_and_nothing_measured_meets_none() {
+    fn figures_are_compared_with_their_bound_and_nan_meets_none() {
         let aims = [
             Aim::at_most("a".to_owned(), 1.1, 1.1),
             Aim::at_most("b".to_owned(), 1.1, 1.2),
@@ -81,7 +85,7 @@ mod tests {
         for (line, verdict) in verdicts.iter().zip([" met", " missed", " met", " missed"]) {
             assert!(line.ends_with(verdict), "{text}");
         }
-        let json = serde_json::to_value(&aims[0]).expect("plain data");
+        let json = serde_json::to_value(&aims[0]).expect("an aim serializes");
         assert_eq!(json["at_most"], 1.1);
     }
 }

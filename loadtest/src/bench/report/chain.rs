@@ -1,55 +1,58 @@
-//! The figures of the chain.
+//! The figures of the part `chain`.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::{Aim, Cost, latency_cells, median, ratio};
+use super::{
+    aim::Aim,
+    figures::{CpuCost, latency_cells, median, ratio},
+};
 use crate::{latency::Percentiles, table::Table};
 
-/// Of each round Formline's row, and the bare one behind it.
+/// The figures of all rounds; each round has two rows, in the order in which they were measured.
 #[derive(Debug, Serialize)]
 pub(in crate::bench) struct ChainReport {
-    /// Submissions a second.
+    /// Submissions per second.
     pub(in crate::bench) rate: u32,
     pub(in crate::bench) seconds: u32,
     pub(in crate::bench) warm_up_seconds: u64,
     pub(in crate::bench) rows: Vec<ChainRow>,
 }
 
-/// Of the bare loops' latency.
+/// Maximum ratio of Formline's latency to that of the bare loops.
 const AIM: f64 = 1.1;
 
-/// One side of one round.
+/// The figures of one side in one round.
 #[derive(Debug, Serialize)]
 pub(in crate::bench) struct ChainRow {
     pub(in crate::bench) round: u32,
     pub(in crate::bench) side: &'static str,
-    /// Warm-up included.
+    /// Accepted submissions, including the warm-up.
     pub(in crate::bench) accepted: usize,
     pub(in crate::bench) accepted_per_second: f64,
     pub(in crate::bench) refused: u64,
-    /// Accepted, and not in the last topic.
+    /// Accepted submissions that are not in the last topic.
     pub(in crate::bench) lost: usize,
-    /// More than once in the last topic.
+    /// Submissions that are in the last topic more than once.
     pub(in crate::bench) doubled: usize,
-    /// From the answer to the committed last output.
+    /// From the response to the committed last output.
     pub(in crate::bench) latency: Percentiles,
-    /// From when a submission was due to its answer.
+    /// From the time at which a submission was due to its response.
     pub(in crate::bench) answer: Percentiles,
-    pub(in crate::bench) cpu_us: Cost,
+    pub(in crate::bench) cpu_us: CpuCost,
 }
 
 // === impl ChainReport ===
 
 impl ChainReport {
-    /// What was lost or doubled, in words.
+    /// Lost and duplicated submissions as text.
     pub(super) fn broken(&self) -> Vec<String> {
         let broken = self
             .rows
             .iter()
             .filter(|row| row.lost > 0 || row.doubled > 0);
-        let words = |row: &ChainRow| {
+        let text = |row: &ChainRow| {
             let ChainRow {
                 round,
                 side,
@@ -59,9 +62,10 @@ impl ChainReport {
             } = row;
             format!("chain, round {round}, {side}: {lost} lost, {doubled} doubled")
         };
-        broken.map(words).collect()
+        broken.map(text).collect()
     }
 
+    /// The aims with their figures.
     pub(super) fn aims(&self) -> Vec<Aim> {
         let aim = |name, of: fn(&ChainRow) -> f64| {
             let ratios = self.pairs().map(|(formline, bare)| of(formline) / of(bare));
@@ -74,7 +78,7 @@ impl ChainReport {
         ]
     }
 
-    /// Formline's row and the bare one of each round.
+    /// The rows of Formline and of the bare side, for each round.
     fn pairs(&self) -> impl Iterator<Item = (&ChainRow, &ChainRow)> {
         self.rows.chunks_exact(2).map(|pair| match pair[0].side {
             "formline" => (&pair[0], &pair[1]),
@@ -136,7 +140,7 @@ impl fmt::Display for ChainReport {
         )?;
         writeln!(
             f,
-            "  latency from the answer to the committed last output; us: CPU per submission"
+            "  latency from the response to the committed last output; us: CPU per submission"
         )?;
         write!(f, "{}", self.table())?;
         for (formline, bare) in self.pairs() {
@@ -155,7 +159,7 @@ impl fmt::Display for ChainReport {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{super::tests::*, *};
+    use super::{super::figures::tests::*, *};
 
     fn row(side: &'static str, lost: usize, doubled: usize) -> ChainRow {
         ChainRow {
@@ -172,8 +176,8 @@ pub(super) mod tests {
         }
     }
 
-    /// A round of which Formline's side has lost or doubled so many.
-    pub(in super::super) fn report(lost: usize, doubled: usize) -> ChainReport {
+    /// A round in which Formline has lost or duplicated submissions.
+    pub(in crate::bench::report) fn report(lost: usize, doubled: usize) -> ChainReport {
         let rows = vec![row("formline", lost, doubled), row("bare", 0, 0)];
         ChainReport {
             rate: 10,
@@ -184,7 +188,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_was_lost_or_doubled_is_named() {
+    fn lost_and_duplicated_submissions_are_reported() {
         assert_eq!(report(0, 0).broken(), [""; 0]);
         assert_eq!(
             report(1, 0).broken(),
@@ -197,7 +201,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn each_round_has_its_ratios() {
+    fn the_ratios_of_each_round_are_reported() {
         let mut report = report(0, 0);
         report.rows[1].latency.p99_ms = 2.0;
         let text = report.to_string();

@@ -1,45 +1,46 @@
-//! The figures of the host of plug-ins.
+//! The figures of the part `host`.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::{Aim, ratio};
+use super::{aim::Aim, figures::ratio};
 use crate::table::Table;
 
-/// Of each round a row for each size of a batch.
+/// The figures of all rounds; each round has a row for each batch size.
 #[derive(Debug, Serialize)]
 pub(in crate::bench) struct HostReport {
     pub(in crate::bench) value_bytes: usize,
-    /// For each row.
+    /// The time for each row.
     pub(in crate::bench) seconds: u32,
     pub(in crate::bench) rows: Vec<HostRow>,
 }
 
-/// Microseconds per event, each the median of many laps.
+/// Microseconds per event; each figure is the median of many laps.
 #[derive(Debug, Serialize)]
 pub(in crate::bench) struct HostRow {
     pub(in crate::bench) round: u32,
-    /// Events of a call.
+    /// Events per call.
     pub(in crate::bench) batch: usize,
     /// The plug-in takes each event and does nothing.
     pub(in crate::bench) next_us: f64,
-    /// It sends each event on.
+    /// The plug-in forwards each event.
     pub(in crate::bench) send_us: f64,
-    /// It sends each event on with another field in its JSON.
+    /// The plug-in adds a field to the JSON of each event and forwards it.
     pub(in crate::bench) label_us: f64,
-    /// The same work on JSON natively, without any host.
+    /// The same JSON work in native code.
     pub(in crate::bench) native_us: f64,
 }
 
-/// What an event with one output may cost by the size of the batch, in microseconds: half as much again as a bare probe of
-/// the contract on wasmtime 48 had, 0.78 and 0.50.
+/// Maximum cost of an event with one output in microseconds, by batch size. A minimal program on
+/// wasmtime 48 took 0.78 and 0.50 us.
 const AIMS: [(usize, f64); 2] = [(1, 1.0), (256, 0.6)];
 
 // === impl HostReport ===
 
 impl HostReport {
-    /// Of the best round: the machine's other work only ever adds to it.
+    /// The aims with the figures of the best round, because other load on the machine only
+    /// increases the cost.
     pub(super) fn aims(&self) -> Vec<Aim> {
         let aim = |(batch, most)| {
             let rows = self.rows.iter().filter(|row| row.batch == batch);
@@ -71,12 +72,13 @@ impl HostReport {
         table
     }
 
-    /// What a call costs besides its events: so much more does an event cost that comes alone.
+    /// The fixed cost of a call: the difference between an event in the smallest batch and one in
+    /// the largest batch.
     fn call_us(&self, round: u32, us: fn(&HostRow) -> f64) -> f64 {
         let rows = || self.rows.iter().filter(|row| row.round == round);
-        let alone = rows().min_by_key(|row| row.batch).map_or(f64::NAN, us);
-        let among = rows().max_by_key(|row| row.batch).map_or(f64::NAN, us);
-        alone - among
+        let smallest = rows().min_by_key(|row| row.batch).map_or(f64::NAN, us);
+        let largest = rows().max_by_key(|row| row.batch).map_or(f64::NAN, us);
+        smallest - largest
     }
 }
 
@@ -89,7 +91,7 @@ impl fmt::Display for HostReport {
         )?;
         writeln!(
             f,
-            "  us per event; native: the same function without any host"
+            "  us per event; native: the same function without a host"
         )?;
         write!(f, "{}", self.table())?;
         let rounds = self.rows.iter().map(|row| row.round).max().unwrap_or(0);
@@ -98,7 +100,7 @@ impl fmt::Display for HostReport {
             let send = self.call_us(round, |row| row.send_us);
             writeln!(
                 f,
-                "  round {round}, a call costs besides its events: next {next:.2} us, next + send {send:.2} us"
+                "  round {round}, fixed cost of a call: next {next:.2} us, next + send {send:.2} us"
             )?;
         }
         Ok(())
@@ -109,7 +111,7 @@ impl fmt::Display for HostReport {
 pub(super) mod tests {
     use super::*;
 
-    pub(in super::super) fn report(alone: f64, among: f64) -> HostReport {
+    pub(in crate::bench::report) fn report(small_batch: f64, large_batch: f64) -> HostReport {
         let row = |round, batch, send_us| HostRow {
             round,
             batch,
@@ -119,8 +121,8 @@ pub(super) mod tests {
             native_us: 2.0,
         };
         let rows = vec![
-            row(1, 1, alone),
-            row(1, 256, among),
+            row(1, 1, small_batch),
+            row(1, 256, large_batch),
             row(2, 1, 9.0),
             row(2, 256, 9.0),
         ];
@@ -132,12 +134,15 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_call_is_what_a_lone_event_costs_more_and_json_has_its_ratios() {
+    fn the_fixed_cost_of_a_call_and_the_ratios_are_reported() {
         let text = report(1.0, 0.5).to_string();
-        let call = "round 1, a call costs besides its events: next 0.25 us, next + send 0.50 us";
+        let call = "round 1, fixed cost of a call: next 0.25 us, next + send 0.50 us";
         assert!(text.contains(call), "{text}");
         let row = text.lines().find(|line| line.starts_with("  1 256"));
-        let cells: Vec<_> = row.expect("a row").split_whitespace().collect();
+        let cells: Vec<_> = row
+            .expect("the table has this row")
+            .split_whitespace()
+            .collect();
         assert_eq!(
             cells,
             ["1", "256", "0.25", "0.50", "3.50", "2.00", "1.75", "1.50"]
@@ -145,7 +150,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_best_round_decides() {
+    fn the_aims_use_the_best_round() {
         let met: Vec<_> = report(0.9, 0.7).aims().iter().map(Aim::is_met).collect();
         assert_eq!(met, [true, false]);
     }

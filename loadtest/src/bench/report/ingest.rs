@@ -1,13 +1,13 @@
-//! The figures of ingest.
+//! The figures of the part `ingest`.
 
 use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use super::{Cost, latency_cells, ratio};
+use super::figures::{CpuCost, latency_cells, ratio};
 use crate::{latency::Percentiles, table::Table};
 
-/// Of each cell the bare row, and Formline's behind it.
+/// The figures of all rounds: for each load, a row of the bare side, followed by a row of Formline.
 #[derive(Debug, Serialize)]
 pub(in crate::bench) struct IngestReport {
     pub(in crate::bench) seconds: u32,
@@ -15,21 +15,21 @@ pub(in crate::bench) struct IngestReport {
     pub(in crate::bench) rows: Vec<IngestRow>,
 }
 
-/// One side of one cell.
+/// The figures of one side at one load in one round.
 #[derive(Debug, Serialize)]
 pub(in crate::bench) struct IngestRow {
     pub(in crate::bench) round: u32,
     pub(in crate::bench) load: &'static str,
     pub(in crate::bench) connections: usize,
     pub(in crate::bench) side: &'static str,
-    /// Warm-up included.
+    /// Accepted submissions, including the warm-up.
     pub(in crate::bench) accepted: usize,
-    /// Records that Kafka has more than before; none for the bare side, which writes nothing.
+    /// Records that were added to the topic; `None` for the bare side, which writes none.
     pub(in crate::bench) written: Option<i64>,
     pub(in crate::bench) accepted_per_second: f64,
     pub(in crate::bench) latency: Percentiles,
-    pub(in crate::bench) cpu_us: Cost,
-    /// How often another status than 202 was answered.
+    pub(in crate::bench) cpu_us: CpuCost,
+    /// The number of responses by status, without 202.
     pub(in crate::bench) refused: BTreeMap<u16, u64>,
 }
 
@@ -47,8 +47,8 @@ impl IngestRow {
         format!("{round} {load} {connections:>3} {side}")
     }
 
-    /// Whether the topic has grown by something else than what was accepted. What was answered with 503 may have been
-    /// written nevertheless: the client was told to try again, and nothing was promised.
+    /// Whether the number of written records differs from the number of accepted submissions. A
+    /// submission that got 503 may have been written, because its outcome is unknown.
     fn is_broken(&self) -> bool {
         let refused: u64 = self.refused.values().sum();
         let written = self
@@ -62,16 +62,16 @@ impl IngestRow {
 // === impl IngestReport ===
 
 impl IngestReport {
-    /// Cells in which the topic has not grown by what was accepted, in words.
+    /// Differences between accepted and written submissions as text.
     pub(super) fn broken(&self) -> Vec<String> {
-        let words = |row: &IngestRow| {
+        let text = |row: &IngestRow| {
             let (name, accepted, written) = (row.name(), row.accepted, row.written.unwrap_or(0));
             format!("ingest, {name}: {accepted} accepted, {written} written")
         };
         self.rows
             .iter()
             .filter(|row| row.is_broken())
-            .map(words)
+            .map(text)
             .collect()
     }
 
@@ -114,11 +114,11 @@ impl fmt::Display for IngestReport {
         } = self;
         writeln!(
             f,
-            "ingest: acks=all, {seconds} s after {warm_up_seconds} s of warm-up; bare answers 202 without Kafka"
+            "ingest: acks=all, {seconds} s after {warm_up_seconds} s of warm-up; bare responds with 202 without Kafka"
         )?;
         writeln!(
             f,
-            "  half load: half of what formline accepted on 64 connections; us: CPU per submission"
+            "  half load: half of the rate of formline on 64 connections; us: CPU per submission"
         )?;
         write!(f, "{}", self.table())?;
         for pair in rows.chunks_exact(2) {
@@ -144,7 +144,7 @@ impl fmt::Display for IngestReport {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{super::tests::*, *};
+    use super::{super::figures::tests::*, *};
 
     fn row(side: &'static str, accepted: usize, written: Option<i64>, refused: u64) -> IngestRow {
         IngestRow {
@@ -161,8 +161,8 @@ pub(super) mod tests {
         }
     }
 
-    /// A cell with these counts on Formline's side.
-    pub(in super::super) fn report(
+    /// A report with these counts of Formline.
+    pub(in crate::bench::report) fn report(
         accepted: usize,
         written: Option<i64>,
         refused: u64,
@@ -179,7 +179,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_topic_grows_by_what_was_accepted_and_at_most_by_what_was_refused_on_top() {
+    fn accepted_submissions_must_be_written_and_refused_ones_may_be() {
         for (written, refused) in [(10, 0), (10, 2), (12, 2)] {
             assert_eq!(report(10, Some(written), refused).broken(), [""; 0]);
         }
@@ -195,7 +195,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn each_cell_has_its_ratios() {
+    fn the_ratios_of_each_load_are_reported() {
         let mut report = report(10, Some(10), 0);
         report.rows[1].accepted_per_second = 5.0;
         let text = report.to_string();

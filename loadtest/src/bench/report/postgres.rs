@@ -1,40 +1,47 @@
-//! The figures of the PostgreSQL sink.
+//! The figures of the part `postgres`.
 
 use std::fmt;
 
 use serde::Serialize;
 
 use super::{
-    Aim, median, ratio,
-    turn::{self, Turn},
+    aim::Aim,
+    figures::{median, ratio},
+    measurement::{self, Measurement},
 };
 
-/// Of each round a turn of each side, in the order in which they were measured.
+/// The figures of all rounds; each round has two rows, in the order in which they were measured.
 #[derive(Debug, Serialize)]
 pub(in crate::bench) struct PostgresReport {
-    /// What is known of the server.
+    /// The version of the server.
     pub(in crate::bench) server: String,
-    /// Rows that lay ready in each round.
+    /// Rows in the topic at the start of each round.
     pub(in crate::bench) events: u32,
-    /// Most rows of a transaction, on both sides.
+    /// Maximum number of rows in a transaction on both sides.
     pub(in crate::bench) batch: usize,
-    pub(in crate::bench) rows: Vec<Turn>,
+    pub(in crate::bench) rows: Vec<Measurement>,
 }
 
-/// Of the bare loop's rate, whose table has no index: the sink's has four, and it looks each id up.
+/// Minimum ratio of the sink's rate to that of the bare loop. The sink's table has four indexes and
+/// each id is looked up, while the table of the bare loop has no index.
 const AIM: f64 = 0.25;
 
 // === impl PostgresReport ===
 
 impl PostgresReport {
-    /// What was lost or doubled, in words.
+    /// Lost and duplicated rows as text.
     pub(super) fn broken(&self) -> Vec<String> {
-        turn::broken("postgres", &self.rows)
+        measurement::broken("postgres", &self.rows)
     }
 
+    /// The aim with its figure.
     pub(super) fn aims(&self) -> Vec<Aim> {
         let what = "postgres: rows/s, formline / bare COPY, median of rounds".to_owned();
-        vec![Aim::at_least(what, AIM, median(turn::rates(&self.rows)))]
+        vec![Aim::at_least(
+            what,
+            AIM,
+            median(measurement::rates(&self.rows)),
+        )]
     }
 }
 
@@ -48,15 +55,15 @@ impl fmt::Display for PostgresReport {
         } = self;
         writeln!(
             f,
-            "postgres: {events} rows lie ready; transactions of at most {batch} rows"
+            "postgres: {events} rows in the topic at the start; transactions of at most {batch} rows"
         )?;
         writeln!(
             f,
-            "  PostgreSQL {server}; bare: COPY without any index; us: CPU per row"
+            "  PostgreSQL {server}; bare: COPY into a table without indexes; us: CPU per row"
         )?;
         let processes = ["sink", "postgres", "kafka"];
-        write!(f, "{}", turn::table(rows, "rows", processes))?;
-        for (formline, bare) in turn::pairs(rows) {
+        write!(f, "{}", measurement::table(rows, "rows", processes))?;
+        for (formline, bare) in measurement::pairs(rows) {
             let round = formline.round;
             let rate = ratio(formline.events_per_second, bare.events_per_second);
             let [sink, server] = ["sink", "postgres"]
@@ -72,19 +79,19 @@ impl fmt::Display for PostgresReport {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{super::turn::tests::turns, *};
+    use super::{super::measurement::tests::measurements, *};
 
-    pub(in super::super) fn report(lost: usize, doubled: usize) -> PostgresReport {
+    pub(in crate::bench::report) fn report(lost: usize, doubled: usize) -> PostgresReport {
         PostgresReport {
             server: "15".to_owned(),
             events: 100,
             batch: 10,
-            rows: turns("sink", lost, doubled),
+            rows: measurements("sink", lost, doubled),
         }
     }
 
     #[test]
-    fn each_round_has_its_ratios_and_their_median_is_held_against_the_aim() {
+    fn the_ratios_of_each_round_are_reported_and_their_median_is_compared_with_the_aim() {
         let report = report(0, 1);
         let text = report.to_string();
         for part in [

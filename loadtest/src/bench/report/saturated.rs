@@ -1,38 +1,44 @@
-//! The figures of a saturated step.
+//! The figures of the part `saturated`.
 
 use std::fmt;
 
 use serde::Serialize;
 
 use super::{
-    Aim, median, ratio,
-    turn::{self, Turn},
+    aim::Aim,
+    figures::{median, ratio},
+    measurement::{self, Measurement},
 };
 
-/// Of each round a turn of each side, in the order in which they were measured.
+/// The figures of all rounds; each round has two rows, in the order in which they were measured.
 #[derive(Debug, Serialize)]
 pub(in crate::bench) struct SaturatedReport {
-    /// That lay ready in each round.
+    /// Events in the topic at the start of each round.
     pub(in crate::bench) events: u32,
-    /// Most records of a transaction, on both sides.
+    /// Maximum number of records in a transaction on both sides.
     pub(in crate::bench) batch: usize,
-    pub(in crate::bench) rows: Vec<Turn>,
+    pub(in crate::bench) rows: Vec<Measurement>,
 }
 
-/// Of the bare loop's rate.
+/// Minimum ratio of Formline's rate to that of the bare loop.
 const AIM: f64 = 0.5;
 
 // === impl SaturatedReport ===
 
 impl SaturatedReport {
-    /// What was lost or doubled, in words.
+    /// Lost and duplicated events as text.
     pub(super) fn broken(&self) -> Vec<String> {
-        turn::broken("saturated", &self.rows)
+        measurement::broken("saturated", &self.rows)
     }
 
+    /// The aim with its figure.
     pub(super) fn aims(&self) -> Vec<Aim> {
         let what = "saturated: events/s, formline / bare, median of rounds".to_owned();
-        vec![Aim::at_least(what, AIM, median(turn::rates(&self.rows)))]
+        vec![Aim::at_least(
+            what,
+            AIM,
+            median(measurement::rates(&self.rows)),
+        )]
     }
 }
 
@@ -45,14 +51,18 @@ impl fmt::Display for SaturatedReport {
         } = self;
         writeln!(
             f,
-            "saturated: {events} events lie ready; transactions of at most {batch} records"
+            "saturated: {events} events in the topic at the start; transactions of at most {batch} records"
         )?;
         writeln!(
             f,
-            "  one step with one output, a plug-in that sends on; us: CPU per event"
+            "  one step with one output and a plug-in that forwards events; us: CPU per event"
         )?;
-        write!(f, "{}", turn::table(rows, "events", ["steps", "kafka"]))?;
-        for (formline, bare) in turn::pairs(rows) {
+        write!(
+            f,
+            "{}",
+            measurement::table(rows, "events", ["steps", "kafka"])
+        )?;
+        for (formline, bare) in measurement::pairs(rows) {
             let round = formline.round;
             let rate = ratio(formline.events_per_second, bare.events_per_second);
             let cpu = ratio(formline.cpu_us.of("steps"), bare.cpu_us.of("steps"));
@@ -67,18 +77,18 @@ impl fmt::Display for SaturatedReport {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{super::turn::tests::turns, *};
+    use super::{super::measurement::tests::measurements, *};
 
-    pub(in super::super) fn report(lost: usize, doubled: usize) -> SaturatedReport {
+    pub(in crate::bench::report) fn report(lost: usize, doubled: usize) -> SaturatedReport {
         SaturatedReport {
             events: 100,
             batch: 10,
-            rows: turns("steps", lost, doubled),
+            rows: measurements("steps", lost, doubled),
         }
     }
 
     #[test]
-    fn each_round_has_its_ratios_whoever_came_first_and_their_median_is_held_against_the_aim() {
+    fn the_ratios_of_each_round_are_reported_and_their_median_is_compared_with_the_aim() {
         let report = report(0, 0);
         let text = report.to_string();
         for line in [

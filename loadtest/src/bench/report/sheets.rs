@@ -1,38 +1,39 @@
-//! The figures of the sheets sink at Google's quota.
+//! The figures of the part `sheets`.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::{Aim, Cost};
+use super::{aim::Aim, figures::CpuCost};
 use crate::table::Table;
 
-/// One sink and one tab.
+/// The figures of one sink that writes to one tab.
 #[derive(Debug, Serialize)]
 pub(in crate::bench) struct SheetsReport {
-    /// That lay ready.
+    /// Rows in the topic at the start.
     pub(in crate::bench) rows: u32,
-    /// From the start of the sink until the last row was written.
+    /// From the start of the sink to the last write.
     pub(in crate::bench) seconds: f64,
     pub(in crate::bench) rows_per_minute: f64,
-    /// Of all that lay ready, what is not in the sheet.
+    /// Rows that are not in the sheet.
     pub(in crate::bench) lost: usize,
-    /// More than once in the sheet.
+    /// Rows that are in the sheet more than once.
     pub(in crate::bench) doubled: usize,
-    /// Rows that stand behind one that was submitted later.
+    /// Rows below a row that was submitted later.
     pub(in crate::bench) disordered: usize,
-    pub(in crate::bench) cpu_us: Cost,
+    pub(in crate::bench) cpu_us: CpuCost,
 }
 
-/// Rows a minute.
+/// Minimum number of rows per minute.
 const AIM: f64 = 20_000.0;
-/// Google counts by the minute. A shorter time says nothing: the writes of a whole minute may be made at once.
-const SHORTEST: f64 = 60.0;
+/// Minimum time in seconds for the aim. Google counts requests per minute, so all writes of a
+/// minute may be made at once, and the rate over a shorter time is meaningless.
+const MIN_SECONDS: f64 = 60.0;
 
 // === impl SheetsReport ===
 
 impl SheetsReport {
-    /// What was lost, doubled or out of order, in words.
+    /// Lost, duplicated and disordered rows as text.
     pub(super) fn broken(&self) -> Option<String> {
         let Self {
             lost,
@@ -44,9 +45,10 @@ impl SheetsReport {
             .then(|| format!("sheets: {lost} lost, {doubled} doubled, {disordered} out of order"))
     }
 
+    /// The aim with its figure, if the time is long enough.
     pub(super) fn aims(&self) -> Option<Aim> {
-        let what = "sheets: rows a minute at the quota of 60 writes".to_owned();
-        (self.seconds >= SHORTEST).then(|| Aim::at_least(what, AIM, self.rows_per_minute))
+        let what = "sheets: rows per minute at the quota of 60 writes".to_owned();
+        (self.seconds >= MIN_SECONDS).then(|| Aim::at_least(what, AIM, self.rows_per_minute))
     }
 }
 
@@ -54,7 +56,7 @@ impl fmt::Display for SheetsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "sheets: {} rows lie ready; the emulator grants 60 writes a minute; us: CPU per row",
+            "sheets: {} rows in the topic at the start; a quota of 60 writes per minute; us: CPU per row",
             self.rows
         )?;
         let titles = ["rows/min", "seconds", "lost", "doubled", "disordered"];
@@ -70,9 +72,9 @@ impl fmt::Display for SheetsReport {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{super::tests::cost, *};
+    use super::{super::figures::tests::cost, *};
 
-    pub(in super::super) fn report(seconds: f64, disordered: usize) -> SheetsReport {
+    pub(in crate::bench::report) fn report(seconds: f64, disordered: usize) -> SheetsReport {
         SheetsReport {
             rows: 100,
             seconds,
@@ -85,17 +87,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn less_than_a_minute_is_held_against_no_aim() {
+    fn a_shorter_time_has_no_aim() {
         assert!(report(60.0, 0).aims().is_some_and(|aim| aim.is_met()));
         assert!(report(59.0, 0).aims().is_none());
     }
 
     #[test]
-    fn a_row_in_the_wrong_place_breaks_the_promise() {
+    fn disordered_rows_are_violations() {
         assert_eq!(report(60.0, 0).broken(), None);
-        let words = report(60.0, 2).broken();
-        let words = words.expect("two rows are in the wrong place");
-        assert_eq!(words, "sheets: 0 lost, 0 doubled, 2 out of order");
+        let text = report(60.0, 2).broken();
+        let text = text.expect("two rows are disordered");
+        assert_eq!(text, "sheets: 0 lost, 0 doubled, 2 out of order");
         assert!(report(60.0, 2).to_string().contains("30000"));
     }
 }
