@@ -1,7 +1,7 @@
-//! A plug-in that gets the same events again and again, to measure what an event costs.
+//! Measures the cost of an event: a plug-in processes the same events repeatedly.
 //!
-//! The call is a worker's own, from the new batch to its end. What lies around it is left out: nothing is read from
-//! Kafka, and nothing that comes of the events is published.
+//! The measurement covers what a worker does with a batch, from its creation to its end. Reading
+//! from Kafka and publishing the results are not part of it.
 
 use std::{
     sync::Arc,
@@ -11,54 +11,57 @@ use std::{
 use formline_core::{Record, app::Step, record::Partition};
 use serde_json::Value;
 
+use super::inspect::Candidate;
 use crate::{
-    batch::{Batch, Event, Limits, Outcome, Source},
-    plugin::{Instance, Place},
+    batch::{Batch, BatchLimits, Event, EventOutcome, Source},
+    hot_swap,
+    plugin::{Assignment, Instance},
     state::Stores,
-    watcher,
-    workbench::Candidate,
 };
 
-/// One partition's instance of a plug-in, which has been initialised.
+/// An initialised instance of a plug-in, for one partition.
 #[derive(Debug)]
-pub struct Treadmill {
+pub struct Bench {
     step: Arc<Step>,
     source: Source,
     instance: Instance,
     stores: Stores,
 }
 
-/// What batches have taken.
+/// The duration and size of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Lap {
-    /// From the first batch to the end of the last one.
+pub struct Measurement {
+    /// The time from the first batch to the end of the last one.
     pub time: Duration,
-    /// Events of all batches together.
+    /// The number of events in all batches.
     pub events: u64,
-    /// Records that the plug-in has sent.
+    /// The number of records that the plug-in has sent.
     pub sent: u64,
 }
 
-// === impl Treadmill ===
+// === impl Bench ===
 
-impl Treadmill {
-    /// Starts the plug-in with the configuration of a step. The error says why it does not start.
+impl Bench {
+    /// Starts the plug-in with the configuration of a step.
+    ///
+    /// # Errors
+    /// Why the plug-in does not start.
     pub fn start(candidate: &Candidate, config: Value) -> Result<Self, String> {
         let step = Arc::new(candidate.step(config));
-        watcher::check(&step, &candidate.plugin, None)?;
+        hot_swap::check(&step, &candidate.plugin, None)?;
         let port: Arc<str> = candidate.plugin.declared.inputs[0].as_str().into();
         let partition = Partition {
             topic: Arc::clone(&port),
             number: 0,
         };
-        let (mut stores, place) = (
+        let (mut stores, assignment) = (
             Stores::in_memory(),
-            Place {
+            Assignment {
                 step: &step,
                 partition: 0,
             },
         );
-        let instance = Instance::start(&candidate.plugin, place, &mut stores)
+        let instance = Instance::start(&candidate.plugin, assignment, &mut stores)
             .map_err(|failure| format!("it does not start: {failure}"))?;
         let source = Source { partition, port };
         Ok(Self {
@@ -69,42 +72,45 @@ impl Treadmill {
         })
     }
 
-    /// Gives the plug-in a batch of events with these values, so many times. Whatever it sends is discarded. It is an
-    /// error if one of them is not accepted: what it costs then is something else.
-    pub fn run(&mut self, values: &[&[u8]], batches: u32) -> Result<Lap, String> {
+    /// Processes a batch of events with these values, `batches` times. The records that the plug-in
+    /// sends are discarded.
+    ///
+    /// # Errors
+    /// If a call fails, or an event is not accepted: the cost would then not be comparable.
+    pub fn run(&mut self, values: &[&[u8]], batches: u32) -> Result<Measurement, String> {
         let mut events: Vec<_> = (0..)
             .zip(values)
             .map(|(n, value)| self.event(n, value))
             .collect();
-        let (begun, mut sent) = (Instant::now(), 0);
+        let (start, mut sent) = (Instant::now(), 0);
         for _ in 0..batches {
             let records;
             (events, records) = self.batch(events)?;
             sent += records;
         }
-        Ok(Lap {
-            time: begun.elapsed(),
+        Ok(Measurement {
+            time: start.elapsed(),
             events: u64::from(batches) * values.len() as u64,
             sent,
         })
     }
 
-    /// Works through one batch. Gives the events back, and how many records were sent.
+    /// Processes one batch. Returns its events, and the number of records sent.
     fn batch(&mut self, events: Vec<Event>) -> Result<(Vec<Event>, u64), String> {
         let limits = &self.step.limits;
-        let batch = Batch::new(self.source.clone(), events, Limits::new(limits.batch));
+        let batch = Batch::new(self.source.clone(), events, BatchLimits::new(limits.batch));
         let (batch, result) = self.instance.process(batch, &mut self.stores, limits.event);
         result.map_err(|failure| failure.to_string())?;
         let (finished, left, _) = batch.finish();
         let finished = finished.filter(|_| left.is_empty());
-        let finished = finished.ok_or("it has not settled all events of a batch")?;
-        // As if it were published: or changes of the stores would pile up.
+        let finished = finished.ok_or("it has not completed all events of a batch")?;
+        // Commits as if the batch were published, so that changes of the stores do not accumulate.
         self.stores.commit(None);
         let events = finished
-            .settled
+            .events
             .into_iter()
             .map(|(event, outcome)| match outcome {
-                Outcome::Accepted => Ok(event),
+                EventOutcome::Accepted => Ok(event),
                 other => Err(format!("it has not accepted {:?}: {other:?}", event.record)),
             });
         Ok((
@@ -115,7 +121,7 @@ impl Treadmill {
 
     fn event(&self, offset: i64, value: &[u8]) -> Event {
         let partition = self.source.partition.clone();
-        Event::first_try(Record::new(
+        Event::first_attempt(Record::new(
             partition,
             offset,
             0,

@@ -1,4 +1,4 @@
-//! What the author of a plug-in wants to know of a file, without a line that runs it.
+//! Reads what a plug-in file declares, without a running process.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,87 +6,94 @@ use std::{
 };
 
 use formline_core::app::{self, Location, Step};
+use formline_plugin_contract::LIMITS;
 use serde_json::Value;
 
 use crate::{
-    batch, catalog,
     error::Error,
-    plugin::{ENTRY_LIMIT, Engine, Plugin, SIZE_LIMIT, STACK},
+    hot_swap,
+    plugin::{Engine, Plugin, SIZE_LIMIT, STACK},
 };
 
-/// A place to look at plug-in files.
+/// Loads plug-in files.
 #[derive(Debug)]
-pub struct Workbench {
+pub struct Inspector {
     engine: Engine,
 }
 
-/// A plug-in that was read from a file.
+/// A plug-in that was loaded from a file.
 #[derive(Debug)]
 pub struct Candidate {
-    pub(crate) plugin: Plugin,
+    pub(super) plugin: Plugin,
     size: u64,
 }
 
-/// All that a plug-in file says of itself.
+/// What a plug-in file declares and imports.
 #[derive(Clone, Debug)]
-pub struct Inspected {
-    /// The contract that it was built against, such as `formline:plugin@0.2.0`.
+pub struct PluginInfo {
+    /// The contract that the plug-in was built against, such as `formline:plugin@0.2.0`.
     pub contract: String,
-    /// Name of the plug-in.
+    /// The name of the plug-in.
     pub name: String,
-    /// Its version.
+    /// The version of the plug-in.
     pub version: String,
-    /// What it does, in its own words.
+    /// The summary that the plug-in declares.
     pub summary: String,
     /// SHA-256 of the file, in hexadecimal.
     pub digest: String,
-    /// Bytes of the file.
+    /// The size of the file, in bytes.
     pub size: u64,
-    /// Names of its input ports.
+    /// Names of the input ports.
     pub inputs: Vec<String>,
-    /// Names of its output ports.
+    /// Names of the output ports.
     pub outputs: Vec<String>,
-    /// Its stores, each with the version of its schema.
+    /// Names of the stores, each with its schema version.
     pub stores: Vec<(String, u32)>,
-    /// Names of its counters.
+    /// Names of the counters.
     pub counters: Vec<String>,
-    /// Everything that the component imports.
+    /// Names of all imports of the component.
     pub imports: Vec<String>,
-    /// JSON Schema of its configuration.
+    /// The JSON Schema of the configuration.
     pub config_schema: Value,
 }
 
-// === impl Workbench ===
+// === impl Inspector ===
 
-impl Workbench {
-    /// `cache` keeps compiled code; it is made if it is not there, and must belong to the process's user alone.
+impl Inspector {
+    /// Creates the engine. `cache` is the folder for compiled code; it is created if it does not
+    /// exist, and must be private to the process's user.
+    ///
+    /// # Errors
+    /// If the cache cannot be used, or the engine does not start.
     pub fn open(cache: &Path) -> Result<Self, Error> {
         let engine = Engine::new(cache)?;
         Ok(Self { engine })
     }
 
-    /// Compiles a file and asks it what it is. The error says why it cannot be used.
+    /// Compiles a file and reads its description.
+    ///
+    /// # Errors
+    /// Why the file cannot be used.
     pub fn load(&self, file: &Path) -> Result<Candidate, String> {
-        let plugin = catalog::read(&self.engine, file)?;
-        let found = std::fs::metadata(file).map_err(|error| error.to_string())?;
+        let plugin = hot_swap::read(&self.engine, file)?;
+        let metadata = std::fs::metadata(file).map_err(|error| error.to_string())?;
         Ok(Candidate {
             plugin,
-            size: found.len(),
+            size: metadata.len(),
         })
     }
 
-    /// What a plug-in may use, each limit with its unit in its name. The first three are those of a step whose app sets
-    /// no others.
+    /// The limits of a plug-in; the name of each ends with its unit. The first three are the
+    /// defaults of a step.
     pub fn limits() -> Vec<(&'static str, u128)> {
         let step = app::Limits::default();
-        let batch = batch::Limits::new(step.batch);
         vec![
             ("memory_bytes", step.memory as u128),
             ("event_ms", step.event.as_millis()),
             ("batch_ms", step.batch.as_millis()),
-            ("event_records", batch.outputs as u128),
-            ("event_bytes", batch.event_bytes as u128),
-            ("entry_bytes", ENTRY_LIMIT as u128),
+            ("event_records", LIMITS.event_records as u128),
+            ("event_bytes", LIMITS.event_bytes as u128),
+            ("entry_bytes", LIMITS.entry_bytes as u128),
             ("stack_bytes", STACK as u128),
             ("file_bytes", SIZE_LIMIT as u128),
         ]
@@ -96,11 +103,11 @@ impl Workbench {
 // === impl Candidate ===
 
 impl Candidate {
-    /// What it says of itself.
-    pub fn inspect(&self) -> Inspected {
+    /// What the plug-in declares and imports.
+    pub fn inspect(&self) -> PluginInfo {
         let (plugin, declared) = (&self.plugin, &self.plugin.declared);
         let stores = declared.stores.iter();
-        Inspected {
+        PluginInfo {
             contract: plugin.contract(),
             name: declared.name.clone(),
             version: declared.version.clone(),
@@ -118,8 +125,8 @@ impl Candidate {
         }
     }
 
-    /// A step that binds every port to a topic of its name.
-    pub(crate) fn step(&self, config: Value) -> Step {
+    /// A step that binds each port to a topic with the same name.
+    pub(super) fn step(&self, config: Value) -> Step {
         let declared = &self.plugin.declared;
         let inputs = declared.inputs.iter();
         let outputs = declared.outputs.iter();

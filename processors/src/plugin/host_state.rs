@@ -1,54 +1,45 @@
-//! What an instance sees of the host: its batch and its stores, within its limits.
+//! What one instance can access in the host: its batch, its stores and its part of WASI.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use wasmtime_wasi::{WasiCtxView, WasiView};
+
 use super::{
     bindings::Descriptor,
     console::Console,
-    failure::{DeadlineOver, Misuse},
-    limits::Limits,
+    failure::{DeadlineExceeded, Misuse},
+    limits::ResourceLimits,
     wasi::Wasi,
 };
 use crate::{
-    batch::{Batch, Refused},
+    batch::{Batch, BatchError},
     state::Stores,
 };
 
 /// The data of one instance's wasmtime store.
-pub(crate) struct Host {
+pub(crate) struct HostState {
     pub(super) step: Arc<str>,
     pub(super) declared: Arc<Descriptor>,
-    pub(super) limits: Limits,
+    pub(super) limits: ResourceLimits,
     pub(super) wasi: Wasi,
     pub(super) console: Console,
-    /// The batch at hand; none outside of `process`.
+    /// The current batch; none outside of `process`.
     pub(super) batch: Option<Batch>,
-    /// The partition's stores, lent for the time of a call.
+    /// The partition's stores, lent for the duration of a call.
     pub(super) stores: Stores,
     pub(super) now_ms: i64,
-    /// When the plug-in is interrupted. None until the first tick of an event's time.
+    /// When the plug-in is interrupted. None until the first tick within an event's time.
     deadline: Option<Instant>,
     event_time: Duration,
 }
 
-/// An output port in a plug-in's hands. Its handle is the port's index among the declared outputs, so that no table is
-/// needed: a plug-in can only present handles that it was given.
-#[derive(Debug)]
-#[allow(unreachable_pub)] // the generated bindings name it in a `pub use`
-pub enum Port {}
+// === impl HostState ===
 
-/// A store in a plug-in's hands; as `Port`.
-#[derive(Debug)]
-#[allow(unreachable_pub)]
-pub enum Store {}
-
-// === impl Host ===
-
-impl Host {
-    /// `memory` in bytes; `seed` decides what the plug-in takes for random.
+impl HostState {
+    /// `memory` is in bytes; `seed` determines the random numbers that the plug-in receives.
     pub(super) fn new(
         step: &str,
         memory: usize,
@@ -59,7 +50,7 @@ impl Host {
         Self {
             step: step.into(),
             declared,
-            limits: Limits::new(memory),
+            limits: ResourceLimits::new(memory),
             wasi: Wasi::new(seed, &console),
             console,
             batch: None,
@@ -70,7 +61,7 @@ impl Host {
         }
     }
 
-    /// Gives the plug-in so much time from now on for each event.
+    /// Sets the clock, and the time that the plug-in has for each event from now on.
     pub(super) fn set_time(&mut self, now_ms: i64, each_event: Duration) {
         self.now_ms = now_ms;
         self.wasi.set_clock(now_ms);
@@ -78,13 +69,13 @@ impl Host {
         self.restart_time();
     }
 
-    /// The time of the next event begins, with the first tick that finds it. Most events are done before one does, and
-    /// cost no look at a clock.
+    /// Restarts the time limit for the next event. The limit counts from the first tick that occurs
+    /// during the event. Most events finish before a tick, and so never read the clock.
     pub(super) fn restart_time(&mut self) {
         self.deadline = None;
     }
 
-    /// Asked at every tick while the plug-in runs.
+    /// Called at every tick while the plug-in runs.
     pub(super) fn check_time(&mut self) -> wasmtime::Result<()> {
         let now = Instant::now();
         if let Some(batch) = &mut self.batch {
@@ -94,17 +85,17 @@ impl Host {
         if now <= deadline {
             Ok(())
         } else {
-            Err(DeadlineOver.into())
+            Err(DeadlineExceeded.into())
         }
     }
 
     pub(super) fn batch(&mut self) -> wasmtime::Result<&mut Batch> {
-        self.batch.as_mut().ok_or_else(|| OUTSIDE.into())
+        self.batch.as_mut().ok_or_else(|| NO_BATCH.into())
     }
 
-    /// The batch and the stores, for what changes both.
-    pub(super) fn work(&mut self) -> wasmtime::Result<(&mut Batch, &mut Stores)> {
-        let batch = self.batch.as_mut().ok_or(OUTSIDE)?;
+    /// The batch and the stores, for operations that change both.
+    pub(super) fn batch_and_stores(&mut self) -> wasmtime::Result<(&mut Batch, &mut Stores)> {
+        let batch = self.batch.as_mut().ok_or(NO_BATCH)?;
         Ok((batch, &mut self.stores))
     }
 
@@ -112,13 +103,19 @@ impl Host {
     pub(super) fn charge(&mut self, bytes: usize) -> wasmtime::Result<bool> {
         match self.batch()?.charge(bytes) {
             Ok(()) => Ok(true),
-            Err(Refused::NoEvent) => Err(NO_EVENT.into()),
-            Err(Refused::Quota | Refused::TooLarge) => Ok(false),
+            Err(BatchError::NoEvent) => Err(NO_EVENT.into()),
+            Err(BatchError::Quota | BatchError::TooLarge) => Ok(false),
         }
     }
 }
 
-pub(super) const OUTSIDE: Misuse =
-    Misuse("the import may be called only while a batch is processed");
-pub(super) const NO_EVENT: Misuse =
-    Misuse("there is no current event; call the import between next and the settling of the event");
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.view()
+    }
+}
+
+const NO_BATCH: Misuse = Misuse("the import may be called only while a batch is processed");
+pub(super) const NO_EVENT: Misuse = Misuse(
+    "there is no current event; call the import after `next` and before the event is completed",
+);

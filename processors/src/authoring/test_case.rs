@@ -1,6 +1,7 @@
-//! A test case of a plug-in: events in, and everything that came of them, as lines of JSON.
+//! A test case of a plug-in: it processes events, and returns the results as lines of JSON.
 //!
-//! The plug-in runs as in a step, with the same savepoints, limits and second tries, on one partition and without Kafka.
+//! The plug-in runs as in a step, with the same savepoints, limits and second attempts, but with
+//! one partition and without Kafka.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -8,46 +9,50 @@ use formline_core::{Record, app::Step, record::Partition};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::inspect::Candidate;
 use crate::{
-    batch::{self, Batch, Event, Finished, Outcome, Output, Source},
-    plugin::{Failure, Instance, Place},
+    batch::{Batch, BatchLimits, Event, EventOutcome, Finished, Output, Source},
+    hot_swap,
+    plugin::{Assignment, Failure, Instance},
     state::Stores,
-    watcher,
-    workbench::Candidate,
 };
 
-/// What a plug-in is given.
+/// The input of a test case.
 #[derive(Clone, Debug)]
-pub struct Case {
+pub struct TestCase {
     /// The step's configuration.
     pub config: Value,
-    /// The events in order, each `{"key", "value", "headers", "timestamp", "port"}`; see plugins/README.md.
+    /// The events in order, each `{"key", "value", "headers", "timestamp", "port"}`. The format is
+    /// described in plugins/README.md.
     pub events: Vec<Value>,
 }
 
-/// A case under way.
+/// A test case in progress.
 struct Run<'a> {
     candidate: &'a Candidate,
     step: Arc<Step>,
     stores: Stores,
     instance: Option<Instance>,
-    /// Offset of the event at which the plug-in has failed once.
+    /// Offset of an event for which the plug-in has failed once.
     suspect: Option<i64>,
-    /// The newest timestamp so far, which is also the time on the plug-in's clock.
+    /// The newest timestamp so far, which the plug-in's clock shows.
     now_ms: i64,
     lines: Vec<Value>,
 }
 
 const PARTITION: i32 = 0;
 
-// === impl Case ===
+// === impl TestCase ===
 
-impl Case {
-    /// Runs the case. A line stands for a record that was sent, an event that was not accepted, or an entry of a store
-    /// in the end. The error says why there is no result.
+impl TestCase {
+    /// Runs the test case. Each returned line is a record that was sent, an event that was not
+    /// accepted, or an entry of a store at the end.
+    ///
+    /// # Errors
+    /// Why the case cannot run: an event is malformed, or the plug-in does not start.
     pub fn run(&self, candidate: &Candidate) -> Result<Vec<Value>, String> {
         let step = Arc::new(candidate.step(self.config.clone()));
-        watcher::check(&step, &candidate.plugin, None)?;
+        hot_swap::check(&step, &candidate.plugin, None)?;
         let mut run = Run {
             candidate,
             step,
@@ -59,16 +64,16 @@ impl Case {
         };
         let mut events = self.read(candidate)?.into_iter().peekable();
         while let Some((source, first)) = events.next() {
-            // A batch has one source, as in a step.
+            // As in a step, a batch has one source.
             let mut batch = VecDeque::from([first]);
             while let Some((_, event)) = events.next_if(|(other, _)| other.port == source.port) {
                 batch.push_back(event);
             }
-            if !run.work(&source, batch)? {
+            if !run.process(&source, batch)? {
                 break;
             }
         }
-        run.show_stores();
+        run.add_stores();
         Ok(run.lines)
     }
 
@@ -99,14 +104,14 @@ fn read_event(event: &Value, offset: i64, inputs: &[String]) -> Result<(Source, 
     let event = event.as_object().ok_or("it is not a JSON object")?;
     if let Some(unknown) = event.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(format!(
-            "unknown `{unknown}`; known are {}",
+            "unknown key `{unknown}`; the known keys are {}",
             KEYS.join(", ")
         ));
     }
     let first = inputs.first().map(String::as_str);
     let port = event.get("port").map_or(first, Value::as_str);
     let port = port.filter(|port| inputs.iter().any(|input| input == port));
-    let port = port.ok_or_else(|| format!("its port is none of {}", inputs.join(", ")))?;
+    let port = port.ok_or_else(|| format!("its port is not one of {}", inputs.join(", ")))?;
     let timestamp = event.get("timestamp").map_or(Some(0), Value::as_i64);
     let timestamp = timestamp.filter(|time| *time >= 0);
     let timestamp = timestamp.ok_or("its timestamp is not a number of milliseconds since 1970")?;
@@ -127,7 +132,7 @@ fn read_event(event: &Value, offset: i64, inputs: &[String]) -> Result<(Source, 
         value.as_deref(),
         &headers,
     );
-    Ok((source, Event::first_try(record)))
+    Ok((source, Event::first_attempt(record)))
 }
 
 fn headers(event: &Map<String, Value>) -> Result<Vec<(&str, &[u8])>, String> {
@@ -137,19 +142,19 @@ fn headers(event: &Map<String, Value>) -> Result<Vec<(&str, &[u8])>, String> {
     let headers = headers.as_object().ok_or("its headers are not an object")?;
     let texts = headers.iter().map(|(name, value)| match value.as_str() {
         Some(text) => Ok((name.as_str(), text.as_bytes())),
-        None => Err(format!("its header {name} is not a text")),
+        None => Err(format!("its header {name} is not a string")),
     });
     texts.collect()
 }
 
-/// The bytes of a key (text) or value (JSON), or of one that was written with `_text` or `_hex` because it is neither.
+/// The bytes of a key (text) or a value (JSON); with the suffix `_text` or `_hex` of other content.
 fn content(event: &Map<String, Value>, name: &str) -> Result<Option<Vec<u8>>, String> {
     let text = |name: &str| {
         event
             .get(name)
             .map(|value| value.as_str().ok_or(name.to_owned()))
     };
-    let wrong = |name| format!("its {name} is not a text");
+    let wrong = |name| format!("its {name} is not a string");
     if let Some(hex) = text(&format!("{name}_hex")) {
         let bytes = from_hex(hex.map_err(wrong)?);
         return bytes
@@ -179,21 +184,21 @@ fn to_hex(bytes: &[u8]) -> String {
 // === impl Run ===
 
 impl Run<'_> {
-    /// Works through a batch to its end. False if an event wants to wait, which ends the case.
-    fn work(&mut self, source: &Source, mut events: VecDeque<Event>) -> Result<bool, String> {
+    /// Processes a batch to its end. False if an event is deferred, which ends the test case.
+    fn process(&mut self, source: &Source, mut events: VecDeque<Event>) -> Result<bool, String> {
         let times = events.iter().map(|event| event.record.timestamp_ms);
         self.now_ms = times.fold(self.now_ms, i64::max);
         while !events.is_empty() {
-            // As in a step: what stands before a suspect goes ahead, and the suspect alone.
+            // As in a step, the events before a suspect come first, and the suspect alone.
             let suspect = self.suspect;
             let position = events
                 .iter()
                 .position(|event| Some(event.record.offset) == suspect);
             let count = position.map_or(events.len(), |position| position.max(1));
             let batch: Vec<_> = events.drain(..count).collect();
-            let limits = batch::Limits::new(self.step.limits.batch);
+            let limits = BatchLimits::new(self.step.limits.batch);
             let batch = Batch::new(source.clone(), batch, limits);
-            let (mut instance, mark) = (self.instance()?, self.stores.mark());
+            let (mut instance, savepoint) = (self.instance()?, self.stores.savepoint());
             let now =
                 Timestamp::from_millisecond(self.now_ms).map_err(|error| error.to_string())?;
             let each_event = self.step.limits.event;
@@ -202,7 +207,7 @@ impl Run<'_> {
                 Ok(()) => {
                     self.instance = Some(instance);
                     let (finished, left, retry) = batch.finish();
-                    finished.iter().for_each(|finished| self.show(finished));
+                    finished.iter().for_each(|finished| self.add(finished));
                     if let (Some(after), Some(event)) = (retry, left.first()) {
                         let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
                         self.lines.push(json!({
@@ -213,7 +218,7 @@ impl Run<'_> {
                     left
                 }
                 Err(failure) => {
-                    self.stores.roll_back(mark);
+                    self.stores.roll_back(savepoint);
                     self.fail(batch, &failure)?
                 }
             };
@@ -228,18 +233,18 @@ impl Run<'_> {
         if let Some(instance) = self.instance.take() {
             return Ok(instance);
         }
-        let place = Place {
+        let assignment = Assignment {
             step: &self.step,
             partition: PARTITION,
         };
-        let started = Instance::start(&self.candidate.plugin, place, &mut self.stores);
+        let started = Instance::start(&self.candidate.plugin, assignment, &mut self.stores);
         started.map_err(|failure| format!("it does not start: {failure}"))
     }
 
-    /// The events of a batch that has failed, without the one that has failed for the second time.
+    /// The events of a failed batch, without an event that has failed for the second time.
     fn fail(&mut self, batch: Batch, failure: &Failure) -> Result<Vec<Event>, String> {
-        let (mut events, blamed) = batch.take_back();
-        let index = blamed.ok_or_else(|| failure.to_string())?;
+        let (mut events, last) = batch.abort();
+        let index = last.ok_or_else(|| failure.to_string())?;
         let offset = events[index].record.offset;
         if self.suspect.take() == Some(offset) {
             let event = events.remove(index);
@@ -252,18 +257,18 @@ impl Run<'_> {
         Ok(events)
     }
 
-    fn show(&mut self, finished: &Finished) {
-        for (index, (event, outcome)) in finished.settled.iter().enumerate() {
+    fn add(&mut self, finished: &Finished) {
+        for (index, (event, outcome)) in finished.events.iter().enumerate() {
             let sent = finished.outputs.iter().filter(|sent| sent.event == index);
             let sent = sent.map(|sent| self.line_of(event, sent));
             let sent: Vec<_> = sent.collect();
             self.lines.extend(sent);
             let number = number(event);
             self.lines.extend(match outcome {
-                Outcome::Accepted | Outcome::Duplicate => None,
-                Outcome::Skipped => Some(json!({ "event": number, "skipped": true })),
-                Outcome::Parked(parked) => {
-                    Some(json!({ "event": number, "dead_letter": parked.code }))
+                EventOutcome::Accepted | EventOutcome::Duplicate => None,
+                EventOutcome::Skipped => Some(json!({ "event": number, "skipped": true })),
+                EventOutcome::DeadLettered(reason) => {
+                    Some(json!({ "event": number, "dead_letter": reason.code }))
                 }
             });
         }
@@ -276,9 +281,9 @@ impl Run<'_> {
         line.insert("event".to_owned(), number(event).into());
         line.insert("sent".to_owned(), port.as_str().into());
         if let Some(key) = sent.key.as_deref().or(event.record.key()) {
-            show_key(&mut line, key);
+            add_key(&mut line, key);
         }
-        show_value(&mut line, &sent.value);
+        add_value(&mut line, &sent.value);
         if !sent.headers.is_empty() {
             let headers = sent.headers.iter();
             let headers: Map<_, _> = headers
@@ -292,33 +297,33 @@ impl Run<'_> {
         line.into()
     }
 
-    fn show_stores(&mut self) {
+    fn add_stores(&mut self) {
         for store in &self.candidate.plugin.declared.stores {
             let entries = self.stores.scan(&store.name, b"", None, |_| true);
-            for (key, entry) in entries.expect("they are in memory") {
+            for (key, entry) in entries.expect("stores in memory do not fail") {
                 let mut line = Map::new();
                 line.insert("store".to_owned(), store.name.as_str().into());
-                show_key(&mut line, &key);
-                show_value(&mut line, &entry.value);
+                add_key(&mut line, &key);
+                add_value(&mut line, &entry.value);
                 self.lines.push(line.into());
             }
         }
     }
 }
 
-/// The event's place in the case, from 1.
+/// The event's number in the test case, from 1.
 fn number(event: &Event) -> i64 {
     event.record.offset + 1
 }
 
-fn show_key(line: &mut Map<String, Value>, key: &[u8]) {
+fn add_key(line: &mut Map<String, Value>, key: &[u8]) {
     match std::str::from_utf8(key) {
         Ok(text) => line.insert("key".to_owned(), text.into()),
         Err(_) => line.insert("key_hex".to_owned(), to_hex(key).into()),
     };
 }
 
-fn show_value(line: &mut Map<String, Value>, value: &[u8]) {
+fn add_value(line: &mut Map<String, Value>, value: &[u8]) {
     match (
         serde_json::from_slice::<Value>(value),
         std::str::from_utf8(value),

@@ -1,4 +1,5 @@
-//! When a plug-in fails so often that giving up one event after the other would be the wrong answer.
+//! Pauses the step when its plug-in fails so often that dead-lettering one event after the other
+//! would be wrong.
 
 use std::{
     collections::VecDeque,
@@ -7,25 +8,25 @@ use std::{
 
 use formline_core::retry::Backoff;
 
-/// The failures of the last minute.
+/// The failures of the last minute, and the pauses that they caused.
 #[derive(Debug)]
-pub(super) struct Alarm {
+pub(super) struct CircuitBreaker {
     failures: VecDeque<Instant>,
     backoff: Backoff,
     last_pause: Option<Instant>,
 }
 
-/// So many failures within `WINDOW` pause the step.
+/// Failures within `WINDOW` that pause the step.
 const LIMIT: usize = 20;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The pauses of a step that fails again and again.
+/// The shortest and the longest pause of a step that keeps failing.
 const FIRST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(300);
 
-// === impl Alarm ===
+// === impl CircuitBreaker ===
 
-impl Alarm {
+impl CircuitBreaker {
     pub(super) fn new() -> Self {
         Self {
             failures: VecDeque::new(),
@@ -34,8 +35,9 @@ impl Alarm {
         }
     }
 
-    /// Notes a failure. At the limit it says how long the step should pause, and counts anew.
-    pub(super) fn note(&mut self, now: Instant) -> Option<Duration> {
+    /// Records a failure. At the limit it returns how long the step should pause, and restarts the
+    /// count.
+    pub(super) fn record_failure(&mut self, now: Instant) -> Option<Duration> {
         self.failures.push_back(now);
         while self
             .failures
@@ -44,11 +46,12 @@ impl Alarm {
         {
             self.failures.pop_front();
         }
-        (self.failures.len() >= LIMIT).then(|| self.pause(now))
+        (self.failures.len() >= LIMIT).then(|| self.open(now))
     }
 
-    /// How long to pause now: longer from time to time, until a pause was followed by a good while.
-    pub(super) fn pause(&mut self, now: Instant) -> Duration {
+    /// Returns how long to pause now. Each pause is longer than the previous one, unless the step
+    /// ran for ten windows in between.
+    pub(super) fn open(&mut self, now: Instant) -> Duration {
         self.failures.clear();
         if self
             .last_pause
@@ -66,21 +69,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_many_failures_in_a_minute_pause_the_step_and_longer_each_time() {
-        let (mut alarm, start) = (Alarm::new(), Instant::now());
+    fn only_many_failures_within_a_minute_pause_the_step_and_longer_each_time() {
+        let (mut breaker, start) = (CircuitBreaker::new(), Instant::now());
         for second in 0..100 {
             let now = start + second * WINDOW / 10;
-            assert_eq!(alarm.note(now), None, "ten a minute");
+            assert_eq!(breaker.record_failure(now), None, "ten per minute");
         }
         let burst = start + 100 * WINDOW;
-        let mut pauses = (0..10 * LIMIT).filter_map(|_| alarm.note(burst));
+        let mut pauses = (0..10 * LIMIT).filter_map(|_| breaker.record_failure(burst));
         let (first, last) = (pauses.next(), pauses.last());
         assert!(
             first.is_some() && last > first.map(|pause| pause * 4),
             "{first:?} {last:?}"
         );
         let later = burst + 100 * WINDOW;
-        let after_a_good_while = (0..LIMIT).find_map(|_| alarm.note(later));
-        assert!(after_a_good_while <= Some(FIRST), "{after_a_good_while:?}");
+        let after_success = (0..LIMIT).find_map(|_| breaker.record_failure(later));
+        assert!(after_success <= Some(FIRST), "{after_success:?}");
     }
 }

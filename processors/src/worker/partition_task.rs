@@ -1,5 +1,5 @@
-//! What a worker keeps for one partition number: the stores and the instance. Topics of one step share it, because the
-//! same keys have the same number in all of them.
+//! The stores and the instance of one partition number. All topics of a step share them, because
+//! the same keys have the same partition number in all topics.
 
 use std::{sync::Arc, time::Instant};
 
@@ -8,48 +8,50 @@ use formline_core::{duplicates::Keyed, event};
 use super::{
     Worker,
     input::{Input, Suspect},
-    migrate::{self, Migration, Rehearsal},
+    migrate::{self, DryRun, Migration},
 };
 use crate::{
-    batch::{Batch, Event, Finished, Limits, Parked},
+    batch::{Batch, BatchLimits, DeadLetterReason, Event, Finished},
     error::Error,
-    plugin::{self, Failure, Instance, Place, Plugin},
-    state::{Broken, Stores},
-    trial::Score,
+    hot_swap::Score,
+    plugin::{self, Assignment, Failure, Instance, Plugin},
+    state::{StoreFailed, Stores},
 };
 
-/// One partition number.
+/// The processing of one partition number.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct PartitionTask {
     number: i32,
     pub(super) stores: Stores,
     instance: Option<Instance>,
-    /// The stores have the schema versions of the plug-in.
+    /// Whether the stores have the schema versions that the plug-in declares.
     is_migrated: bool,
-    rehearsal: Rehearsal,
+    dry_run: DryRun,
 }
 
-/// How work on a batch has ended.
+/// The result of processing a batch.
 #[derive(Debug)]
-pub(super) enum Worked {
-    /// Well. What there is to publish, if anything.
+pub(super) enum WorkResult {
+    /// The batch succeeded. Contains what is to be published, if anything.
     Done(Option<Finished>),
-    /// The plug-in has failed at an event, which is tried again, or given up if this was its second try.
-    Failed(Option<Finished>),
-    /// The plug-in fails without any event being to blame.
-    Broken(Failure),
-    /// The stores were worked on instead; no event was. What has changed has to be published first.
+    /// The plug-in failed for an event, which is retried, or dead-lettered after its second
+    /// attempt.
+    EventFailed(Option<Finished>),
+    /// The plug-in failed, and no event is the cause.
+    PluginFailed(Failure),
+    /// A slice of a migration was processed instead of events. Its changes must be published first.
     Migrating,
 }
 
-/// An event that took too long gets so much more time at its second try; the machine may have been busy.
+/// The factor by which an event that took too long gets more time at its second attempt: the
+/// machine may have been busy.
 const PATIENCE: u32 = 4;
 
-// === impl Lane ===
+// === impl PartitionTask ===
 
-impl Lane {
+impl PartitionTask {
     pub(super) fn open(worker: &Worker, plugin: &Plugin, number: i32) -> Result<Self, Error> {
-        // Only with stores are the same partitions of all inputs sure to be with the same worker.
+        // Without stores, the partitions of one number may be assigned to different workers.
         let folder = if plugin.facts.stores.is_empty() {
             worker.state.join(&worker.name)
         } else {
@@ -61,24 +63,25 @@ impl Lane {
             stores: Stores::open(path, worker.step.limits.state)?,
             instance: None,
             is_migrated: false,
-            rehearsal: Rehearsal::default(),
+            dry_run: DryRun::default(),
         })
     }
 
-    /// The next batch gets a new instance.
+    /// Drops the instance, so that the next batch gets a new one.
     pub(super) fn drop_instance(&mut self) {
         self.instance = None;
         self.is_migrated = false;
-        self.rehearsal = Rehearsal::default();
+        self.dry_run = DryRun::default();
     }
 
-    /// Marks events that this group has had before: replays for others, and repetitions of submissions.
-    pub(super) fn recognise(
+    /// Marks events that this group has already received: replays for other groups, and repeated
+    /// submissions.
+    pub(super) fn mark_duplicates(
         &mut self,
         worker: &Worker,
         input: &Input,
         events: &mut [Event],
-    ) -> Result<(), Broken> {
+    ) -> Result<(), StoreFailed> {
         let group = worker.step.group();
         for event in events {
             event.is_duplicate |= !event::is_for(&event.record, &group);
@@ -91,35 +94,36 @@ impl Lane {
         Ok(())
     }
 
-    /// Works on events that were taken from an input. An error is the state file's.
+    /// Processes events that were taken from an input. An error means that the state file has
+    /// failed.
     pub(super) fn work(
         &mut self,
         worker: &Worker,
         plugin: &Arc<Plugin>,
         input: &mut Input,
         events: Vec<Event>,
-    ) -> Result<Worked, Broken> {
+    ) -> Result<WorkResult, StoreFailed> {
         let mut instance = match self.start(worker, plugin)? {
             Ok((instance, Migration::Done)) => instance,
             Ok((instance, Migration::Slice)) => {
                 self.instance = Some(instance);
                 input.put_back(events);
-                return Ok(Worked::Migrating);
+                return Ok(WorkResult::Migrating);
             }
             Err(failure) => {
                 input.put_back(events);
-                return Ok(Worked::Broken(failure));
+                return Ok(WorkResult::PluginFailed(failure));
             }
         };
         self.stores.end_events();
-        self.stores.sweep(events.len())?;
-        let mark = self.stores.mark();
+        self.stores.delete_expired(events.len())?;
+        let savepoint = self.stores.savepoint();
         let patience = patience(input, &events);
         let limits = &worker.step.limits;
         let batch = Batch::new(
             input.source.clone(),
             events,
-            Limits::new(limits.batch * patience),
+            BatchLimits::new(limits.batch * patience),
         );
         let begun = Instant::now();
         let (batch, result) = instance.process(batch, &mut self.stores, limits.event * patience);
@@ -127,69 +131,77 @@ impl Lane {
         match result {
             Ok(()) => {
                 self.instance = Some(instance);
-                Ok(Worked::Done(finish(worker, batch, input)))
+                Ok(WorkResult::Done(finish(worker, batch, input)))
             }
-            Err(_) if self.stores.has_failed() => Err(Broken),
+            Err(_) if self.stores.has_failed() => Err(StoreFailed),
             Err(failure) => {
-                self.stores.roll_back(mark);
+                self.stores.roll_back(savepoint);
                 Ok(fail(worker, batch, input, failure))
             }
         }
     }
 
-    /// What has failed, after the stores have said that they are broken.
+    /// Returns the cause of a [`StoreFailed`].
     pub(super) fn fail<T>(&mut self) -> Result<T, Error> {
         let failure = self.stores.take_failure();
-        Err(failure.expect("stores that are broken say why"))
+        Err(failure.expect("stores that have failed contain the cause"))
     }
 
-    /// The instance, with stores that are as it declares them, or on the way there.
+    /// The instance, and the progress of the migration of its stores.
     fn start(
         &mut self,
         worker: &Worker,
         plugin: &Arc<Plugin>,
-    ) -> Result<Result<(Instance, Migration), Failure>, Broken> {
+    ) -> Result<Result<(Instance, Migration), Failure>, StoreFailed> {
         let step = &worker.step;
-        let place = Place {
+        let assignment = Assignment {
             step,
             partition: self.number,
         };
         let started = match self.instance.take() {
             Some(instance) => Ok(instance),
-            None => Instance::start(plugin, place, &mut self.stores),
+            None => Instance::start(plugin, assignment, &mut self.stores),
         };
         let mut instance = match started {
             Ok(instance) => instance,
-            Err(_) if self.stores.has_failed() => return Err(Broken),
+            Err(_) if self.stores.has_failed() => return Err(StoreFailed),
             Err(failure) => return Ok(Err(failure)),
         };
         if self.is_migrated {
             return Ok(Ok((instance, Migration::Done)));
         }
-        let mark = self.stores.mark();
+        let savepoint = self.stores.savepoint();
         self.stores.end_events();
-        let stores = (&mut self.stores, &mut self.rehearsal);
+        let stores = (&mut self.stores, &mut self.dry_run);
         match migrate::advance(stores, plugin, &mut instance, step.limits.event)? {
             Ok(migration) => {
                 self.is_migrated = migration == Migration::Done;
                 Ok(Ok((instance, migration)))
             }
             Err(failure) => {
-                self.stores.roll_back(mark);
+                self.stores.roll_back(savepoint);
                 Ok(Err(failure))
             }
         }
     }
 }
 
-/// Gives up the first of the events without asking the plug-in.
-pub(super) fn park(input: &mut Input, mut events: Vec<Event>, parked: Parked) -> Worked {
+/// Dead-letters the first of the events without calling the plug-in.
+pub(super) fn dead_letter(
+    input: &mut Input,
+    mut events: Vec<Event>,
+    reason: DeadLetterReason,
+) -> WorkResult {
     if events.is_empty() {
-        return Worked::Done(None);
+        return WorkResult::Done(None);
     }
     let event = events.remove(0);
     input.put_back(events);
-    Worked::Done(Some(Finished::parked(input.source.clone(), event, parked)))
+    WorkResult::Done(Some(Finished::dead_lettered(
+        input.source.clone(),
+        event,
+        reason,
+    )))
 }
 
 fn patience(input: &Input, events: &[Event]) -> u32 {
@@ -205,12 +217,12 @@ fn finish(worker: &Worker, batch: Batch, input: &mut Input) -> Option<Finished> 
     input.put_back(left);
     if let Some(delay) = retry {
         worker.metrics.events("retry-later", 1);
-        input.wait(delay);
+        input.delay(delay);
     }
     let has_passed = |event: &Event| input.suspect_at(event).is_some();
     if finished
         .iter()
-        .flat_map(|done| &done.settled)
+        .flat_map(|done| &done.events)
         .any(|(event, _)| has_passed(event))
     {
         input.set_suspect(None);
@@ -218,21 +230,22 @@ fn finish(worker: &Worker, batch: Batch, input: &mut Input) -> Option<Finished> 
     finished
 }
 
-/// Takes a batch back whose call has failed. The event that the plug-in had last is to blame.
-fn fail(worker: &Worker, batch: Batch, input: &mut Input, failure: Failure) -> Worked {
+/// Returns the events of a failed call to the input. The event that the plug-in received last is
+/// the cause.
+fn fail(worker: &Worker, batch: Batch, input: &mut Input, failure: Failure) -> WorkResult {
     let source = batch.source.clone();
-    let (mut events, blamed) = batch.take_back();
+    let (mut events, blamed) = batch.abort();
     let partition = &source.partition;
     let step = worker.step.title();
     let Some(index) = blamed else {
         input.put_back(events);
-        return Worked::Broken(failure);
+        return WorkResult::PluginFailed(failure);
     };
     worker.metrics.trap(failure.reason);
-    worker.tally.add(Score::failures_only(1));
+    worker.score.add(Score::failures_only(1));
     let offset = events[index].record.offset;
     let attempts = events[index].attempts;
-    // The detail is not logged: a panic's message may quote the submission.
+    // The detail is not logged, because the message of a panic may quote the submission.
     tracing::warn!(
         step,
         topic = &*partition.topic,
@@ -240,22 +253,22 @@ fn fail(worker: &Worker, batch: Batch, input: &mut Input, failure: Failure) -> W
         offset,
         attempts,
         reason = failure.reason,
-        "the plug-in has failed at an event"
+        "the plug-in failed for an event"
     );
     if input.suspect_at(&events[index]).is_none() {
         input.put_back(events);
         input.set_suspect(Some(Suspect { offset, failure }));
-        return Worked::Failed(None);
+        return WorkResult::EventFailed(None);
     }
     input.set_suspect(None);
     let event = events.remove(index);
     input.put_back(events);
     let Failure { reason, detail } = failure;
-    let parked = Parked {
+    let reason = DeadLetterReason {
         kind: reason,
         code: reason.to_owned(),
         detail,
         attempts,
     };
-    Worked::Failed(Some(Finished::parked(source, event, parked)))
+    WorkResult::EventFailed(Some(Finished::dead_lettered(source, event, reason)))
 }

@@ -1,4 +1,4 @@
-//! What was decided about plug-in files while the line runs, kept for people who ask why.
+//! Decisions about plug-in files while the process runs, kept for operators.
 
 use std::collections::VecDeque;
 
@@ -6,34 +6,35 @@ use formline_core::event;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// What became of a change in the plug-in folder.
+/// The decision about a change in the plug-in folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Decision {
-    pub(crate) outcome: Outcome,
-    /// The plug-in that ran until then.
+    pub(crate) outcome: SwapOutcome,
+    /// The plug-in that ran before.
     pub(crate) from: Option<String>,
-    /// What came: a plug-in, or a file in which there is none.
+    /// The new plug-in, or a file that does not contain one.
     pub(crate) to: Option<String>,
-    /// Why it was not taken, or not kept.
+    /// Why the new plug-in was rejected or rolled back.
     pub(crate) problem: Option<String>,
 }
 
-/// How a decision went.
+/// The outcome of a decision.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Outcome {
+pub(crate) enum SwapOutcome {
     /// The new plug-in runs.
     Swapped,
-    /// It does not fit the step.
+    /// The new plug-in does not fit the step.
     Unfit,
-    /// It fails far more often at recent events.
+    /// The new plug-in fails far more often for recent events.
     FailedTrial,
-    /// It failed far more often at work, and the former one is back.
-    Returned,
-    /// It failed far more often at work, and stays: the former one does not know the schema of its stores.
+    /// The new plug-in failed far more often during its probation, and the former one runs again.
+    RolledBack,
+    /// The new plug-in failed far more often during its probation and runs on, because the former
+    /// one does not support the schema of the stores.
     Kept,
-    /// There is no plug-in in the file.
+    /// The file does not contain a plug-in.
     BadFile,
-    /// The file of the running plug-in is gone; it runs on.
+    /// The file of the running plug-in was removed; the plug-in runs on.
     Gone,
 }
 
@@ -41,22 +42,22 @@ pub(crate) enum Outcome {
 #[derive(Debug, Default)]
 pub(crate) struct Decisions(VecDeque<(Timestamp, Decision)>);
 
-/// At the bound the oldest is forgotten; log and metrics have it still.
+/// Decisions that are kept; older ones are only in the log and the metrics.
 const KEPT: usize = 16;
 
-/// Characters of a problem. What follows is a backtrace, which the log has.
+/// Characters of a problem that are kept. The rest is a backtrace, which the log contains.
 const PROBLEM: usize = 1000;
 
-// === impl Outcome ===
+// === impl SwapOutcome ===
 
-impl Outcome {
-    /// As metrics and `formline plugin list` name it.
+impl SwapOutcome {
+    /// The label in metrics and in `formline plugin list`.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Swapped => "swapped",
             Self::Unfit => "unfit",
             Self::FailedTrial => "failed-trial",
-            Self::Returned => "returned",
+            Self::RolledBack => "returned",
             Self::Kept => "kept",
             Self::BadFile => "bad-file",
             Self::Gone => "gone",
@@ -95,11 +96,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_decisions_are_kept_with_the_beginning_of_the_problem() {
+    fn the_last_decisions_are_kept_with_the_start_of_the_problem() {
         let mut decisions = Decisions::default();
         for count in 0..KEPT + 3 {
             decisions.note(Decision {
-                outcome: Outcome::BadFile,
+                outcome: SwapOutcome::BadFile,
                 from: None,
                 to: Some(format!("{count}.wasm")),
                 problem: Some("ä".repeat(2 * PROBLEM)),
@@ -110,5 +111,22 @@ mod tests {
         assert_eq!(kept.len(), KEPT);
         assert_eq!(kept[0]["to"], "3.wasm");
         assert_eq!(kept[KEPT - 1]["problem"], "ä".repeat(PROBLEM));
+    }
+
+    /// Dashboards and `formline plugin list` rely on these words.
+    #[test]
+    fn outcomes_keep_their_labels() {
+        let labels = [
+            (SwapOutcome::Swapped, "swapped"),
+            (SwapOutcome::Unfit, "unfit"),
+            (SwapOutcome::FailedTrial, "failed-trial"),
+            (SwapOutcome::RolledBack, "returned"),
+            (SwapOutcome::Kept, "kept"),
+            (SwapOutcome::BadFile, "bad-file"),
+            (SwapOutcome::Gone, "gone"),
+        ];
+        for (outcome, label) in labels {
+            assert_eq!(outcome.label(), label);
+        }
     }
 }
