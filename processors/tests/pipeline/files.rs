@@ -1,4 +1,5 @@
-//! The plug-in files of these tests: those of the project, and guests that are there only to be tested with.
+//! The plug-in files of these tests: the plug-ins of the project, and guests that exist only for
+//! the tests.
 
 use std::{
     fs,
@@ -10,12 +11,12 @@ use std::{
 use formline_testing::plugins_dir;
 use tempfile::TempDir;
 
-use super::Line;
+use super::Pipeline;
 
-/// Plug-ins that are there for these tests.
+/// Plug-ins that exist only for these tests.
 const GUESTS: [&str; 3] = ["misbehave", "worse", "moved"];
 
-/// The file of a built plug-in, the guests of these tests included.
+/// The file of a built plug-in or guest.
 pub fn built(name: &str) -> PathBuf {
     let file = format!("{name}.wasm");
     if GUESTS.contains(&name) {
@@ -25,12 +26,12 @@ pub fn built(name: &str) -> PathBuf {
     }
 }
 
-/// The same plug-in with another digest: bytes that nobody reads are added to it.
+/// The same plug-in with another digest, by means of bytes that have no effect.
 pub fn another(name: &str, mark: u8) -> Vec<u8> {
     padded(name, &[mark])
 }
 
-/// The same with so many bytes that nobody reads, in a custom section: id 0, size, name, content.
+/// The same plug-in with additional bytes in a custom section: id 0, size, name, content.
 pub fn padded(name: &str, content: &[u8]) -> Vec<u8> {
     let mut wasm = fs::read(built(name)).unwrap();
     wasm.push(0);
@@ -46,17 +47,18 @@ pub fn padded(name: &str, content: &[u8]) -> Vec<u8> {
     wasm
 }
 
-/// The same plug-in as if it were built against this version of the contract, which is as long as the present one.
+/// The same plug-in as if it were built against another version of the contract, which must have
+/// the same length.
 pub fn of_contract(name: &str, version: &str) -> Vec<u8> {
     renumbered(name, b"formline:plugin/", version)
 }
 
-/// The same as if only what it exports were.
+/// The same plug-in as if only its exports had another version.
 pub fn exporting(name: &str, version: &str) -> Vec<u8> {
     renumbered(name, b"formline:plugin/plugin@", version)
 }
 
-/// Puts a version behind every `@` that follows a name which begins like this.
+/// Replaces the version in every name that starts with `begin`.
 fn renumbered(name: &str, begin: &[u8], version: &str) -> Vec<u8> {
     let mut wasm = fs::read(built(name)).unwrap();
     for at in 0..wasm.len() - begin.len() {
@@ -69,11 +71,11 @@ fn renumbered(name: &str, begin: &[u8], version: &str) -> Vec<u8> {
     wasm
 }
 
-/// Where the guests of these tests are, built once for all tests of a process.
+/// The folder of the built guests. They are built once per process.
 fn guests() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        // Not the folder of this very build, whose lock is held by whoever runs the tests.
+        // The target folder of the running build would be locked.
         let home = std::env::var("HOME").expect("a home folder");
         let target = Path::new(&home).join(".cache/formline-plugins");
         for name in GUESTS {
@@ -98,7 +100,7 @@ fn build_guest(name: &str, target: &Path) {
     assert!(is_built, "{} does not build", manifest.display());
 }
 
-/// A folder with the same files.
+/// A copy of a folder.
 pub fn copy(folder: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for file in fs::read_dir(folder).unwrap() {
@@ -108,23 +110,23 @@ pub fn copy(folder: &Path) -> TempDir {
     copy
 }
 
-/// Compiled code of all tests, so that each plug-in is compiled once.
+/// The folder for compiled code, shared by all tests, so that each plug-in is compiled once.
 pub fn cache() -> PathBuf {
     let home = std::env::var("HOME").expect("a home folder");
     Path::new(&home).join(".cache/formline-plugins/compiled-by-tests")
 }
 
-// === impl Line ===
+// === impl Pipeline ===
 
-impl Line {
-    /// Drops a file into the plug-in folder as it should be done: under another name first.
+impl Pipeline {
+    /// Installs a file in the plug-in folder as users should: under another name first.
     pub fn drop_file(&self, name: &str, content: &[u8]) {
         let unfinished = self.plugins.path().join(".unfinished");
         fs::write(&unfinished, content).unwrap();
         fs::rename(unfinished, self.plugin_file(name)).unwrap();
     }
 
-    /// Where the plug-in folder has a file.
+    /// The path of a file in the plug-in folder.
     pub fn plugin_file(&self, name: &str) -> PathBuf {
         self.plugins.path().join(format!("{name}.wasm"))
     }

@@ -1,4 +1,4 @@
-//! What tests write into topics, and what they read of them.
+//! What tests write to topics, and what they read from them.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use formline_core::{
 use formline_testing::eventually;
 use jiff::Timestamp;
 
-use super::{Line, SOON};
+use super::{Pipeline, SOON};
 
-/// Between two looks at what Kafka has.
+/// The interval between two queries of Kafka.
 const SETTLING: Duration = Duration::from_millis(20);
 
-impl Line {
+impl Pipeline {
     /// Submits through a form, as ingest does.
     pub async fn submit(&self, topic: &str, key: &str, value: &str) -> EventId {
         let (id, value) = (EventId::new(), value.as_bytes());
@@ -29,7 +29,7 @@ impl Line {
         id
     }
 
-    /// Submits many at once.
+    /// Submits many values concurrently.
     pub async fn submit_all(&self, topic: &str, key: &str, values: &[String]) {
         let sending = values.iter().map(|value| self.submit(topic, key, value));
         futures::future::join_all(sending).await;
@@ -44,7 +44,7 @@ impl Line {
         id
     }
 
-    /// Submits at a time of the past, in milliseconds since 1970.
+    /// Submits with a timestamp in the past, in milliseconds since 1970.
     pub async fn submit_at(&self, topic: &str, key: &str, value: &str, timestamp_ms: i64) {
         let headers = headers(EventId::new(), key, None);
         let value = value.as_bytes();
@@ -52,7 +52,7 @@ impl Line {
             .await;
     }
 
-    /// Writes a record that may come from no form.
+    /// Writes a record that need not come from a form.
     pub async fn write(&self, topic: &str, key: &[u8], value: &[u8], headers: Headers) {
         self.produce(topic, key, value, headers, None).await;
     }
@@ -76,7 +76,7 @@ impl Line {
         self.producer.send(record).await.unwrap();
     }
 
-    /// Sets the committed offsets of a step back to the beginning, as an operator may.
+    /// Resets the committed offsets of a step to the beginning, as an operator may.
     pub async fn reset_offsets(&self, step: &str) {
         let step = self.steps.iter().find(|other| other.name == step).unwrap();
         let options = consumer::Options {
@@ -130,23 +130,23 @@ impl Line {
         of_partition.next().unwrap().2
     }
 
-    /// Ends what was held open, without a trace.
+    /// Aborts a transaction that was held open.
     pub fn end(&self, open: Transactions) {
         drop(open);
         drop(Transactions::open(&self.client, &self.topic("held"), "").unwrap());
     }
 
-    /// Everything in a topic that readers of committed records see.
+    /// All committed records of a topic.
     pub fn records(&self, topic: &str) -> Vec<Record> {
         self.all(&self.topic(topic))
     }
 
-    /// What a step has parked.
+    /// The dead letters of a step.
     pub fn dead_letters(&self, step: &str) -> Vec<Record> {
         self.all(&topic::dead_letter(&self.app, step))
     }
 
-    /// The changelog of a step's stores, before compaction, without what the host keeps there for itself.
+    /// The changelog of a step's stores, before compaction, without the host's own entries.
     pub fn changelog(&self, step: &str) -> Vec<Record> {
         let mut records = self.all(&topic::state(&self.app, step));
         records.retain(|record| !record.key().unwrap().starts_with(&[0]));
@@ -164,13 +164,13 @@ impl Line {
         Ok(records)
     }
 
-    /// Waits until a topic holds so many records, and returns them.
+    /// Waits until a topic contains this many records, and returns them.
     pub async fn wait_for(&self, topic: &str, count: usize) -> Vec<Record> {
         let topic = self.topic(topic);
         self.wait_for_all(&topic, count).await
     }
 
-    /// The same for the dead letters of a step.
+    /// Waits for the dead letters of a step.
     pub async fn wait_for_dead_letters(&self, step: &str, count: usize) -> Vec<Record> {
         self.wait_for_all(&topic::dead_letter(&self.app, step), count)
             .await

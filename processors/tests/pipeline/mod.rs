@@ -1,5 +1,6 @@
-//! The vocabulary of the host's tests: a line of steps on a real Kafka, fed and looked at from outside.
-// Each test file is a crate of its own and uses a part of it.
+//! The vocabulary of the host's tests: a pipeline of steps on a real Kafka, with functions to feed
+//! and observe it.
+// Each test file is a crate of its own and uses only a part of this module.
 #![allow(
     dead_code,
     unused_imports,
@@ -38,13 +39,13 @@ use tracing_subscriber::EnvFilter;
 pub use self::files::{another, built, exporting, of_contract, padded};
 use self::files::{cache, copy};
 
-/// Far above what anything takes, also while Kafka is killed and the machine is busy.
+/// Much longer than anything takes, even while Kafka is killed and the machine is busy.
 pub const SOON: Duration = Duration::from_secs(120);
 
-/// Topics of one test with what runs between them.
-pub struct Line {
+/// The topics of one test, and the host that runs between them.
+pub struct Pipeline {
     pub client: Client,
-    /// The app's name, and the beginning of all names of topics.
+    /// The app's name, and the prefix of all topic names.
     pub app: String,
     producer: Producer,
     plugins: TempDir,
@@ -54,22 +55,22 @@ pub struct Line {
     running: Option<Running>,
 }
 
-/// A host of its own.
+/// A running host.
 pub struct Running {
     shutdown: Shutdown,
     telemetry: Telemetry,
     host: JoinHandle<Result<(), Error>>,
 }
 
-// === impl Line ===
+// === impl Pipeline ===
 
-impl Line {
-    /// A line without steps, whose plug-in folder holds the given files.
+impl Pipeline {
+    /// A pipeline without steps, whose plug-in folder contains the given files.
     pub async fn new(plugins: &[&str]) -> Self {
         Self::on(kafka().await, plugins)
     }
 
-    /// The same on a Kafka that the test can stop.
+    /// Like [`new`](Self::new), on a Kafka that the test can stop.
     pub fn on(kafka: &Kafka, plugins: &[&str]) -> Self {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
         let logs = tracing_subscriber::fmt().with_env_filter(filter);
@@ -97,18 +98,18 @@ impl Line {
         }
     }
 
-    /// The name of one of the line's topics.
+    /// The full name of one of the pipeline's topics.
     pub fn topic(&self, name: &str) -> String {
         format!("{}.{name}", self.app)
     }
 
-    /// A topic that a form writes to.
+    /// Creates a topic that a form writes to.
     pub async fn form(&mut self, name: &str, partitions: i32) {
         self.forms.insert(self.topic(name));
         self.topic_with(name, partitions, &[]).await;
     }
 
-    /// A topic with settings of its own.
+    /// Creates a topic with its own settings.
     pub async fn topic_with(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
         self.make_topic(self.topic(name), partitions, config).await;
     }
@@ -125,7 +126,7 @@ impl Line {
         self.add(step).await;
     }
 
-    /// The same, to be changed before it is added.
+    /// Describes a step without adding it, so that the test can change it.
     pub fn describe(
         &self,
         plugin: &str,
@@ -163,7 +164,7 @@ impl Line {
         self.steps.push(Arc::new(step));
     }
 
-    /// A line of its own with the same steps, which read the same topics and write to others.
+    /// A second pipeline with the same steps, which read the same topics and write to others.
     pub async fn replica(&self) -> Self {
         let mut replica = Self::new(&[]).await;
         (replica.plugins, replica.forms) = (copy(self.plugins.path()), self.forms.clone());
@@ -188,13 +189,13 @@ impl Line {
         replica
     }
 
-    /// Puts a step in the place of the one with its name.
+    /// Replaces the step with the same name.
     pub async fn replace(&mut self, step: Step) {
         self.steps.retain(|old| old.name != step.name);
         self.add(step).await;
     }
 
-    /// Makes a topic, unless it is there.
+    /// Creates a topic, unless it exists.
     pub async fn make_topic(&self, name: String, partitions: i32, config: &[(&str, &str)]) {
         let config = config
             .iter()
@@ -226,7 +227,8 @@ impl Line {
         self.spawn_as("test");
     }
 
-    /// Starts a host of that name. One that runs goes on without being watched.
+    /// Starts a host with this instance name. A host that is already running continues in the
+    /// background.
     pub fn spawn_as(&mut self, instance: &str) {
         let (shutdown, telemetry) = (Shutdown::new(), Telemetry::new());
         let options = Options {
@@ -253,25 +255,25 @@ impl Line {
         self.stop_other(running).await;
     }
 
-    /// The same with a host that was left.
+    /// Stops a host that was left running.
     pub async fn stop_other(&self, running: Running) {
         running.shutdown.begin();
         running.host.await.unwrap().unwrap();
         running.shutdown.finish(SOON).await;
     }
 
-    /// Waits until the host ends by itself, and why.
+    /// Waits until the host fails, and returns its error.
     pub async fn failure(&mut self) -> Error {
         let running = self.leave();
         self.failure_of(running).await
     }
 
-    /// Leaves the host alone, still running.
+    /// Returns the host, still running.
     pub fn leave(&mut self) -> Running {
-        self.running.take().expect("it runs")
+        self.running.take().expect("the host is running")
     }
 
-    /// Waits until a host that was left ends by itself, and why.
+    /// Waits until a host that was left running fails, and returns its error.
     pub async fn failure_of(&self, running: Running) -> Error {
         tokio::time::timeout(SOON, running.host)
             .await
@@ -281,7 +283,11 @@ impl Line {
     }
 
     fn telemetry(&self) -> Telemetry {
-        self.running.as_ref().expect("it runs").telemetry.clone()
+        self.running
+            .as_ref()
+            .expect("the host is running")
+            .telemetry
+            .clone()
     }
 
     pub fn is_ready(&self) -> bool {
@@ -297,7 +303,7 @@ impl Line {
             .unwrap_or(0.0)
     }
 
-    /// Whether every part does its work.
+    /// Whether every part is ready.
     pub async fn is_working(&self) -> bool {
         let text = self.ask("/metrics").await;
         let mut parts = text
@@ -306,7 +312,7 @@ impl Line {
         parts.all(|part| part.ends_with(" 1"))
     }
 
-    /// What each part says of itself.
+    /// The health report of all parts.
     pub async fn health(&self) -> String {
         self.ask("/readyz").await
     }
@@ -324,14 +330,14 @@ impl Line {
         text
     }
 
-    /// The folder of state files of a host.
+    /// The folder of a host's state files.
     pub fn state(&self, instance: &str) -> PathBuf {
         self.state.path().join(instance)
     }
 }
 
-/// A test that fails must not wait for its host for ever.
-impl Drop for Line {
+/// Stops the host of a failed test, which would otherwise run on.
+impl Drop for Pipeline {
     fn drop(&mut self) {
         if let Some(running) = &self.running {
             running.shutdown.begin();
@@ -339,7 +345,7 @@ impl Drop for Line {
     }
 }
 
-/// Columns that fit to `student`.
+/// Columns that match [`student`].
 pub fn columns() -> Value {
     json!({ "columns": ["roll", "name", "label"] })
 }
