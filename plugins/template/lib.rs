@@ -1,14 +1,14 @@
-//! Sends on the submissions in which a field has one of the wanted values.
+//! Sends the submissions in which a field has one of the wanted values.
 
 use formline_plugin_sdk::prelude::*;
 
-/// What a step writes as its `config`, such as `{ "field": "city", "values": ["Graz", "Linz"] }`.
+/// The `config` of a step, such as `{ "field": "city", "values": ["Graz", "Linz"] }`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// The field to look at: a name, or a JSON pointer that begins with `/`.
+    /// The field to compare: a name, or a JSON pointer if it starts with `/`.
     field: String,
-    /// The texts that are wanted.
+    /// The values of submissions to keep.
     values: Vec<String>,
 }
 
@@ -47,27 +47,27 @@ mod tests {
 
     fn process(submission: &str) -> Outcome {
         let config = r#"{"field": "city", "values": ["Graz", "Linz"]}"#;
-        let mut partition = Partition::<Keep>::start(config).expect("the configuration is right");
+        let mut partition = Partition::<Keep>::start(config).expect("the configuration is valid");
         partition.process(Input::new(submission))
     }
 
     #[test]
-    fn a_wanted_submission_passes_as_it_is() {
-        let sent = process(r#"{"city": "Linz", "n": 1.50}"#).expect("it passes");
+    fn a_wanted_submission_is_sent_unchanged() {
+        let sent = process(r#"{"city": "Linz", "n": 1.50}"#).expect("it is accepted");
         assert_eq!(sent[0].port, "kept");
         assert_eq!(sent[0].text(), r#"{"city": "Linz", "n": 1.50}"#);
     }
 
     #[test]
-    fn another_city_and_none_are_passed_over() {
+    fn submissions_with_another_city_or_none_are_skipped() {
         for submission in [r#"{"city": "Wien"}"#, "{}"] {
             assert_eq!(process(submission), Err(Reject::skip("not-wanted")));
         }
     }
 
     #[test]
-    fn what_is_not_a_json_object_is_parked() {
-        let parked = process("[").expect_err("it is not one");
-        assert!(matches!(parked, Reject::DeadLetter { code, .. } if code == "malformed-json"));
+    fn a_submission_that_is_not_an_object_is_dead_lettered() {
+        let rejected = process("[").expect_err("it is rejected");
+        assert!(matches!(rejected, Reject::DeadLetter { code, .. } if code == "malformed-json"));
     }
 }

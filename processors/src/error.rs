@@ -1,4 +1,4 @@
-//! Why steps cannot run.
+//! Errors of steps and of the host.
 
 use std::{
     io,
@@ -10,12 +10,12 @@ use formline_core::{client, consumer, transaction};
 /// Why a step, or the host as a whole, has stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The folder for compiled code is not fit for it. Stop: only the operator can mend it.
+    /// The folder for compiled code cannot be used. Stop: an operator must fix it.
     #[error("cannot keep compiled plug-ins in {}: {source}", path.display())]
     Cache {
         /// The folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: io::Error,
     },
     /// The plug-in folder cannot be read. Stop.
@@ -23,7 +23,7 @@ pub enum Error {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: io::Error,
     },
     /// wasmtime does not work on this machine. Stop.
@@ -32,15 +32,15 @@ pub enum Error {
     /// A thread could not be started. Stop.
     #[error("cannot start a thread: {source}")]
     Thread {
-        /// The system's reason.
+        /// The cause.
         source: io::Error,
     },
-    /// The plug-in of a step is not there or does not fit. Stop.
+    /// The plug-in of a step does not exist, or does not fit the step. Stop.
     #[error("step {step}: {problem}")]
     Plugin {
         /// `<app>/<step>`.
         step: String,
-        /// What is wrong.
+        /// What is wrong with the plug-in.
         problem: String,
     },
     /// The step's consumer failed. Stop if it was fenced, else retry with a new one.
@@ -49,26 +49,27 @@ pub enum Error {
     /// The step's transaction failed. Retry from the committed offsets.
     #[error(transparent)]
     Transaction(#[from] transaction::Error),
-    /// A dead letter cannot be parked. Retry until its topic takes it; the step waits at it meanwhile.
+    /// Kafka rejects a dead letter. Retry until its topic accepts it; the step waits in the
+    /// meantime.
     #[error(
-        "the dead-letter topic {topic} does not take a record ({source}); raise its max.message.bytes"
+        "the dead-letter topic {topic} rejects a record ({source}); raise its max.message.bytes"
     )]
     DeadLetter {
         /// The topic.
         topic: String,
-        /// What Kafka says.
+        /// Kafka's error.
         source: Box<transaction::Error>,
     },
-    /// The file with a partition's state cannot be read or written. Retry: if it is at fault it was deleted, and the state
-    /// comes from Kafka.
-    #[error("the state file {} fails: {source}", path.display())]
+    /// The file with a partition's state cannot be read or written. Retry: a corrupt file has been
+    /// deleted, and the state is read from Kafka.
+    #[error("the state file {} failed: {source}", path.display())]
     State {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: Box<redb::Error>,
     },
-    /// Kafka cannot be used. Retry, unless a setting is wrong.
+    /// Kafka cannot be used. Retry, unless a setting is invalid.
     #[error(transparent)]
     Client(#[from] client::Error),
 }
@@ -76,7 +77,7 @@ pub enum Error {
 // === impl Error ===
 
 impl Error {
-    /// Whether trying again is of no use: an operator has to mend it.
+    /// Whether a retry cannot help and an operator must act.
     pub fn is_stop(&self) -> bool {
         use client::Error as C;
         match self {
@@ -104,7 +105,7 @@ impl Error {
         }
     }
 
-    #[allow(clippy::needless_pass_by_value)] // it is what `map_err` gives
+    #[allow(clippy::needless_pass_by_value)] // the signature that `map_err` needs
     pub(crate) fn engine(error: wasmtime::Error) -> Self {
         Self::Engine(format!("{error:#}"))
     }

@@ -17,45 +17,47 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    catalog::Catalog,
     error::Error,
-    lag::{self, Committed},
+    hot_swap::{self, Catalog, SharedScore, Slot, Watcher},
+    lag::{self, CommittedOffsets},
     metrics::Metrics,
     plugin::Plugin,
     state,
-    trial::Tally,
-    watcher::{self, Slot, Watcher},
-    worker::Worker,
+    worker::{self, Worker},
 };
 
-/// What the host needs besides the steps.
+/// What the host needs in addition to the steps.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How to reach Kafka.
     pub client: Client,
-    /// The folder of plug-in files. Only read.
+    /// The folder of plug-in files, which is only read.
     pub plugins: PathBuf,
-    /// A folder for compiled code, private to the process's user. Can be deleted at any time.
+    /// The folder for compiled code, private to the process's user. It can be deleted at any time.
     pub cache: PathBuf,
-    /// A folder for copies of the steps' state, private to the process. Can be deleted while it is stopped.
+    /// The folder for copies of the steps' state, private to the process. It can be deleted while
+    /// the process is stopped.
     pub state: PathBuf,
-    /// Name of this process, the same after a restart and different from all others: it names members of groups and
-    /// transactional ids.
+    /// The name of this process. It must be stable across restarts and unique, because it is part
+    /// of the names of group members and of transactional ids.
     pub instance: String,
-    /// Topics that forms write to, or may write to. Only there can a submission stand twice, and has to be recognised.
+    /// Topics that forms write to. Only these can contain a submission more than once.
     pub form_topics: BTreeSet<String>,
-    /// Where metrics and readiness go.
+    /// Receives metrics and readiness.
     pub telemetry: Telemetry,
 }
 
-/// A worker that has lived so long was healthy; the next restart does not wait long again. As long as the longest wait.
+/// After this uptime the next restart of a worker starts with the shortest delay again. Equal to
+/// the longest delay.
 const HEALTHY: Duration = Duration::from_secs(10);
 
-/// Runs the steps until the shutdown begins, then lets each worker finish its batch. An error means that an operator
-/// has to do something; everything else is retried for as long as it takes.
+/// Runs the steps until the shutdown begins, then lets each worker finish its batch.
 ///
-/// The parts of the workers are there when this returns, before anything of the future has run: a process that waits for
-/// its parts must not take itself for ready in between.
+/// The workers' parts are registered before this function returns, not when the future first runs;
+/// otherwise the process could be considered ready before its workers are.
+///
+/// # Errors
+/// If an operator must act ([`Error::is_stop`]). Everything else is retried indefinitely.
 pub fn run(
     options: Options,
     steps: Vec<Arc<Step>>,
@@ -84,7 +86,7 @@ async fn host(
     let found = tokio::task::spawn_blocking(move || find_plugins(&folder, &cache, &asked)).await;
     let (catalog, plugins) = found.expect("reading plug-ins does not panic")?;
     let old_files = options.state.clone();
-    shutdown.spawn_blocking(move || state::sweep(&old_files));
+    shutdown.spawn_blocking(move || state::delete_unused(&old_files));
     let metrics = Metrics::register(&options.telemetry);
     let stop = shutdown.token().child_token();
     let (mut slots, mut lags, mut running) = (Vec::new(), Vec::new(), JoinSet::new());
@@ -92,10 +94,10 @@ async fn host(
         tracing::info!(
             step = step.title(),
             plugin = plugin.label,
-            "the step begins"
+            "starting the step"
         );
         let (sender, receiver) = watch::channel(plugin);
-        let (committed, tally) = (Committed::default(), Arc::<Tally>::default());
+        let (committed, score) = (CommittedOffsets::default(), Arc::<SharedScore>::default());
         for (number, part) in parts.into_iter().enumerate() {
             let worker = Worker {
                 name: format!("{}.{number}", options.instance),
@@ -105,14 +107,14 @@ async fn host(
                 state: options.state.join(format!("{}.{}", step.app, step.name)),
                 plugin: receiver.clone(),
                 metrics: metrics.of(&step),
-                tally: Arc::clone(&tally),
+                score: Arc::clone(&score),
                 committed: committed.clone(),
                 part,
                 stop: stop.clone(),
             };
             running.spawn(supervise(Arc::new(worker), shutdown.clone()));
         }
-        slots.push(Slot::new(Arc::clone(&step), sender, tally));
+        slots.push(Slot::new(Arc::clone(&step), sender, score));
         lags.push((step, committed));
     }
     let (client, telemetry) = (options.client.clone(), options.telemetry.clone());
@@ -128,7 +130,7 @@ async fn host(
     result
 }
 
-/// Opens the folder and finds the plug-in of each step.
+/// Opens the folder, and resolves the plug-in of each step.
 fn find_plugins(
     folder: &Path,
     cache: &Path,
@@ -143,7 +145,7 @@ fn find_plugins(
         };
         let plugin = catalog.resolve(&step.plugin);
         let plugin = plugin.ok_or_else(|| failed(missing(&catalog, &step.plugin)))?;
-        watcher::check(step, &plugin, None).map_err(failed)?;
+        hot_swap::check(step, &plugin, None).map_err(failed)?;
         plugins.push(plugin);
     }
     Ok((catalog, plugins))
@@ -153,7 +155,7 @@ fn missing(catalog: &Catalog, reference: &str) -> String {
     let folder = catalog.folder().display();
     match catalog.names() {
         names if names.is_empty() => {
-            format!("there is no plug-in in {folder}; put {reference} there")
+            format!("there is no plug-in in {folder}; copy {reference} to it")
         }
         names => format!(
             "there is no plug-in `{reference}` in {folder}; there are {}",
@@ -169,15 +171,15 @@ fn part_name(step: &Step, number: usize) -> String {
     }
 }
 
-/// Waits for all workers. When one stops for good the others stop as well: an operator must not find the process half
-/// alive.
+/// Waits for all workers. If one of them fails for good, the others are stopped as well, so that
+/// the process never runs only a part of its steps.
 async fn wait(
     mut running: JoinSet<Result<(), Error>>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let mut result = Ok(());
     while let Some(ended) = running.join_next().await {
-        let ended = ended.expect("it waits for a worker and does not panic");
+        let ended = ended.expect("`supervise` does not panic");
         if ended.is_err() {
             stop.cancel();
             result = result.and(ended);
@@ -186,19 +188,19 @@ async fn wait(
     result
 }
 
-/// Runs a worker again and again until it is told to stop. Each run begins at the committed offsets, so a failure, even
-/// a panic of our own, costs time and nothing else.
+/// Restarts a worker until it is stopped. Each run starts from the committed offsets, so a failure,
+/// even a panic of the host, costs only time.
 async fn supervise(worker: Arc<Worker>, shutdown: Shutdown) -> Result<(), Error> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     loop {
         let (running, started) = (Arc::clone(&worker), Instant::now());
-        // Tracked by the shutdown, which waits until the batch in hand is committed.
-        let ended = shutdown.spawn_blocking(move || running.run()).await;
+        // The shutdown tracks this task, and waits until the current batch is committed.
+        let ended = shutdown.spawn_blocking(move || worker::run(&running)).await;
         let step = worker.step.title();
         let problem = match ended {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) if error.is_stop() => {
-                tracing::error!(step, %error, "the step stops");
+                tracing::error!(step, %error, "the step stops because of an error");
                 worker.part.waiting(error.to_string());
                 return Err(error);
             }
@@ -213,7 +215,7 @@ async fn supervise(worker: Arc<Worker>, shutdown: Shutdown) -> Result<(), Error>
             step,
             problem,
             ?delay,
-            "the step begins again at the committed offsets"
+            "restarting the step from the committed offsets"
         );
         worker.part.waiting(problem);
         tokio::select! {

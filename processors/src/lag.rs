@@ -1,4 +1,4 @@
-//! How far the steps of this process are behind.
+//! The lag of the steps of this process.
 
 use std::{
     collections::BTreeMap,
@@ -17,16 +17,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// The committed offsets of the partitions that this process has of one step. Cheap to clone; all clones are one.
+/// The committed offsets of one step's partitions that this process owns. Cheap to clone; all
+/// clones share their state.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Committed(Arc<Mutex<BTreeMap<Partition, i64>>>);
+pub(crate) struct CommittedOffsets(Arc<Mutex<BTreeMap<Partition, i64>>>);
 
-/// A question to each partition's leader; more often than most scrapes, because people watch it live (`formline top`).
-const PAUSE: Duration = Duration::from_secs(5);
+/// The interval of measurements. It is shorter than most scrape intervals, because operators watch
+/// the lag live (`formline top`).
+const INTERVAL: Duration = Duration::from_secs(5);
 
-// === impl Committed ===
+// === impl CommittedOffsets ===
 
-impl Committed {
+impl CommittedOffsets {
     pub(crate) fn set(&self, partition: &Partition, next: i64) {
         self.offsets().insert(partition.clone(), next);
     }
@@ -40,10 +42,10 @@ impl Committed {
     }
 }
 
-/// Keeps the lag metric up to date until it is told to stop.
+/// Keeps the lag metric up to date until it is stopped.
 pub(crate) async fn report(
     client: Client,
-    steps: Vec<(Arc<Step>, Committed)>,
+    steps: Vec<(Arc<Step>, CommittedOffsets)>,
     metrics: Metrics,
     stop: CancellationToken,
 ) {
@@ -53,27 +55,28 @@ pub(crate) async fn report(
     });
     let stages: Vec<_> = stages.collect();
     let opened = tokio::task::spawn_blocking(move || Progress::open(&client, stages)).await;
-    let progress = match opened.expect("it does not panic") {
+    let progress = match opened.expect("opening does not panic") {
         Ok(progress) => Arc::new(progress),
-        Err(error) => return tracing::error!(%error, "the lag of the steps cannot be measured"),
+        Err(error) => return tracing::error!(%error, "cannot measure the lag of the steps"),
     };
     while !stop.is_cancelled() {
         let (asked, own, gauges) = (Arc::clone(&progress), steps.clone(), metrics.clone());
         let measuring = tokio::task::spawn_blocking(move || measure(&asked, &own, &gauges));
-        // While Kafka is away an answer takes long; a process that stops does not wait for it.
+        // While Kafka is unavailable a response takes long; a stopping process does not wait for
+        // it.
         let Some(measured) = stop.run_until_cancelled(measuring).await else {
             return;
         };
-        if let Err(error) = measured.expect("it does not panic") {
-            tracing::debug!(%error, "the lag of the steps is not known at present");
+        if let Err(error) = measured.expect("measuring does not panic") {
+            tracing::debug!(%error, "the lag of the steps is unknown");
         }
-        stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+        stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await;
     }
 }
 
 fn measure(
     progress: &Progress,
-    steps: &[(Arc<Step>, Committed)],
+    steps: &[(Arc<Step>, CommittedOffsets)],
     metrics: &Metrics,
 ) -> Result<(), client::Error> {
     let mut lags = Vec::new();
@@ -83,7 +86,7 @@ fn measure(
                 topic: topic.as_str().into(),
                 number,
             };
-            // A partition that is not ours is reported by whoever has it.
+            // The owner of another partition reports its lag.
             if let Some(next) = committed.offsets().get(&partition) {
                 lags.push((step, topic, number.to_string(), (end - next).max(0)));
             }

@@ -1,31 +1,27 @@
-//! STAGE 2: the host that runs WebAssembly plug-ins between topics, in transactions.
+//! Stage 2: the host that runs WebAssembly plug-ins between topics, in Kafka transactions.
 //!
-//! `host` starts everything; a `worker` reads, works and publishes; `plugin` is all that knows WebAssembly; `batch` and
-//! `state` are what both of them hold; `catalog` and `watcher` find plug-in files and follow their changes, and `trial`
-//! judges them, and `decision` keeps what came of it; `workbench` is for their authors, `case` runs a test of theirs,
-//! and `treadmill` measures what an event costs.
+//! - `host` starts the steps of a process and restarts their workers after a failure.
+//! - `worker` reads partitions, lets the plug-in process them, and publishes the results.
+//! - `hot_swap` finds plug-in files, follows their changes, and puts new versions on trial.
+//! - `authoring` is for authors of plug-ins: it inspects a file, runs its test cases, and measures
+//!   it.
+//! - `plugin` is the only module that knows WebAssembly.
+//! - `batch` and `state` hold what a plug-in processes and what it keeps.
 
+mod authoring;
 mod batch;
-mod case;
-mod catalog;
-mod decision;
 mod error;
 mod host;
+mod hot_swap;
 mod lag;
 mod metrics;
 mod plugin;
 mod state;
-mod treadmill;
-mod trial;
-mod watcher;
-mod workbench;
 mod worker;
 
 pub use self::{
-    case::Case,
-    catalog::{Catalog, Listed},
+    authoring::{Bench, Candidate, Inspector, Measurement, PluginInfo, TestCase},
     error::Error,
     host::{Options, run},
-    treadmill::{Lap, Treadmill},
-    workbench::{Candidate, Inspected, Workbench},
+    hot_swap::{Catalog, CatalogEntry},
 };

@@ -1,4 +1,4 @@
-//! What the steps of this process count and measure.
+//! The metrics of the steps of this process.
 
 use formline_core::{
     Telemetry,
@@ -9,9 +9,9 @@ use formline_core::{
 use jiff::Timestamp;
 use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGaugeVec};
 
-use crate::{batch::Event, decision::Outcome, plugin::Plugin};
+use crate::{batch::Event, plugin::Plugin};
 
-/// All metrics of the host. Cheap to clone; all clones are one.
+/// All metrics of the host. Cheap to clone; all clones share their state.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     events: IntCounterVec,
@@ -35,7 +35,7 @@ pub(crate) struct StepMetrics {
     all: Metrics,
     app: String,
     step: String,
-    /// From the plug-in's call to the commit of what came of it.
+    /// From the plug-in's call to the commit of the results.
     pub(crate) batch: Histogram,
     pub(crate) commit: Histogram,
     pub(crate) call: Histogram,
@@ -45,7 +45,7 @@ pub(crate) struct StepMetrics {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Makes the metrics of the process; to be called once.
+    /// Creates and registers the metrics of the process. To be called once.
     pub(crate) fn register(process: &Telemetry) -> Self {
         let own = Self::new(process);
         for counters in [
@@ -71,16 +71,16 @@ impl Metrics {
         Self {
             events: counters(
                 "formline_step_events_total",
-                "Events that a step has settled; `retry-later` are those that come again.",
+                "Events that a step has completed; `retry-later` are events that were deferred.",
                 &["app", "step", "outcome"],
             ),
             batch: durations(
                 "formline_step_batch_duration_seconds",
-                "Time from the plug-in's call to the commit of what came of it.",
+                "Time from the plug-in's call to the commit of the results.",
             ),
             commit: durations(
                 "formline_step_commit_duration_seconds",
-                "Time of a transaction, from its beginning to its commit.",
+                "Time of a transaction, from its start to its commit.",
             ),
             call: durations(
                 "formline_plugin_call_duration_seconds",
@@ -89,7 +89,7 @@ impl Metrics {
             latency: process.end_to_end().clone(),
             traps: counters(
                 "formline_plugin_traps_total",
-                "Calls of a plug-in that did not end well.",
+                "Failed calls of a plug-in.",
                 &["app", "step", "reason"],
             ),
             pauses: counters(
@@ -100,17 +100,17 @@ impl Metrics {
             dead_letters: process.dead_letters().clone(),
             counters: counters(
                 "formline_plugin_counter_total",
-                "What plug-ins count for themselves.",
+                "Counters that plug-ins declare.",
                 &["app", "step", "counter"],
             ),
             swaps: counters(
                 "formline_plugin_swaps_total",
-                "Changes of plug-in files, by what became of them.",
+                "Changes of plug-in files, by their outcome.",
                 &["outcome"],
             ),
             restored: counters(
                 "formline_step_restored_records_total",
-                "Records of the changelog that were read because the state files do not contain them.",
+                "Changelog records read because the state files do not contain them.",
                 &["app", "step"],
             ),
             info: gauges(
@@ -120,13 +120,13 @@ impl Metrics {
             ),
             lag: gauges(
                 "formline_step_lag_records",
-                "Offsets between the end of a partition and what the step has committed.",
+                "Offsets between the end of a partition and the committed offset of the step.",
                 &["app", "step", "topic", "partition"],
             ),
         }
     }
 
-    /// The same for one step.
+    /// The metrics of one step.
     pub(crate) fn of(&self, step: &Step) -> StepMetrics {
         let labels = [step.app.as_str(), step.name.as_str()];
         StepMetrics {
@@ -140,9 +140,9 @@ impl Metrics {
         }
     }
 
-    /// A plug-in file has changed, and it was decided what becomes of it.
-    pub(crate) fn swap(&self, outcome: Outcome) {
-        self.swaps.with_label_values(&[outcome.label()]).inc();
+    /// Counts a change of a plug-in file by the label of its outcome.
+    pub(crate) fn swap(&self, outcome: &str) {
+        self.swaps.with_label_values(&[outcome]).inc();
     }
 }
 
@@ -196,17 +196,17 @@ impl StepMetrics {
             .inc_by(delta);
     }
 
-    /// The step has committed this event at `now`.
+    /// Records that the step has committed this event at `now`.
     pub(crate) fn passed(&self, event: &Event, now: Timestamp) {
         let accepted = event::time(&event.record);
         self.latency
             .observe(now.duration_since(accepted).as_secs_f64().max(0.0));
     }
 
-    /// The step runs `new` from now on.
+    /// Records that the step now runs `new`.
     pub(crate) fn runs(&self, old: Option<&Plugin>, new: &Plugin) {
         if let Some(old) = old {
-            // It fails only if it was never set.
+            // This fails only if the label was never set.
             let _ = self.all.info.remove_label_values(&self.plugin_labels(old));
         }
         self.all

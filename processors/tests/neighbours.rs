@@ -1,7 +1,8 @@
-//! Steps of one process share its cores and its memory: one whose plug-in breaks every rule does not slow the others.
+//! Steps of one process share its cores and memory: a step whose plug-in violates every rule does
+//! not slow the others down.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod line;
+mod pipeline;
 
 use std::{
     mem,
@@ -19,9 +20,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::interval;
 
-use self::line::{Line, SOON, labels, student};
+use self::pipeline::{Pipeline, SOON, labels, student};
 
-/// How long each event of the quiet step took, in milliseconds.
+/// Measures how long each event of the quiet step takes, in milliseconds.
 struct Watch {
     took: Took,
     stop: Arc<AtomicBool>,
@@ -30,8 +31,8 @@ struct Watch {
 
 type Took = Arc<Mutex<Vec<i64>>>;
 
-/// Every way to misbehave: half of them in one phase, half in another, because twenty failures in a minute pause the
-/// step, and a paused step is no bad neighbour.
+/// Every way to misbehave: half of them in one phase, half in another, because twenty failures
+/// within a minute pause the step, and a paused step does not disturb others.
 const BAD: [[&str; 6]; 2] = [
     ["loop", "memory", "output", "panic", "store", "log"],
     [
@@ -44,20 +45,21 @@ const BAD: [[&str; 6]; 2] = [
     ],
 ];
 
-/// Of a phase: events of the quiet step, events of its neighbour, and the time between two of them.
+/// In each phase: the events of a step, and the time between two of them.
 const QUIET: (usize, Duration) = (1000, Duration::from_millis(5));
 const NEIGHBOUR: (usize, Duration) = (60, Duration::from_millis(80));
 
-/// What the quiet step may take longer, at the 99th percentile.
+/// By which factor the quiet step may be slower, at the 99th percentile.
 const FACTOR: i64 = 2;
 
-/// Both times are of one run, in phases that take turns, so a slow machine slows both. What else the machine does may
-/// still hit the bad phases alone; but not three times, and a host that lets a neighbour block others (for 1.5 s, as
-/// long as an endless loop lasts) fails each time.
+/// Both times come from one run, in alternating phases, so a slow machine slows both. Other load on
+/// the machine may still affect only the phases with the bad neighbour; but hardly three times in a
+/// row, while a host that lets a neighbour block others (for 1.5 s, as long as an endless loop
+/// lasts) fails each time.
 const ROUNDS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_neighbour_that_breaks_every_rule_is_not_noticed() {
+async fn a_neighbour_that_violates_every_rule_does_not_slow_others_down() {
     let mut found = Vec::new();
     for _ in 0..ROUNDS {
         let (well, badly) = round().await;
@@ -70,42 +72,48 @@ async fn a_neighbour_that_breaks_every_rule_is_not_noticed() {
     panic!("too slow beside a bad neighbour: {found:?}");
 }
 
-/// The 99th percentile beside a neighbour that works well, and beside one that does not.
+/// The 99th percentile beside a well-behaved neighbour, and beside a bad one.
 async fn round() -> (i64, i64) {
-    let mut line = Line::new(&["enrich", "misbehave"]).await;
-    line.form("students", 2).await;
-    line.form("in", 2).await;
+    let mut pipeline = Pipeline::new(&["enrich", "misbehave"]).await;
+    pipeline.form("students", 2).await;
+    pipeline.form("in", 2).await;
     let output = [("enriched", "enriched")];
-    line.step("enrich", ("submissions", "students"), &output, labels())
+    pipeline
+        .step("enrich", ("submissions", "students"), &output, labels())
         .await;
-    let mut neighbour = line.describe("misbehave", ("in", "in"), &[("out", "out")], json!({}));
+    let mut neighbour = pipeline.describe("misbehave", ("in", "in"), &[("out", "out")], json!({}));
     neighbour.limits.event = Duration::from_millis(300);
-    line.add(neighbour).await;
-    line.start().await;
-    let watch = Watch::begin(&line);
-    phase(&line, &watch, &[]).await; // the first one warms up and does not count
+    pipeline.add(neighbour).await;
+    pipeline.start().await;
+    let watch = Watch::begin(&pipeline);
+    phase(&pipeline, &watch, &[]).await; // a warm-up that is not measured
     let (mut well, mut badly) = (Vec::new(), Vec::new());
     for bad in &BAD {
-        well.extend(phase(&line, &watch, &[]).await);
-        badly.extend(phase(&line, &watch, bad).await);
+        well.extend(phase(&pipeline, &watch, &[]).await);
+        badly.extend(phase(&pipeline, &watch, bad).await);
     }
-    let parked = line.dead_letters("misbehave").len();
-    // What only makes noise passes.
-    assert_eq!(parked, BAD.as_flattened().len() - ["log", "print"].len());
-    assert!(line.dead_letters("enrich").is_empty());
+    let dead_letters = pipeline.dead_letters("misbehave").len();
+    // Events that only log are accepted.
+    assert_eq!(
+        dead_letters,
+        BAD.as_flattened().len() - ["log", "print"].len()
+    );
+    assert!(pipeline.dead_letters("enrich").is_empty());
     watch.end();
-    line.stop().await;
+    pipeline.stop().await;
     (percentile(well), percentile(badly))
 }
 
-/// Feeds both steps, and waits until everything has passed. Returns what the quiet step took for each of its events.
-async fn phase(line: &Line, watch: &Watch, bad: &[&str]) -> Vec<i64> {
+/// Feeds both steps, and waits until all events are processed. Returns the time that each event of
+/// the quiet step took.
+async fn phase(pipeline: &Pipeline, watch: &Watch, bad: &[&str]) -> Vec<i64> {
     let quiet = async {
         let (count, pace) = QUIET;
         let mut due = interval(pace);
         for roll in 0..count {
             due.tick().await;
-            line.submit("students", &roll.to_string(), &student(roll))
+            pipeline
+                .submit("students", &roll.to_string(), &student(roll))
                 .await;
         }
     };
@@ -114,18 +122,18 @@ async fn phase(line: &Line, watch: &Watch, bad: &[&str]) -> Vec<i64> {
         let mut due = interval(pace);
         for n in 0..count {
             due.tick().await;
-            // The bad ones come early, spread over the first half.
+            // The bad events come early, spread over the first half.
             let value = bad.get(n / 5).filter(|_| n % 5 == 0);
             let value = value.map_or_else(|| format!("ok {n}"), |bad| (*bad).to_owned());
-            line.submit("in", &n.to_string(), &value).await;
+            pipeline.submit("in", &n.to_string(), &value).await;
         }
     };
     tokio::join!(quiet, neighbour);
-    line.wait_until_passed().await;
+    pipeline.wait_until_passed().await;
     watch.take().await
 }
 
-/// The 99th.
+/// The 99th percentile.
 fn percentile(mut took: Vec<i64>) -> i64 {
     took.sort_unstable();
     took[took.len() * 99 / 100]
@@ -134,11 +142,12 @@ fn percentile(mut took: Vec<i64>) -> i64 {
 // === impl Watch ===
 
 impl Watch {
-    /// Reads the quiet step's outputs while they come. Each carries the time at which its event was submitted.
-    fn begin(line: &Line) -> Self {
+    /// Reads the quiet step's outputs as they arrive. The timestamp of each is the time of its
+    /// submission.
+    fn begin(pipeline: &Pipeline) -> Self {
         let (took, stop) = (Took::default(), Arc::<AtomicBool>::default());
-        let topic = line.topic("enriched");
-        let mut reader = Reader::open(&line.client, &topic, &[], From::Beginning).unwrap();
+        let topic = pipeline.topic("enriched");
+        let mut reader = Reader::open(&pipeline.client, &topic, &[], From::Beginning).unwrap();
         let (written, asked) = (Arc::clone(&took), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             while !asked.load(Ordering::Relaxed) {
@@ -151,7 +160,7 @@ impl Watch {
         Self { took, stop, thread }
     }
 
-    /// The times of a phase, once all its events have come out.
+    /// The times of a phase, once all its events have arrived.
     async fn take(&self) -> Vec<i64> {
         eventually(SOON, async || self.took.lock().unwrap().len() >= QUIET.0).await;
         mem::take(&mut self.took.lock().unwrap())

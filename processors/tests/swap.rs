@@ -1,7 +1,7 @@
-//! A plug-in is a file: a new one is taken up without a restart, a bad one changes nothing.
+//! A plug-in is a file: a new one is used without a restart, and a bad one changes nothing.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod line;
+mod pipeline;
 
 use std::{collections::BTreeSet, fs, io::Write as _};
 
@@ -10,19 +10,22 @@ use formline_processors::{Catalog, Error};
 use formline_testing::eventually;
 use serde_json::json;
 
-use self::line::{Line, SOON, another, built, exporting, labels, of_contract, padded, student};
+use self::pipeline::{
+    Pipeline, SOON, another, built, exporting, labels, of_contract, padded, student,
+};
 
-async fn enriching() -> Line {
-    let mut line = Line::new(&["enrich"]).await;
-    line.form("students", 2).await;
-    line.step(
-        "enrich",
-        ("submissions", "students"),
-        &[("enriched", "enriched")],
-        labels(),
-    )
-    .await;
-    line
+async fn enriching() -> Pipeline {
+    let mut pipeline = Pipeline::new(&["enrich"]).await;
+    pipeline.form("students", 2).await;
+    pipeline
+        .step(
+            "enrich",
+            ("submissions", "students"),
+            &[("enriched", "enriched")],
+            labels(),
+        )
+        .await;
+    pipeline
 }
 
 fn digest(record: &Record) -> String {
@@ -40,64 +43,71 @@ fn digests(records: &[Record]) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_file_takes_over_between_batches_and_nothing_is_lost_or_doubled() {
+async fn a_new_file_is_used_between_batches_and_nothing_is_lost_or_duplicated() {
     const VERSIONS: u8 = 5;
-    let mut line = enriching().await;
-    line.start().await;
-    line.submit("students", "0", &student(0)).await;
-    line.wait_for("enriched", 1).await;
+    let mut pipeline = enriching().await;
+    pipeline.start().await;
+    pipeline.submit("students", "0", &student(0)).await;
+    pipeline.wait_for("enriched", 1).await;
     let mut sent = 1;
     for version in 1..=VERSIONS {
-        line.drop_file("enrich", &another("enrich", version));
+        pipeline.drop_file("enrich", &another("enrich", version));
         let keep_submitting = async {
-            while digests(&line.records("enriched")).len() <= usize::from(version) {
+            while digests(&pipeline.records("enriched")).len() <= usize::from(version) {
                 let key = sent.to_string();
-                line.submit("students", &key, &student(sent)).await;
+                pipeline.submit("students", &key, &student(sent)).await;
                 sent += 1;
             }
         };
         tokio::time::timeout(SOON, keep_submitting)
             .await
-            .expect("the new file works in time");
+            .expect("the new file is used in time");
     }
-    let records = line.wait_for("enriched", sent).await;
-    line.wait_until_passed().await;
-    assert_eq!(line.records("enriched").len(), sent);
+    let records = pipeline.wait_for("enriched", sent).await;
+    pipeline.wait_until_passed().await;
+    assert_eq!(pipeline.records("enriched").len(), sent);
     assert_eq!(digests(&records).len(), usize::from(VERSIONS) + 1);
-    assert_eq!(line.metric(&["formline_plugin_info", "enrich"]).await, 1.0);
-    line.stop().await;
+    assert_eq!(
+        pipeline.metric(&["formline_plugin_info", "enrich"]).await,
+        1.0
+    );
+    pipeline.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_file_changes_nothing() {
-    let mut line = enriching().await;
-    line.start().await;
-    line.submit("students", "1", &student(1)).await;
-    let before = digests(&line.wait_for("enriched", 1).await);
+    let mut pipeline = enriching().await;
+    pipeline.start().await;
+    pipeline.submit("students", "1", &student(1)).await;
+    let before = digests(&pipeline.wait_for("enriched", 1).await);
 
     for (count, (content, _)) in (1..).zip(bad_files()) {
-        line.drop_file("enrich", &content);
+        pipeline.drop_file("enrich", &content);
         eventually(SOON, async || {
-            line.metric(&["formline_plugin_swaps_total", "bad-file"])
+            pipeline
+                .metric(&["formline_plugin_swaps_total", "bad-file"])
                 .await
                 == f64::from(count)
         })
         .await;
     }
-    line.submit("students", "2", &student(2)).await;
-    assert_eq!(digests(&line.wait_for("enriched", 2).await), before);
-    // A good file of another plug-in: nothing is left that is called enrich.
-    line.drop_file("enrich", &fs::read(built("rows")).unwrap());
+    pipeline.submit("students", "2", &student(2)).await;
+    assert_eq!(digests(&pipeline.wait_for("enriched", 2).await), before);
+    // A good file of another plug-in: no file is left that contains enrich.
+    pipeline.drop_file("enrich", &fs::read(built("rows")).unwrap());
     eventually(SOON, async || {
-        line.metric(&["formline_plugin_swaps_total", "gone"]).await == 1.0
+        pipeline
+            .metric(&["formline_plugin_swaps_total", "gone"])
+            .await
+            == 1.0
     })
     .await;
-    line.submit("students", "3", &student(3)).await;
-    assert_eq!(digests(&line.wait_for("enriched", 3).await), before);
-    line.stop().await;
+    pipeline.submit("students", "3", &student(3)).await;
+    assert_eq!(digests(&pipeline.wait_for("enriched", 3).await), before);
+    pipeline.stop().await;
 }
 
-/// Files that are no plug-ins, each with a word of what is said of it.
+/// Files that are not plug-ins, each with a part of the expected problem.
 fn bad_files() -> Vec<(Vec<u8>, &'static str)> {
     let good = fs::read(built("enrich")).unwrap();
     vec![
@@ -106,17 +116,17 @@ fn bad_files() -> Vec<(Vec<u8>, &'static str)> {
         (good[..good.len() / 2].to_vec(), "out of bounds"),
         // WebAssembly, but a core module.
         (b"\0asm\x01\0\0\0".to_vec(), "component"),
-        // A component with nothing in it.
+        // An empty component.
         (b"\0asm\x0d\0\x01\0".to_vec(), "formline:plugin/plugin"),
         (of_contract("enrich", "9.9.9"), "formline:plugin@9.9.9"),
-        (exporting("enrich", "9.9.9"), "build it anew"),
-        // A good plug-in in all else, so it is refused for its size.
+        (exporting("enrich", "9.9.9"), "rebuild it with the SDK"),
+        // A good plug-in that is only too large.
         (padded("enrich", &vec![0; 40 << 20]), "are allowed"),
         (not_text("enrich"), "utf-8"),
     ]
 }
 
-/// A plug-in that describes itself in bytes that are no text.
+/// A plug-in whose description is not UTF-8.
 fn not_text(name: &str) -> Vec<u8> {
     let summary = b"Adds fields";
     let mut wasm = fs::read(built(name)).unwrap();
@@ -128,7 +138,7 @@ fn not_text(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_bad_file_is_listed_with_its_problem_and_is_not_compiled_if_it_is_too_large() {
+fn a_bad_file_is_listed_with_its_problem_and_not_compiled_if_it_is_too_large() {
     for (content, word) in bad_files() {
         let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(folder.path().join("enrich.wasm"), content).unwrap();
@@ -149,102 +159,107 @@ fn a_bad_file_is_listed_with_its_problem_and_is_not_compiled_if_it_is_too_large(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_half_written_file_changes_nothing_until_it_is_whole() {
-    let mut line = enriching().await;
-    line.start().await;
-    line.submit("students", "1", &student(1)).await;
-    let before = digests(&line.wait_for("enriched", 1).await);
+async fn a_partially_written_file_changes_nothing_until_it_is_complete() {
+    let mut pipeline = enriching().await;
+    pipeline.start().await;
+    pipeline.submit("students", "1", &student(1)).await;
+    let before = digests(&pipeline.wait_for("enriched", 1).await);
 
-    let (good, path) = (another("enrich", 1), line.plugin_file("enrich"));
+    let (good, path) = (another("enrich", 1), pipeline.plugin_file("enrich"));
     let (half, rest) = good.split_at(good.len() / 2);
     fs::write(&path, half).unwrap();
     let bad = ["formline_plugin_swaps_total", "bad-file"];
-    eventually(SOON, async || line.metric(&bad).await == 1.0).await;
-    line.submit("students", "2", &student(2)).await;
-    assert_eq!(digests(&line.wait_for("enriched", 2).await), before);
+    eventually(SOON, async || pipeline.metric(&bad).await == 1.0).await;
+    pipeline.submit("students", "2", &student(2)).await;
+    assert_eq!(digests(&pipeline.wait_for("enriched", 2).await), before);
 
     let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
     file.write_all(rest).unwrap();
     drop(file);
     eventually(SOON, async || {
-        line.submit("students", "3", &student(3)).await;
-        digests(&line.records("enriched")).len() == 2
+        pipeline.submit("students", "3", &student(3)).await;
+        digests(&pipeline.records("enriched")).len() == 2
     })
     .await;
-    line.stop().await;
+    pipeline.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_with_a_bad_file_takes_its_last_good_content() {
-    let mut line = enriching().await;
-    line.start().await;
-    line.submit("students", "1", &student(1)).await;
-    let before = digests(&line.wait_for("enriched", 1).await);
-    line.stop().await;
-    line.drop_file("enrich", b"not wasm");
-    line.start().await;
-    line.submit("students", "2", &student(2)).await;
-    assert_eq!(digests(&line.wait_for("enriched", 2).await), before);
-    line.stop().await;
+async fn a_start_with_a_bad_file_uses_its_last_usable_content() {
+    let mut pipeline = enriching().await;
+    pipeline.start().await;
+    pipeline.submit("students", "1", &student(1)).await;
+    let before = digests(&pipeline.wait_for("enriched", 1).await);
+    pipeline.stop().await;
+    pipeline.drop_file("enrich", b"not wasm");
+    pipeline.start().await;
+    pipeline.submit("students", "2", &student(2)).await;
+    assert_eq!(digests(&pipeline.wait_for("enriched", 2).await), before);
+    pipeline.stop().await;
 }
 
-/// A step that has worked on `ok` events, and does well.
-async fn doing_well() -> Line {
-    let mut line = Line::new(&["misbehave"]).await;
-    line.form("in", 1).await;
-    line.step("misbehave", ("in", "in"), &[("out", "out")], json!({}))
+/// A running step that accepts `ok` events.
+async fn doing_well() -> Pipeline {
+    let mut pipeline = Pipeline::new(&["misbehave"]).await;
+    pipeline.form("in", 1).await;
+    pipeline
+        .step("misbehave", ("in", "in"), &[("out", "out")], json!({}))
         .await;
-    line.start().await;
-    line
+    pipeline.start().await;
+    pipeline
 }
 
-async fn submit(line: &Line, value: &str, count: usize) {
+async fn submit(pipeline: &Pipeline, value: &str, count: usize) {
     for _ in 0..count {
-        line.submit("in", "key", value).await;
+        pipeline.submit("in", "key", value).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_version_that_fails_at_recent_events_is_not_taken() {
-    let mut line = doing_well().await;
-    submit(&line, "old", 15).await;
-    line.wait_for("out", 15).await;
-    line.wait_until_passed().await;
-    line.drop_file("worse", &fs::read(built("worse")).unwrap());
+async fn a_new_version_that_fails_for_recent_events_is_rejected() {
+    let mut pipeline = doing_well().await;
+    submit(&pipeline, "old", 15).await;
+    pipeline.wait_for("out", 15).await;
+    pipeline.wait_until_passed().await;
+    pipeline.drop_file("worse", &fs::read(built("worse")).unwrap());
     let failed = ["formline_plugin_swaps_total", "failed-trial"];
-    eventually(SOON, async || line.metric(&failed).await == 1.0).await;
-    submit(&line, "old", 1).await;
-    line.wait_for("out", 16).await;
-    assert!(line.dead_letters("misbehave").is_empty());
-    line.stop().await;
+    eventually(SOON, async || pipeline.metric(&failed).await == 1.0).await;
+    submit(&pipeline, "old", 1).await;
+    pipeline.wait_for("out", 16).await;
+    assert!(pipeline.dead_letters("misbehave").is_empty());
+    pipeline.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_version_that_fails_far_more_often_is_taken_back() {
+async fn a_new_version_that_fails_far_more_often_is_rolled_back() {
     for bad in ["old", "bug"] {
-        let mut line = doing_well().await;
-        submit(&line, "ok", 15).await;
-        line.wait_for("out", 15).await;
-        line.wait_until_passed().await;
-        line.drop_file("worse", &fs::read(built("worse")).unwrap());
+        let mut pipeline = doing_well().await;
+        submit(&pipeline, "ok", 15).await;
+        pipeline.wait_for("out", 15).await;
+        pipeline.wait_until_passed().await;
+        pipeline.drop_file("worse", &fs::read(built("worse")).unwrap());
         let swapped = ["formline_plugin_swaps_total", "swapped"];
-        eventually(SOON, async || line.metric(&swapped).await == 1.0).await;
-        submit(&line, bad, 5).await;
+        eventually(SOON, async || pipeline.metric(&swapped).await == 1.0).await;
+        submit(&pipeline, bad, 5).await;
         let returned = ["formline_plugin_swaps_total", "returned"];
-        eventually(SOON, async || line.metric(&returned).await == 1.0).await;
-        line.wait_until_passed().await;
-        let lost = line.dead_letters("misbehave").len();
-        submit(&line, bad, 5).await;
-        line.wait_for("out", 15 + 5 + 5 - lost).await;
-        line.wait_until_passed().await;
-        assert_eq!(line.dead_letters("misbehave").len(), lost);
-        assert_eq!(line.metric(&swapped).await, 1.0, "it is not tried again");
-        line.stop().await;
+        eventually(SOON, async || pipeline.metric(&returned).await == 1.0).await;
+        pipeline.wait_until_passed().await;
+        let lost = pipeline.dead_letters("misbehave").len();
+        submit(&pipeline, bad, 5).await;
+        pipeline.wait_for("out", 15 + 5 + 5 - lost).await;
+        pipeline.wait_until_passed().await;
+        assert_eq!(pipeline.dead_letters("misbehave").len(), lost);
+        assert_eq!(
+            pipeline.metric(&swapped).await,
+            1.0,
+            "the bad plug-in is not tried again"
+        );
+        pipeline.stop().await;
     }
 }
 
 #[test]
-fn a_catalog_tells_names_versions_and_problems() {
+fn a_catalog_lists_names_versions_and_problems() {
     let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for name in ["enrich", "rows"] {
         fs::copy(built(name), folder.path().join(format!("{name}.wasm"))).unwrap();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use formline_processors::{Candidate, Treadmill, Workbench};
+use formline_processors::{Bench, Candidate, Inspector};
 use serde_json::json;
 
 use super::report::{HostReport, HostRow, float, median};
@@ -26,9 +26,9 @@ const WARM_UP: usize = 3;
 
 /// The plug-in with each of its three kinds of work.
 struct Works {
-    next: Treadmill,
-    send: Treadmill,
-    label: Treadmill,
+    next: Bench,
+    send: Bench,
+    label: Bench,
 }
 
 /// Microseconds per event of each lap.
@@ -48,8 +48,8 @@ pub(super) fn measure(
     rounds: u32,
 ) -> Result<HostReport> {
     let cache = tempfile::tempdir()?;
-    let workbench = Workbench::open(&cache.path().join("compiled"))?;
-    let candidate = workbench.load(plugin).map_err(anyhow::Error::msg)?;
+    let inspector = Inspector::open(&cache.path().join("compiled"))?;
+    let candidate = inspector.load(plugin).map_err(anyhow::Error::msg)?;
     let mut works = Works::start(&candidate)?;
     let values = values(seed);
     let time = Duration::from_secs(options.seconds.into());
@@ -75,7 +75,7 @@ pub(super) fn measure(
 impl Works {
     fn start(candidate: &Candidate) -> Result<Self> {
         let start = |work| {
-            let started = Treadmill::start(candidate, json!({ "work": work }));
+            let started = Bench::start(candidate, json!({ "work": work }));
             started.map_err(anyhow::Error::msg)
         };
         Ok(Self {
@@ -115,8 +115,8 @@ impl Works {
 }
 
 /// Runs one lap of the plug-in, which must send `sends` records for each event.
-fn run(treadmill: &mut Treadmill, values: &[&[u8]], sends: u64) -> Result<f64> {
-    let lap = treadmill.run(values, u32::try_from(LAP / values.len())?);
+fn run(bench: &mut Bench, values: &[&[u8]], sends: u64) -> Result<f64> {
+    let lap = bench.run(values, u32::try_from(LAP / values.len())?);
     let lap = lap.map_err(anyhow::Error::msg)?;
     ensure!(
         lap.sent == sends * lap.events,

@@ -1,4 +1,4 @@
-//! The plug-in: what it is told, and what it sends.
+//! The plug-in: its configuration and its outputs.
 
 use formline_plugin_sdk::prelude::*;
 
@@ -20,19 +20,19 @@ pub(crate) struct Config {
     /// Words and phrases that flag a submission.
     #[serde(default)]
     slang: Vec<String>,
-    /// The fields to search, by name or JSON pointer. Without it, all texts are searched.
+    /// The fields to search, by name or JSON pointer. By default all strings are searched.
     fields: Option<Vec<String>>,
-    /// How much time one count covers.
+    /// The period of one count, in seconds.
     #[serde(default = "one_minute")]
     #[schemars(range(min = 60), extend("multipleOf" = 60))]
     count_window_seconds: u32,
-    /// For how long late submissions still find the count of their own minute.
+    /// How long late submissions are still counted in their own minute, in seconds.
     #[serde(default = "two_hours")]
     #[schemars(range(min = 60))]
     retention_seconds: u32,
 }
 
-/// What is sent for a submission with slang in it.
+/// The record for a submission that contains slang.
 #[derive(Debug, Serialize)]
 struct Flagged<'a> {
     version: u32,

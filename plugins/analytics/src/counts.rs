@@ -1,9 +1,9 @@
-//! Submissions per form and minute, kept in the store `counts` and sent on after each event.
+//! Submissions per form and minute, kept in the store `counts` and sent after each event.
 //!
-//! A partition counts what it sees itself, so a form's total is the sum over partitions. A minute
-//! is kept for a retention of stream time, the newest record timestamp of the partition. A
-//! submission whose own minute is farther from that is counted in the newest one, so that
-//! the sum over minutes is always the number of submissions.
+//! Each partition counts its own submissions, so a form's total is the sum over partitions. A
+//! minute is kept for a retention period of stream time, which is the newest record timestamp of
+//! the partition. A submission whose own minute is further away is counted in the newest minute, so
+//! that the sum over minutes always equals the number of submissions.
 
 use formline_plugin_sdk::{Event, InitError, Outputs, Record, Reject, Store};
 use serde::{Deserialize, Serialize};
@@ -11,27 +11,28 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 const STREAM_TIME: &str = "stream-time";
-/// Entries read at once while old ones are removed.
+/// Entries that are read at once while old ones are deleted.
 const PAGE: u32 = 256;
 
-/// A time, or the beginning of a window, in seconds since 1970.
+/// A time, or the start of a window, in seconds since 1970.
 type Seconds = i64;
 
-/// How long a window lasts, and how long it is kept.
+/// The length of a window, and how long it is kept.
 #[derive(Debug)]
 pub(crate) struct Counts {
     window: Seconds,
     retention: Seconds,
 }
 
-/// What is kept for one form and minute.
+/// The counts of one form and minute.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Count {
     submissions: u64,
     flagged: u64,
 }
 
-/// What is sent. Of two with one key the last holds, so the topic can be compacted.
+/// The record that is sent. The last record of a key is the valid one, so the topic can be
+/// compacted.
 #[derive(Debug, Serialize)]
 struct CountRecord<'a> {
     version: u32,
@@ -46,14 +47,15 @@ struct CountRecord<'a> {
 
 impl Counts {
     /// # Errors
-    /// `bad-window` if it is not whole minutes, `bad-retention` if it is shorter than a window.
+    /// `bad-window` unless the window is a multiple of a minute, `bad-retention` if the retention
+    /// is shorter than a window.
     pub(crate) fn new(window_seconds: u32, retention_seconds: u32) -> Result<Self, InitError> {
         if window_seconds == 0 || !window_seconds.is_multiple_of(60) {
-            let detail = "count_window_seconds should be 60 or a multiple of it";
+            let detail = "count_window_seconds must be 60 or a multiple of it";
             return Err(InitError::new("bad-window", detail));
         }
         if retention_seconds < window_seconds {
-            let detail = "retention_seconds should be at least count_window_seconds";
+            let detail = "retention_seconds must be at least count_window_seconds";
             return Err(InitError::new("bad-retention", detail));
         }
         Ok(Self {
@@ -77,7 +79,7 @@ impl Counts {
         let stream_time = self.advance(&mut store, arrival(event))?;
         let minute = rfc3339(self.minute(event, stream_time, out));
 
-        // The time comes first, so that old entries stand together.
+        // The time comes first, so that old entries are adjacent.
         let key = format!("window/{minute}/{form}");
         let mut count: Count = store.get_json(&key)?.unwrap_or_default();
         count.submissions += 1;
@@ -95,7 +97,7 @@ impl Counts {
         out.send("counts", record.key(format!("{form}/{minute}/{partition}")))
     }
 
-    /// The window of the newest arrival so far. Each step forward removes what has grown too old.
+    /// Returns the window of the newest arrival so far, and deletes old entries when it advances.
     fn advance(&self, store: &mut Store, arrival: Seconds) -> Result<Seconds, Reject> {
         let window = self.window_of(arrival);
         if let Some(last) = store.get_json::<Seconds>(STREAM_TIME)?
@@ -108,7 +110,7 @@ impl Counts {
         Ok(window)
     }
 
-    /// There are at most retention / window entries per form.
+    /// Deletes old entries. There are at most retention / window entries per form.
     fn expire(&self, store: &mut Store, stream_time: Seconds) -> Result<(), Reject> {
         let oldest = rfc3339(stream_time - self.retention);
         let oldest = format!("window/{oldest}").into_bytes();
@@ -124,7 +126,7 @@ impl Counts {
         }
     }
 
-    /// The window that a submission counts in: by the time at which it was accepted, if known.
+    /// The window in which a submission is counted: that of the time of its acceptance, if known.
     fn minute(&self, event: &Event, stream_time: Seconds, out: &mut Outputs) -> Seconds {
         let minute = self.window_of(accepted(event).unwrap_or_else(|| arrival(event)));
         if minute.abs_diff(stream_time) > self.retention.unsigned_abs() {
@@ -145,15 +147,16 @@ fn accepted(event: &Event) -> Option<Seconds> {
     Some(time.unix_timestamp())
 }
 
-/// The record's timestamp. One in the future, by a producer whose clock is wrong, would make all
-/// others old; one before 1970 is Kafka's way to say that there is none.
+/// The record's timestamp, limited to the wall clock: a timestamp in the future, from a producer
+/// with a wrong clock, would make all other submissions old. Kafka uses a negative timestamp for a
+/// missing one.
 fn arrival(event: &Event) -> Seconds {
     let now = event.batch_time_ms().max(0);
     event.timestamp_ms().clamp(0, now) / 1000
 }
 
-/// Four digits of year, so that texts are in order of time. Years beyond them, which no host's clock
-/// shows, are all 1970.
+/// The time as text with a four-digit year, so that texts sort by time. Years beyond that, which no
+/// host's clock shows, become 1970.
 fn rfc3339(time: Seconds) -> String {
     OffsetDateTime::from_unix_timestamp(time)
         .ok()

@@ -1,6 +1,6 @@
-//! Watches a form's submissions: flags those that contain slang, and keeps counts per minute.
+//! Analyses a form's submissions: flags those that contain slang, and counts them per minute.
 //!
-//! It leaves out what to do about a flag: it only says which words stand in which field.
+//! It only reports which words occur in which fields; consumers decide how to react to a flag.
 
 mod analytics;
 mod counts;

@@ -1,4 +1,4 @@
-//! Finds slang in the texts of a submission, however nested.
+//! Finds slang in the strings of a submission, at any depth.
 
 use formline_plugin_sdk::{Object, Reject};
 use serde::Serialize;
@@ -6,11 +6,11 @@ use serde_json::value::RawValue;
 
 use crate::slang::Slang;
 
-/// Levels of nesting that are searched. What is deeper is no form's data but an attack: each level
-/// is read once more than the one around it.
+/// The nesting depth that is searched. Deeper submissions are attacks rather than form data: each
+/// level has to be read once more than the enclosing one.
 const MAX_DEPTH: usize = 32;
 
-/// An entry of the list of slang, and the field that it stands in.
+/// An entry of the slang list, and the field that contains it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Match<'a> {
     /// A JSON pointer.
@@ -18,10 +18,10 @@ pub(crate) struct Match<'a> {
     word: &'a str,
 }
 
-/// Searches all texts of a submission, or those of some fields.
+/// Searches all strings of a submission, or those of some fields.
 ///
 /// # Errors
-/// `too-deep` beyond 32 levels, `malformed-json` for a text that is half a surrogate pair.
+/// `too-deep` beyond 32 levels, `malformed-json` for a string with an unpaired surrogate.
 pub(crate) fn search<'a>(
     slang: &'a Slang,
     fields: Option<&[String]>,
@@ -93,8 +93,12 @@ fn shallower(depth: usize) -> Result<usize, Reject> {
 }
 
 fn parsed<'a, T: serde::Deserialize<'a>>(value: &'a RawValue) -> Result<T, Reject> {
-    serde_json::from_str(value.get())
-        .map_err(|_| Reject::malformed("malformed-json", "a text of the value is not Unicode"))
+    serde_json::from_str(value.get()).map_err(|_| {
+        Reject::malformed(
+            "malformed-json",
+            "a string in the value is not valid Unicode",
+        )
+    })
 }
 
 fn pointer_to(field: &str) -> String {
@@ -105,7 +109,7 @@ fn pointer_to(field: &str) -> String {
     }
 }
 
-/// RFC 6901, section 3.
+/// Appends a reference token (RFC 6901, section 3).
 fn child(field: &str, name: &str) -> String {
     format!("{field}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
@@ -133,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_found_by_pointer_and_in_order_however_nested() {
+    fn matches_have_pointers_and_keep_their_order_at_any_depth() {
         let submission =
             r#"{"z":"Dang, heck","a":{"b/c":["x",{"~":"heck"}]},"n":1e999,"dang":true,"":"dang"}"#;
         let expected = [
@@ -158,12 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn escapes_are_read_before_they_are_compared() {
+    fn escapes_are_decoded_before_the_comparison() {
         assert_eq!(fields(None, r#"{"\u0061":"d\u0061ng\n"}"#), ["/a"]);
     }
 
     #[test]
-    fn nesting_beyond_the_limit_is_refused_and_not_a_trap() {
+    fn nesting_beyond_the_limit_is_rejected_without_a_trap() {
         let nested = |depth| {
             format!(
                 r#"{{"a":{}"dang"{}}}"#,
@@ -174,16 +178,16 @@ mod tests {
         assert_eq!(fields(None, &nested(MAX_DEPTH)).len(), 1);
         for depth in [MAX_DEPTH + 1, 50_000] {
             let Err(Reject::DeadLetter { code, .. }) = searched(None, &nested(depth)) else {
-                unreachable!("a submission of {depth} levels should be refused");
+                unreachable!("a submission of {depth} levels should be rejected");
             };
             assert_eq!(code, "too-deep");
         }
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_refused() {
+    fn an_unpaired_surrogate_is_rejected() {
         let why = searched(None, r#"{"a":"\ud800"}"#).unwrap_err();
-        let detail = "a text of the value is not Unicode";
+        let detail = "a string in the value is not valid Unicode";
         assert_eq!(why, Reject::malformed("malformed-json", detail));
     }
 }

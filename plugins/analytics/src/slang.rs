@@ -1,8 +1,8 @@
-//! The list of slang, and how a text is compared with it.
+//! The slang list, and how a text is compared with it.
 //!
-//! Texts and entries are brought to one form: Unicode NFKC, cut into words by UAX #29, lower case.
-//! Whole words are compared, so `class` does not contain `ass`. Accents count, and there is no
-//! guessing at disguises such as `5lang` or `slaaang`.
+//! Texts and entries are normalised: Unicode NFKC, split into words by UAX #29, lower case. Whole
+//! words are compared, so `class` does not contain `ass`. Accents count, and disguises such as
+//! `5lang` or `slaaang` are not detected.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use formline_plugin_sdk::InitError;
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// The words and phrases to look for.
+/// The words and phrases to search for.
 #[derive(Debug)]
 pub(crate) struct Slang {
-    /// Each entry as its words, with the text that the configuration has for it.
+    /// Each entry as a list of words, with its text in the configuration.
     entries: BTreeMap<Vec<String>, String>,
-    /// Number of words of the longest phrase.
+    /// The number of words of the longest phrase.
     longest: usize,
 }
 
@@ -23,7 +23,8 @@ pub(crate) struct Slang {
 
 impl Slang {
     /// # Errors
-    /// `not-words` for an entry with anything but words and spaces: `f***` would match every `f`.
+    /// `not-words` for an entry that contains anything but words and spaces: `f***` would match
+    /// every `f`.
     pub(crate) fn new(entries: Vec<String>) -> Result<Self, InitError> {
         let keyed = entries
             .into_iter()
@@ -37,7 +38,7 @@ impl Slang {
         self.entries.is_empty()
     }
 
-    /// The entries that stand in a text, as the configuration writes them, each once.
+    /// The entries that occur in a text, as the configuration writes them, each once.
     pub(crate) fn find(&self, text: &str) -> Vec<&str> {
         let words = words(&normalise(text));
         let mut found: Vec<&str> = Vec::new();
@@ -59,7 +60,8 @@ fn normalise(text: &str) -> String {
     text.nfkc().collect()
 }
 
-/// Lower case comes last, so that it depends on the word alone (a final sigma on its place in it).
+/// Lower-casing comes last, so that it depends on the word alone (the form of a sigma depends on
+/// its position).
 fn words(normalised: &str) -> Vec<String> {
     normalised.unicode_words().map(str::to_lowercase).collect()
 }
@@ -71,7 +73,7 @@ fn whole_words(entry: &str) -> Result<Vec<String>, InitError> {
     if in_words == 0 || in_words != letters(&normalised) {
         return Err(InitError::new(
             "not-words",
-            format!("slang: {entry:?} should be words with spaces between them"),
+            format!("slang: {entry:?} must consist of words with spaces between them"),
         ));
     }
     Ok(words(&normalised))
@@ -89,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_words_are_found_whatever_stands_around_them() {
+    fn whole_words_are_found_in_any_context() {
         for text in [
             "ass",
             "an ass!",
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_phrase_is_its_words_in_a_row() {
+    fn a_phrase_matches_consecutive_words() {
         let slang = ["son of a gun", "son", "gun"];
         assert_eq!(
             found(&slang, "Son-of a\n gun"),

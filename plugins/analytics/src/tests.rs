@@ -1,4 +1,4 @@
-//! The plug-in as a step sees it: flags, counts, and what it keeps.
+//! The plug-in as a step sees it: flags, counts, and stored entries.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use formline_plugin_sdk::prelude::*;
@@ -13,7 +13,7 @@ fn partition() -> Partition<Analytics> {
     Partition::start(r#"{"slang":["dang"],"retention_seconds":600}"#).unwrap()
 }
 
-/// A submission without `ce_time`, which reached Kafka at `time` on one day.
+/// A submission without `ce_time` that reached Kafka at `time` of a fixed day.
 fn arrived(time: &str, value: &str) -> Input {
     Input::new(value)
         .key("99999")
@@ -22,7 +22,7 @@ fn arrived(time: &str, value: &str) -> Input {
         .timestamp_ms(at_ms(time))
 }
 
-/// A submission that was accepted, and that reached Kafka, at `time`.
+/// A submission that was accepted, and reached Kafka, at `time`.
 fn at(time: &str) -> Input {
     arrived(time, r#"{"name":"Ann"}"#).header("ce_time", on_the_day(time))
 }
@@ -36,14 +36,14 @@ fn at_ms(time: &str) -> i64 {
     time.unix_timestamp() * 1000
 }
 
-/// The one record that an event sends to `port`.
+/// The only record that an event sends to `port`.
 fn on<'a>(port: &str, sent: &'a [Sent]) -> &'a Sent {
     let records: Vec<_> = sent.iter().filter(|record| record.port == port).collect();
     assert_eq!(records.len(), 1, "{port}");
     records[0]
 }
 
-/// The minute and the number of submissions that an event leads to.
+/// The minute and the number of submissions that an event results in.
 fn counted(partition: &mut Partition<Analytics>, input: Input) -> (String, u64) {
     let sent = partition.process(input).unwrap();
     let count = on("counts", &sent).json();
@@ -71,7 +71,7 @@ fn code(outcome: Outcome) -> String {
 fn start_error(config: &Value) -> String {
     match Partition::<Analytics>::start(&config.to_string()) {
         Err(error) => error.code,
-        Ok(_) => panic!("{config} should be refused"),
+        Ok(_) => panic!("{config} should be rejected"),
     }
 }
 
@@ -109,7 +109,7 @@ fn every_event_sends_the_new_count_of_its_minute() {
 }
 
 #[test]
-fn forms_and_minutes_are_counted_apart_and_over_a_crash() {
+fn forms_and_minutes_are_counted_separately_and_survive_a_crash() {
     let mut partition = partition();
     assert_eq!(
         counted(&mut partition, at("01:50:10")),
@@ -158,7 +158,7 @@ fn a_submission_out_of_time_counts_in_the_newest_minute() {
 }
 
 #[test]
-fn old_minutes_are_forgotten_as_stream_time_goes_on() {
+fn old_minutes_are_deleted_as_stream_time_advances() {
     let mut partition = partition();
     for minute in 0..=59 {
         partition
@@ -166,7 +166,7 @@ fn old_minutes_are_forgotten_as_stream_time_goes_on() {
             .unwrap();
         assert!(
             minutes_kept(&partition).len() <= 11,
-            "ten minutes and the present one"
+            "ten minutes and the current one"
         );
     }
     assert_eq!(minutes_kept(&partition)[0], "02:49");
@@ -175,7 +175,7 @@ fn old_minutes_are_forgotten_as_stream_time_goes_on() {
 }
 
 #[test]
-fn more_old_minutes_than_fit_a_page_are_forgotten_at_once() {
+fn more_old_minutes_than_a_page_are_deleted_at_once() {
     let mut partition = partition();
     for form in 0..600 {
         let input = Input::new("{}").header("ce_source", format!("/forms/{form}"));
@@ -189,7 +189,7 @@ fn more_old_minutes_than_fit_a_page_are_forgotten_at_once() {
 }
 
 #[test]
-fn stream_time_does_not_go_back_and_no_wrong_clock_drives_it_ahead() {
+fn stream_time_never_decreases_and_a_wrong_clock_does_not_advance_it() {
     let mut partition = partition();
     partition.set_batch_time_ms(at_ms("01:50:00"));
     let wrong_clock = arrived("23:00:00", "{}").timestamp_ms(i64::MAX);
@@ -209,7 +209,7 @@ fn stream_time_does_not_go_back_and_no_wrong_clock_drives_it_ahead() {
 }
 
 #[test]
-fn longer_windows_begin_at_their_first_minute() {
+fn longer_windows_start_at_their_first_minute() {
     let config = r#"{"count_window_seconds":300}"#;
     let mut partition = Partition::<Analytics>::start(config).unwrap();
     assert_eq!(
@@ -223,7 +223,7 @@ fn longer_windows_begin_at_their_first_minute() {
 }
 
 #[test]
-fn what_cannot_be_counted_is_refused_and_leaves_no_trace() {
+fn a_submission_that_cannot_be_counted_is_rejected_without_effects() {
     let mut partition = partition();
     assert_eq!(code(partition.process(Input::new("{}"))), "no-source");
     assert_eq!(
@@ -245,7 +245,7 @@ fn what_cannot_be_counted_is_refused_and_leaves_no_trace() {
 }
 
 #[test]
-fn the_same_events_lead_to_the_same_records() {
+fn the_same_events_result_in_the_same_records() {
     let run = || {
         let events =
             (0..50).map(|n| arrived("01:50:00", &format!(r#"{{"b":"dang","a":"dang {n}"}}"#)));
@@ -255,7 +255,7 @@ fn the_same_events_lead_to_the_same_records() {
 }
 
 #[test]
-fn a_configuration_that_cannot_work_is_refused() {
+fn an_invalid_configuration_is_rejected() {
     assert_eq!(start_error(&json!({"slang": ["f***"]})), "not-words");
     assert_eq!(
         start_error(&json!({"count_window_seconds": 0})),

@@ -1,4 +1,4 @@
-//! The plug-in: which fields are added, and when not.
+//! The plug-in: which fields are added, and when they are not.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ pub(crate) struct Enrich {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    /// The fields to add, by name, each with where its value comes from: `value`, `template`,
-    /// `upper_of`, `lower_of` or `domain_of`. They are written in order of names.
+    /// The fields to add, by name, each with the source of its value: `value`, `template`,
+    /// `upper_of`, `lower_of` or `domain_of`. They are written in the order of their names.
     #[schemars(extend("minProperties" = 1))]
     add: BTreeMap<String, SourceConfig>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Config {
 #[derive(Debug)]
 struct Addition {
     name: String,
-    /// The name as JSON, ready to be written.
+    /// The name as JSON text.
     name_json: String,
     source: Source,
 }
@@ -53,7 +53,7 @@ impl Plugin for Enrich {
         let mut enriched = opened(event.value());
         let mut first = submission.is_empty();
         for addition in &self.additions {
-            // What was submitted wins over what is configured.
+            // Submitted fields take precedence over configured ones.
             if submission.contains(&addition.name) {
                 out.count("fields_already_there", 1);
                 continue;
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn each_source_adds_its_field_in_order_of_names() {
+    fn each_source_adds_its_field_in_the_order_of_names() {
         let add = json!({
             "mail_domain": {"domain_of": "email"},
             "label": {"template": "{name} ({roll})"},
@@ -128,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_submitted_passes_byte_for_byte() {
+    fn submitted_fields_are_kept_byte_for_byte() {
         let submission = r#"{ "z" :10.10,"a":1e400, "n":123456789012345678901234567890,"s":"\u00e9\/","z":[ 1 ] "#;
         let text = enriched(&json!({"new": {"value": 1}}), &format!("{submission}}} \n"));
         assert_eq!(text, format!(r#"{submission},"new":1}}"#));
     }
 
     #[test]
-    fn an_empty_object_is_filled() {
+    fn fields_are_added_to_an_empty_object() {
         assert_eq!(
             enriched(&json!({"a": {"value": 1}, "b": {"value": 2}}), "{ }"),
             r#"{ "a":1,"b":2}"#
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_without_its_source_is_left_out_and_counted() {
+    fn a_field_without_its_source_is_omitted_and_counted() {
         let add = json!({
             "a": {"template": "{x}"},
             "b": {"upper_of": "n"},
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_passes_like_anything_else() {
+    fn deeply_nested_values_are_kept() {
         let deep = format!(r#"{{"a":{}{}"#, "[".repeat(300_000), "]".repeat(300_000));
         let text = enriched(
             &json!({"b": {"template": "{/a/0/x}"}, "c": {"value": 1}}),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_object_is_refused() {
+    fn anything_but_an_object_is_rejected() {
         for value in [
             "[]",
             "1",
@@ -214,7 +214,7 @@ mod tests {
         ] {
             let outcome = partition(&json!({"a": {"value": 1}})).process(Input::new(value));
             let Err(Reject::DeadLetter { code, .. }) = outcome else {
-                panic!("{value} should be refused");
+                panic!("{value} should be rejected");
             };
             assert_eq!(code, "malformed-json");
         }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_is_checked_by_its_schema() {
+    fn the_schema_validates_the_configuration() {
         let validator = jsonschema::validator_for(&Partition::<Enrich>::config_schema()).unwrap();
         for good in [
             json!({"add": {"a": {"value": null}}}),

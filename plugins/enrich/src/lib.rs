@@ -1,7 +1,7 @@
-//! Adds fields to each submission and changes nothing of what was submitted.
+//! Adds fields to each submission, and changes nothing that was submitted.
 //!
-//! The submitted text is kept byte for byte and new fields go behind it, so numbers keep their digits,
-//! fields their order, and the work is one pass over the text.
+//! The submitted text is kept byte for byte, and new fields are appended. So numbers keep their
+//! digits and fields their order, and one pass over the text suffices.
 
 mod enrich;
 mod source;

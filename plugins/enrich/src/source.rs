@@ -1,11 +1,11 @@
-//! Where the value of an added field comes from.
+//! The source of an added field's value.
 
 use formline_plugin_sdk::prelude::*;
 use serde_json::Value;
 
 use crate::template::Template;
 
-/// One way to make a value. Fields are named, or pointed to by a JSON pointer that begins with `/`.
+/// One way to compute a value. A field is a name, or a JSON pointer if it starts with `/`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SourceConfig {
@@ -17,14 +17,14 @@ pub(crate) enum SourceConfig {
     UpperOf(String),
     /// A text field in lower case.
     LowerOf(String),
-    /// What stands behind the `@` of an e-mail address, in lower case.
+    /// The part of an e-mail address after the `@`, in lower case.
     DomainOf(String),
 }
 
-/// A [`SourceConfig`] with everything done that need not be done per submission.
+/// A [`SourceConfig`] with all work done that does not depend on the submission.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// JSON, ready to be written.
+    /// JSON text.
     Value(String),
     Template(Template),
     UpperOf(String),
@@ -47,7 +47,8 @@ impl Source {
         })
     }
 
-    /// The value for a submission, as JSON; `None` if it lacks what the value is made of.
+    /// The value for a submission, as JSON text; `None` if the submission lacks a field that it
+    /// needs.
     pub(crate) fn value(&self, submission: &Object) -> Option<String> {
         let text = match self {
             Self::Value(json) => return Some(json.clone()),
@@ -56,11 +57,11 @@ impl Source {
             Self::LowerOf(field) => submission.text(field)?.to_lowercase(),
             Self::DomainOf(field) => domain(&submission.text(field)?)?.to_lowercase(),
         };
-        Some(serde_json::to_string(&text).expect("any text can be written as JSON"))
+        Some(serde_json::to_string(&text).expect("a string can always be serialized"))
     }
 }
 
-/// The last `@` counts, since a quoted local part may hold one (RFC 5321, section 4.1.2).
+/// The last `@` counts, because a quoted local part may contain one (RFC 5321, section 4.1.2).
 fn domain(address: &str) -> Option<&str> {
     let (local, domain) = address.trim().rsplit_once('@')?;
     (!local.is_empty() && !domain.is_empty()).then_some(domain)
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_domain_of_an_address_is_behind_its_last_at() {
+    fn the_domain_follows_the_last_at_sign() {
         assert_eq!(domain("ann@example.org"), Some("example.org"));
         assert_eq!(domain(" \"a@b\"@Bücher.example "), Some("Bücher.example"));
         for address in ["", "@", "ann", "ann@", "@example.org"] {

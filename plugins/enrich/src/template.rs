@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use formline_plugin_sdk::{InitError, Object};
 use serde_json::value::RawValue;
 
-/// A template, taken apart.
+/// A parsed template.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Template(Vec<Part>);
 
@@ -18,13 +18,14 @@ enum Part {
 // === impl Template ===
 
 impl Template {
-    /// A brace is written twice to stand for itself.
+    /// Parses a template. A literal brace is written twice.
     ///
     /// # Errors
-    /// `bad-template` for a brace without its partner, or nothing between two.
+    /// `bad-template` for a brace without its counterpart, or an empty pair of braces.
     pub(crate) fn parse(template: &str) -> Result<Self, InitError> {
         let wrong = |what| {
-            let detail = format!("template {template:?}: {what}; a brace itself is {{{{ or }}}}");
+            let detail =
+                format!("template {template:?}: {what}; write {{{{ or }}}} for a literal brace");
             InitError::new("bad-template", detail)
         };
         let mut parts = Vec::new();
@@ -43,10 +44,10 @@ impl Template {
                 "{" => rest
                     .split_once('}')
                     .ok_or_else(|| wrong("a { is not closed"))?,
-                _ => return Err(wrong("a } closes nothing")),
+                _ => return Err(wrong("a } has no opening brace")),
             };
             if field.is_empty() || field.contains('{') {
-                return Err(wrong("between { and } there should be one field"));
+                return Err(wrong("{ and } must enclose exactly one field"));
             }
             parts.push(Part::Literal(std::mem::take(&mut literal)));
             parts.push(Part::Field(field.to_owned()));
@@ -70,7 +71,7 @@ impl Template {
     }
 }
 
-/// Numbers and booleans as they were written.
+/// Numbers and booleans keep their original text.
 fn scalar(value: &RawValue) -> Option<Cow<'_, str>> {
     match value.get() {
         text if text.starts_with('"') => serde_json::from_str(text).ok().map(Cow::Owned),
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_put_into_the_text() {
+    fn fields_are_inserted_into_the_text() {
         let submission =
             r#"{"name":"J\u00f6rg \"J\"","roll":10.10,"ok":true,"at":{"city":"Graz"}}"#;
         for (template, text) in [
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn without_one_of_its_fields_there_is_no_text() {
+    fn a_missing_field_yields_no_text() {
         let submission = r#"{"a":null,"b":{},"c":[1],"d":"\ud800","ok":1}"#;
         for field in ["a", "b", "c", "d", "e", "/b/x"] {
             assert_eq!(

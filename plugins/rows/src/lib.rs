@@ -1,7 +1,7 @@
-//! Turns each submission into a row of cells, in the columns that the step names.
+//! Turns each submission into a row of cells, with the columns that the step names.
 //!
-//! Rows are keyed by form, so that one partition, and so one owner, holds all rows of a tab. It
-//! leaves out what a spreadsheet makes of the cells: that is the sink's business.
+//! Rows are keyed by form, so that one partition, and therefore one owner, holds all rows of a tab.
+//! How a spreadsheet interprets the cells is up to the sink.
 
 mod row;
 mod rows;

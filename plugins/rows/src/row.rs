@@ -1,17 +1,18 @@
-//! The row, version 1: the format between this plug-in and whatever writes rows.
+//! The row, version 1: the format that this plug-in sends and that sinks for rows read.
 //!
 //! ```json
 //! {"version":1,"form":"student-data","cells":[{"column":"roll","title":"Roll","value":"99999"}]}
 //! ```
 //!
 //! A value is a JSON string, number, boolean or null, written exactly as in the submission, whose
-//! types are those of the form's schema. An object or array is its compact JSON text, as a string.
-//! A field that the submission lacks is null. A reader must refuse a version that it does not know.
+//! types are those of the form's schema. An object or array becomes its compact JSON text, as a
+//! string. A field that the submission does not contain becomes null. A reader must reject a
+//! version that it does not know.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// Goes up when a reader of the last version would misread a row.
+/// Incremented when a reader of the previous version would misread a row.
 const VERSION: u32 = 1;
 
 /// One row.
@@ -22,7 +23,7 @@ pub(crate) struct Row<'a> {
     cells: Vec<Cell<'a>>,
 }
 
-/// One cell, with enough to find its column by and to write a heading.
+/// One cell, with what is needed to find its column and to write a heading.
 #[derive(Debug, Serialize)]
 pub(crate) struct Cell<'a> {
     column: &'a str,
@@ -67,8 +68,8 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// Drops the white space between tokens. Parsing and writing anew would round numbers, and could be
-/// made to overflow the stack by deep nesting.
+/// Removes the white space between tokens. Parsing and serializing instead would round numbers, and
+/// deep nesting could overflow the stack.
 fn compact(json: &RawValue) -> String {
     let (mut in_string, mut escaped) = (false, false);
     let keep = |&c: &char| {

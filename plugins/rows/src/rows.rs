@@ -1,4 +1,4 @@
-//! The plug-in: picks the columns of its configuration out of each submission.
+//! The plug-in: selects the columns of its configuration from each submission.
 
 use formline_plugin_sdk::prelude::*;
 
@@ -16,7 +16,8 @@ pub(crate) struct Config {
     /// The cells of a row, in order.
     #[schemars(length(min = 1))]
     columns: Vec<Column>,
-    /// The form's name in the rows, where it should not be the one that the submission came in by.
+    /// The form's name in the rows, if it should differ from the form through which the submission
+    /// was sent.
     #[schemars(length(min = 1))]
     form: Option<String>,
 }
@@ -28,7 +29,7 @@ struct Column {
     title: String,
 }
 
-/// A field, or a field with a title of its own. A field is a name, or a JSON pointer if it begins
+/// A field, or a field with a title of its own. A field is a name, or a JSON pointer if it starts
 /// with `/`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -108,7 +109,7 @@ mod tests {
         process(config, submission(value)).unwrap().pop().unwrap()
     }
 
-    /// The JSON text of the one cell of a row.
+    /// The JSON text of the only cell of a row.
     fn value(json: &str) -> String {
         let sent = row(r#"{"columns":["a"]}"#, json);
         let cell = sent.text().split_once(r#""value":"#).unwrap().1;
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_text_like_any_other() {
+    fn deeply_nested_values_become_text() {
         let deep = format!("{}{}", "[ ".repeat(200_000), "]".repeat(200_000));
         let text: String = serde_json::from_str(&value(&format!(r#"{{"a":{deep}}}"#))).unwrap();
         assert_eq!(text, deep.replace(' ', ""));
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_form_takes_the_place_of_the_header() {
+    fn a_configured_form_replaces_the_header() {
         let config = r#"{"columns":["a"],"form":"all"}"#;
         let sent = process(config, Input::new("{}")).unwrap();
         assert_eq!(
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_row_is_refused() {
+    fn a_submission_that_cannot_become_a_row_is_rejected() {
         let config = r#"{"columns":["a"]}"#;
         assert_eq!(code(process(config, Input::new("{}"))), "no-source");
         for value in ["[]", "1", "null", "{", r#"{"a":1}{"#, "\u{feff}{}"] {
@@ -217,13 +218,13 @@ mod tests {
     }
 
     #[test]
-    fn a_deletion_is_passed_over() {
+    fn a_deletion_is_skipped() {
         let outcome = process(r#"{"columns":["a"]}"#, submission(""));
         assert_eq!(outcome, Err(Reject::skip("deletion")));
     }
 
     #[test]
-    fn the_configuration_is_checked_by_its_schema() {
+    fn the_schema_validates_the_configuration() {
         let validator = jsonschema::validator_for(&Partition::<Rows>::config_schema()).unwrap();
         let titled = json!({"field": "a", "title": "A"});
         assert!(validator.is_valid(&json!({"columns": ["a", titled], "form": "f"})));

@@ -1,4 +1,4 @@
-//! One record of an input topic, as the plug-in sees it.
+//! One record of an input topic, as the plug-in receives it.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -9,9 +9,20 @@ use crate::bindings::formline::plugin::{input::BatchInfo, types};
 use crate::host::Host;
 use crate::{Object, Reject};
 
-/// The event at hand. Headers are fetched from the host one by one, since most plug-ins need few.
+/// The event that [`Plugin::process`](crate::Plugin::process) receives. Headers are fetched from
+/// the host one by one, because most plug-ins need few of them.
+///
+/// ```
+/// # use formline_plugin_sdk::prelude::*;
+/// /// Sends the submitted field `name`, in upper case.
+/// fn shout(event: &Event, out: &mut Outputs) -> Result<(), Reject> {
+///     let submission = event.object()?;
+///     let name = submission.text("name").ok_or_else(|| Reject::skip("no-name"))?;
+///     out.send("shouts", Record::json(&name.to_uppercase())?.header("form", event.form()?))
+/// }
+/// ```
 pub struct Event<'host> {
-    /// Fetched once per batch, by the first event that wants to know.
+    /// Fetched once per batch, when the first event needs it.
     batch: &'host OnceCell<BatchInfo>,
     record: types::Event,
     host: &'host dyn Host,
@@ -41,25 +52,26 @@ impl<'host> Event<'host> {
         self.record.key.as_deref()
     }
 
-    /// The record's value: the accepted JSON.
+    /// The record's value: the JSON that ingest has accepted.
     pub fn value(&self) -> &[u8] {
         &self.record.value
     }
 
-    /// Whether the value is empty, which on a compacted topic deletes the key.
+    /// Whether the value is empty, which deletes the key in a compacted topic.
     pub fn is_deletion(&self) -> bool {
         self.record.value.is_empty()
     }
 
-    /// The value as a `T`.
+    /// The value, deserialized from JSON.
     ///
     /// # Errors
-    /// `malformed-json` if it is not JSON, not a `T`, or nested deeper than 128 levels.
+    /// `malformed-json` if the value is not JSON, does not fit `T`, or is nested deeper than 128
+    /// levels.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Reject> {
         serde_json::from_slice(self.value()).map_err(|error| Reject::bad_json(&error))
     }
 
-    /// The value as a JSON object whose fields keep the text in which they were written.
+    /// The value as a JSON [`Object`], whose fields keep the text as it was submitted.
     ///
     /// # Errors
     /// `malformed-json` if the value is not JSON, or not an object.
@@ -72,16 +84,17 @@ impl<'host> Event<'host> {
         self.host.header(name)
     }
 
-    /// A header that is text; `None` if it is missing or not UTF-8.
+    /// A text header; `None` if it is missing or not UTF-8.
     pub fn header_text(&self, name: &str) -> Option<String> {
         self.header(name)
             .and_then(|value| String::from_utf8(value).ok())
     }
 
-    /// The form that the submission came in by, from `ce_source`, which is `/forms/<name>`.
+    /// The name of the form through which the event was submitted. It comes from the header
+    /// `ce_source`, which is `/forms/<name>`.
     ///
     /// # Errors
-    /// `no-source` if the header is missing or of another form.
+    /// `no-source` if the header is missing or has another format.
     pub fn form(&self) -> Result<String, Reject> {
         self.header_text("ce_source")
             .as_deref()
@@ -96,8 +109,8 @@ impl<'host> Event<'host> {
             })
     }
 
-    /// The submission's id, which stays the same along the whole chain of steps: `formline-origin`,
-    /// or `ce_id` where no step has touched the record yet.
+    /// The submission's id, which is the same in the whole chain of steps: the header
+    /// `formline-origin`, or `ce_id` before the first step.
     ///
     /// # Errors
     /// `no-id` if the record has neither header.
@@ -112,27 +125,28 @@ impl<'host> Event<'host> {
             })
     }
 
-    /// How often this event was given to the plug-in before.
+    /// How often the plug-in has received this event before.
     pub fn attempt(&self) -> u32 {
         self.record.attempt
     }
 
-    /// Time of the record in Kafka, in milliseconds since 1970.
+    /// The record's timestamp in Kafka, in milliseconds since 1970.
     pub fn timestamp_ms(&self) -> i64 {
         self.record.timestamp_ms
     }
 
-    /// The wall clock, frozen for the batch, in milliseconds since 1970.
+    /// The wall clock, frozen during the batch, in milliseconds since 1970.
     pub fn batch_time_ms(&self) -> i64 {
         self.host.batch_time_ms()
     }
 
-    /// A new id that is the same whenever this event is processed again.
+    /// A new id that is the same whenever this event is processed again. Each call returns another
+    /// id.
     pub fn derive_id(&self) -> String {
         self.host.derive_id()
     }
 
-    /// The plug-in's own name for the input.
+    /// The plug-in's name for the input.
     pub fn port(&self) -> &str {
         &self.batch().port
     }
@@ -153,7 +167,7 @@ impl<'host> Event<'host> {
     }
 }
 
-/// Says where the event is, not what was submitted.
+/// Shows the event's position, but not the submitted data.
 impl fmt::Debug for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")

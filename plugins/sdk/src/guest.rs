@@ -1,4 +1,4 @@
-//! The plug-in as a component: the contract's exports, made of a [`Plugin`].
+//! The plug-in as a component: the exports of the contract, implemented for any [`Plugin`].
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -16,7 +16,8 @@ use crate::bindings::formline::plugin::{
 use crate::host::{Entry, Host, process_batch};
 use crate::{InitError, Level, Plugin, Reject};
 
-/// Makes a type this crate's plug-in: names it after the package, and exports it from the component.
+/// Registers a type as this crate's plug-in: names it after the package, and exports it from the
+/// component.
 ///
 /// ```compile_fail,E0277
 /// use formline_plugin_sdk::prelude::*;
@@ -45,7 +46,7 @@ macro_rules! register {
             "a plug-in needs at least one input"
         );
 
-        // Natively, in tests, there is no host to export to.
+        // In native tests there is no host to which it could be exported.
         #[cfg(target_family = "wasm")]
         #[allow(unsafe_code, unreachable_pub, missing_docs)]
         const _: () = {
@@ -55,30 +56,30 @@ macro_rules! register {
     };
 }
 
-/// The exports of the component whose plug-in is `P`.
+/// The exports of the component with the plug-in `P`.
 #[derive(Debug)]
 pub struct Component<P>(PhantomData<P>);
 
-/// A plug-in between `init` and the end of its instance.
+/// A plug-in from `init` until its instance is dropped.
 struct Instance<P> {
     plugin: P,
     host: ComponentHost,
 }
 
-/// The Formline host, with the handles that `init` has opened. They are few, so a search by name
-/// in a list is quicker than a map.
+/// The Formline host, with the handles that `init` has opened. They are few, so searching a list by
+/// name is faster than a map.
 struct ComponentHost {
     ports: Vec<(&'static str, Port)>,
     stores: Vec<(&'static str, state::Store)>,
 }
 
-/// Object-safe, so that one static serves every `P`.
-trait Running {
+/// Object-safe, so that one static variable can hold every `P`.
+trait ProcessBatch {
     fn process(&mut self);
 }
 
 thread_local! {
-    static RUNNING: RefCell<Option<Box<dyn Running>>> = const { RefCell::new(None) };
+    static RUNNING: RefCell<Option<Box<dyn ProcessBatch>>> = const { RefCell::new(None) };
 }
 
 // === impl Component ===
@@ -99,7 +100,7 @@ impl<P: Plugin> exports::Guest for Component<P> {
 
     fn process() -> Result<(), String> {
         RUNNING.with_borrow_mut(|running| {
-            let instance = running.as_mut().ok_or("init has not succeeded")?;
+            let instance = running.as_mut().ok_or("`init` has not succeeded")?;
             instance.process();
             Ok(())
         })
@@ -157,7 +158,7 @@ impl<P: Plugin> Instance<P> {
     }
 }
 
-impl<P: Plugin> Running for Instance<P> {
+impl<P: Plugin> ProcessBatch for Instance<P> {
     fn process(&mut self) {
         process_batch(&mut self.plugin, &self.host);
     }
@@ -169,14 +170,20 @@ impl ComponentHost {
     fn open<P: Plugin>() -> Result<Self, InitError> {
         let open_port = |&name: &&'static str| {
             let port = Port::open(name).map_err(|_| {
-                InitError::new("unknown-port", format!("no output is named {name}"))
+                InitError::new(
+                    "unknown-port",
+                    format!("the host does not know the output {name}"),
+                )
             })?;
             Ok((name, port))
         };
         let open_store = |declared: &crate::StoreDeclaration| {
             let name = declared.name;
             let store = state::Store::open(name).map_err(|_| {
-                InitError::new("unknown-store", format!("no store is named {name}"))
+                InitError::new(
+                    "unknown-store",
+                    format!("the host does not know the store {name}"),
+                )
             })?;
             Ok((name, store))
         };
@@ -209,7 +216,7 @@ impl Host for ComponentHost {
         input::header(name)
     }
 
-    fn settle(&self, why: Reject) {
+    fn reject(&self, why: Reject) {
         match why {
             Reject::DeadLetter { kind, code, detail } => {
                 input::reject(&types::Rejection { kind, code, detail });
@@ -311,7 +318,7 @@ mod tests {
     register!(Nothing);
 
     #[test]
-    fn a_plugin_describes_itself_by_its_package_and_declarations() {
+    fn the_description_contains_the_package_and_the_declarations() {
         let descriptor = super::describe::<Nothing>();
         assert_eq!(descriptor.name, "formline-plugin-sdk");
         assert_eq!(descriptor.version, env!("CARGO_PKG_VERSION"));
@@ -329,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_that_knows_no_older_schema_says_so() {
+    fn a_plugin_without_a_migration_returns_an_error() {
         use super::exports::Guest;
         let migrated =
             super::Component::<Nothing>::migrate("s".into(), 2, b"key".into(), b"".into());
@@ -341,9 +348,9 @@ mod tests {
     }
 
     #[test]
-    fn processing_before_init_is_an_error_and_not_a_trap() {
+    fn process_before_init_returns_an_error() {
         use super::exports::Guest;
         let error = super::Component::<Nothing>::process().unwrap_err();
-        assert_eq!(error, "init has not succeeded");
+        assert_eq!(error, "`init` has not succeeded");
     }
 }

@@ -1,5 +1,5 @@
-//! The seam between the SDK and whoever runs the plug-in: the contract's imports, in one trait.
-//! In a component it is the Formline host; in an author's tests it is `testing`.
+//! The interface between the SDK and the host: the imports of the contract, in one trait. In a
+//! component the Formline host implements it, in native tests the module `testing`.
 
 use std::cell::OnceCell;
 
@@ -15,12 +15,12 @@ use crate::{Event, Outputs, Plugin, Reject};
 /// A key and its value.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 
-/// Where an answer is `None` on the outside, the plug-in has not declared that port or store.
+/// `None` as the outer result means that the plug-in does not declare the port or store.
 pub(crate) trait Host {
     fn info(&self) -> BatchInfo;
     fn next(&self) -> Option<types::Event>;
     fn header(&self, name: &str) -> Option<Vec<u8>>;
-    fn settle(&self, why: Reject);
+    fn reject(&self, why: Reject);
     fn send(&self, port: &str, record: &OutRecord) -> Option<Result<(), SendError>>;
     fn get(&self, store: &str, key: &[u8]) -> Option<Option<Vec<u8>>>;
     fn put(&self, store: &str, key: &[u8], value: &[u8]) -> Option<Result<(), StateError>>;
@@ -45,13 +45,13 @@ pub(crate) trait Host {
     fn counter_add(&self, name: &str, delta: u64);
 }
 
-/// Works through the host's current batch. Asking for the next event accepts the one before.
+/// Processes the host's current batch. Requesting the next event accepts the current one.
 pub(crate) fn process_batch<P: Plugin>(plugin: &mut P, host: &dyn Host) {
     let batch = OnceCell::new();
     while let Some(record) = host.next() {
         let event = Event::new(&batch, record, host);
         if let Err(reject) = plugin.process(&event, &mut Outputs::new(host)) {
-            host.settle(reject);
+            host.reject(reject);
         }
     }
 }

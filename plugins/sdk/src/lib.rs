@@ -1,7 +1,12 @@
-//! Write Formline plug-ins in Rust: implement [`Plugin`] and [`register!`] it.
+//! Write Formline plug-ins in Rust: implement [`Plugin`], and [`register!`] the type.
 //!
-//! The host's side of the contract (`wit/formline.wit`) stays out of sight: the loop over the batch,
-//! the handles of ports and stores, and the description that the host asks for.
+//! The SDK implements the rest of the contract (`wit/formline.wit`): the loop over the batch, the
+//! handles of ports and stores, and the description that the host requests. The module [`testing`]
+//! runs a plug-in natively in unit tests.
+//!
+//! - [`Event`] is the submission to process, and [`Object`] its fields.
+//! - [`Outputs`] receives each [`Record`], and opens a [`Store`].
+//! - [`Reject`] says why an event is not accepted.
 
 mod event;
 mod guest;
@@ -24,11 +29,11 @@ pub use store::Store;
 pub use bindings::formline::plugin::runtime::Level;
 pub use bindings::formline::plugin::types::RejectKind;
 
-/// What [`register!`] expands to; not for direct use.
+/// Used by the expansion of [`register!`]; not for direct use.
 #[doc(hidden)]
 pub use guest::Component;
 
-/// What nearly every plug-in needs.
+/// The items that nearly every plug-in needs.
 pub mod prelude {
     pub use crate::{
         Event, InitError, Level, NoConfig, Object, Outputs, Plugin, Record, Reject, RejectKind,
@@ -38,7 +43,7 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 }
 
-/// The contract, as wit-bindgen puts it into Rust.
+/// The contract, as wit-bindgen generates it.
 #[doc(hidden)]
 #[allow(
     missing_docs,
@@ -57,7 +62,7 @@ pub mod bindings {
     });
 }
 
-/// The guide is compiled, so its example cannot rot.
+/// Compiles the examples of the guide.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -1,7 +1,7 @@
-//! A JSON object that is split into its fields and no further.
+//! A JSON object, split into its top-level fields only.
 //!
-//! Values stay the text that was submitted: numbers of any size and precision pass unchanged, and
-//! no depth of nesting can exhaust the stack, since values are skipped without recursion.
+//! Values keep the text as it was submitted: numbers of any size and precision pass unchanged, and
+//! deep nesting cannot exhaust the stack, because values are skipped without recursion.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,17 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The fields of a JSON object, in the order in which they were written.
+/// The fields of a JSON object, in their original order.
+///
+/// ```
+/// use formline_plugin_sdk::Object;
+///
+/// let object = Object::parse(br#"{"name": "Ann", "price": 1.50, "at": {"city": "Linz"}}"#)?;
+/// assert_eq!(object.text("name").as_deref(), Some("Ann"));
+/// assert_eq!(object.get("price").map(|value| value.get()), Some("1.50"));
+/// assert_eq!(object.text("/at/city").as_deref(), Some("Linz"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Object<'a> {
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
@@ -19,16 +29,16 @@ pub struct Object<'a> {
 // === impl Object ===
 
 impl<'a> Object<'a> {
-    /// Splits a text into fields.
+    /// Splits a JSON text into fields.
     ///
     /// # Errors
-    /// If it is not JSON, or not an object.
+    /// If the text is not JSON, or not an object.
     pub fn parse(text: &'a [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(text)
     }
 
-    /// The value of a field: a name, or a JSON pointer (RFC 6901) if it begins with `/`.
-    /// Of two fields with one name the last counts, as in most parsers.
+    /// The value of a field. `field` is a name, or a JSON pointer (RFC 6901) if it starts with `/`.
+    /// If the object contains a name more than once, the last value counts, as in most parsers.
     pub fn get(&self, field: &str) -> Option<&'a RawValue> {
         let Some(pointer) = field.strip_prefix('/') else {
             return self.own(field);
@@ -38,24 +48,24 @@ impl<'a> Object<'a> {
         tokens.try_fold(first, |value, token| child(value, &token))
     }
 
-    /// The text of a field that is a JSON string; `None` also if it is of another type.
+    /// The text of a field that contains a JSON string; `None` for other types.
     pub fn text(&self, field: &str) -> Option<Cow<'a, str>> {
         self.get(field).and_then(text)
     }
 
-    /// Whether the object itself has a field of this name, even if it is null.
+    /// Whether the object has a top-level field of this name, even if its value is null.
     pub fn contains(&self, name: &str) -> bool {
         self.own(name).is_some()
     }
 
-    /// The fields in order.
+    /// The fields in their original order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.fields
             .iter()
             .map(|(name, value)| (name.as_ref(), *value))
     }
 
-    /// Whether there are no fields.
+    /// Whether the object has no fields.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
@@ -66,7 +76,8 @@ impl<'a> Object<'a> {
     }
 }
 
-/// One reference token of a JSON pointer. The order of the two matters: `~01` is `~1`, not `/`.
+/// Decodes one reference token of a JSON pointer. The order of the replacements matters: `~01`
+/// means `~1`, not `/`.
 fn unescape(token: &str) -> Cow<'_, str> {
     if token.contains('~') {
         Cow::Owned(token.replace("~1", "/").replace("~0", "~"))
@@ -86,7 +97,7 @@ fn child<'a>(value: &'a RawValue, token: &str) -> Option<&'a RawValue> {
     }
 }
 
-/// RFC 6901 section 4: digits without a leading zero.
+/// An index as in RFC 6901, section 4: digits without a leading zero.
 fn array_index(token: &str) -> Option<usize> {
     let digits = token.bytes().all(|byte| byte.is_ascii_digit());
     let plain = token.len() == 1 || !token.starts_with('0');
@@ -99,7 +110,7 @@ fn text(value: &RawValue) -> Option<Cow<'_, str>> {
         .ok()
 }
 
-/// serde borrows a `Cow` only where it is told to.
+/// serde borrows a `Cow` only with this attribute.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -138,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn values_keep_the_text_in_which_they_were_written() {
+    fn values_keep_their_original_text() {
         let text = r#" { "a" : 10.10 , "b": 1e400, "c":12345678901234567890123, "d":"\u00e9", "e" : { "x" : [ 1 ] } } "#;
         for (field, value) in [
             ("a", "10.10"),
@@ -179,12 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn of_two_fields_with_one_name_the_last_counts() {
+    fn the_last_of_two_fields_with_the_same_name_counts() {
         assert_eq!(get(r#"{"a":1,"\u0061":2}"#, "a").as_deref(), Some("2"));
     }
 
     #[test]
-    fn fields_come_in_the_order_in_which_they_were_written() {
+    fn fields_keep_their_original_order() {
         let object = Object::parse(br#"{"z":1,"a":2,"m":3}"#).unwrap();
         let names: Vec<_> = object.iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["z", "a", "m"]);
@@ -193,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn no_depth_of_nesting_exhausts_the_stack() {
+    fn deep_nesting_does_not_exhaust_the_stack() {
         let depth = 1_000_000;
         let text = format!(r#"{{"a":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
         assert_eq!(get(&text, "a").unwrap().len(), 2 * depth);
@@ -201,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_object_is_refused() {
+    fn anything_but_an_object_is_rejected() {
         for text in [
             "",
             "null",

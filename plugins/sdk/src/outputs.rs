@@ -1,4 +1,4 @@
-//! Everything that an event can bring about: records, state, counts and log lines.
+//! Everything that an event can result in: records, state, counts and log lines.
 
 use std::fmt;
 
@@ -9,13 +9,32 @@ use crate::bindings::formline::plugin::types::Header;
 use crate::host::Host;
 use crate::{Level, Reject, Store};
 
-/// What [`Plugin::process`](crate::Plugin::process) writes to. Records and state are published together
-/// with the input's offset, or not at all.
+/// Receives the results of [`Plugin::process`](crate::Plugin::process). Records and state are
+/// published together with the input's offset, or not at all.
+///
+/// ```
+/// # use formline_plugin_sdk::prelude::*;
+/// /// Counts the events of each key, and sends the new count.
+/// fn count(event: &Event, out: &mut Outputs) -> Result<(), Reject> {
+///     let key = event.key().unwrap_or_default();
+///     let mut counts = out.store("counts");
+///     let count = counts.get_json::<u64>(key)?.unwrap_or_default() + 1;
+///     counts.put_json(key, &count)?;
+///     out.count("events_counted", 1);
+///     out.send("counts", Record::json(&count)?)
+/// }
+/// ```
 pub struct Outputs<'host> {
     host: &'host dyn Host,
 }
 
-/// A record to send on. Its key and timestamp are those of the event, unless set.
+/// A record to send. It has the event's key and timestamp, unless others are set.
+///
+/// ```
+/// # use formline_plugin_sdk::prelude::*;
+/// let record = Record::json(&["a", "b"])?.key("my-key").header("lang", "en");
+/// # Ok::<(), Reject>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Record {
     inner: OutRecord,
@@ -32,8 +51,8 @@ impl<'host> Outputs<'host> {
     ///
     /// # Errors
     /// `record-too-large`, `output-quota-exceeded`, `reserved-header`, or `unknown-port` for a name
-    /// that [`Plugin::OUTPUTS`](crate::Plugin::OUTPUTS) does not declare.
-    #[allow(clippy::needless_pass_by_value)] // a record is sent once
+    /// that [`Plugin::OUTPUTS`](crate::Plugin::OUTPUTS) does not contain.
+    #[allow(clippy::needless_pass_by_value)] // a record can be sent only once
     pub fn send(&mut self, port: &str, record: Record) -> Result<(), Reject> {
         let sent = self.host.send(port, &record.inner).ok_or_else(|| {
             Reject::other(
@@ -46,27 +65,29 @@ impl<'host> Outputs<'host> {
                 "record-too-large",
                 format!("a record for {port} is too large"),
             ),
-            SendError::QuotaExceeded => {
-                Reject::too_large("output-quota-exceeded", "the event sends more than it may")
-            }
+            SendError::QuotaExceeded => Reject::too_large(
+                "output-quota-exceeded",
+                "the event sends more records or bytes than allowed",
+            ),
             SendError::ReservedHeader => Reject::other(
                 "reserved-header",
-                format!("a record for {port} sets a header that only the host may write"),
+                format!("a record for {port} sets a header that only the host may set"),
             ),
         })
     }
 
-    /// Opens one of the plug-in's stores.
+    /// Opens a store of [`Plugin::STORES`](crate::Plugin::STORES).
     pub fn store(&self, name: &'static str) -> Store<'host> {
         Store::new(self.host, name)
     }
 
-    /// Adds to a counter of [`Plugin::COUNTERS`](crate::Plugin::COUNTERS).
+    /// Adds to a counter of [`Plugin::COUNTERS`](crate::Plugin::COUNTERS), provided that the event
+    /// is accepted.
     pub fn count(&mut self, counter: &str, delta: u64) {
         self.host.counter_add(counter, delta);
     }
 
-    /// Writes to the step's log, which is rate-limited. Never log what people have submitted.
+    /// Writes to the step's log, which is rate-limited. Never log what users have submitted.
     pub fn log(&mut self, level: Level, message: &str) {
         self.host.log(level, message);
     }
@@ -81,7 +102,7 @@ impl fmt::Debug for Outputs<'_> {
 // === impl Record ===
 
 impl Record {
-    /// A record with this value. An empty one deletes its key from a compacted topic.
+    /// A record with this value. An empty value deletes its key in a compacted topic.
     pub fn new(value: impl Into<Vec<u8>>) -> Self {
         Self {
             inner: OutRecord {
@@ -93,10 +114,11 @@ impl Record {
         }
     }
 
-    /// A record whose value is `value` as JSON.
+    /// A record with `value` as JSON.
     ///
     /// # Errors
-    /// `not-serializable` for what JSON cannot hold, such as a map with keys that are not text.
+    /// `not-serializable` for a value that JSON cannot represent, such as a map whose keys are not
+    /// text.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, Reject> {
         let text = serde_json::to_vec(value).map_err(|_| {
             Reject::other("not-serializable", "the output cannot be written as JSON")
@@ -111,7 +133,8 @@ impl Record {
         self
     }
 
-    /// Adds a header. The host's own (`ce_…`, `formline-…`, `traceparent`) cannot be overwritten.
+    /// Adds a header. The host's own headers (`ce_…`, `formline-…`, `dead-letter-…`,
+    /// `content-type`, `traceparent`) cannot be overwritten: sending the record then fails.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.inner.headers.push(Header {
@@ -121,7 +144,8 @@ impl Record {
         self
     }
 
-    /// Sets the timestamp, in milliseconds since 1970.
+    /// Sets the timestamp, in milliseconds since 1970. The host stops a plug-in that sends a
+    /// negative one.
     #[must_use]
     pub fn timestamp_ms(mut self, timestamp_ms: i64) -> Self {
         self.inner.timestamp_ms = Some(timestamp_ms);

@@ -1,4 +1,4 @@
-//! The trait that an author implements, and what the host is told about the plug-in.
+//! The trait that an author implements, and the declarations that the host reads.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -6,41 +6,68 @@ use serde::de::DeserializeOwned;
 
 use crate::{Event, Outputs, Reject};
 
-/// One step's code. The host makes one value per partition, and a new one after a crash, a swap or
-/// a rebalance: fields are a cache, and what must survive goes into a store.
+/// The code of a step.
+///
+/// The host creates one value for each partition, and a new one after a crash, a swap or a
+/// rebalance. So fields are only a cache; what must survive belongs in a [store](crate::Store).
+///
+/// ```
+/// use formline_plugin_sdk::prelude::*;
+///
+/// /// Sends every submission unchanged.
+/// struct Copy;
+///
+/// impl Plugin for Copy {
+///     type Config = NoConfig;
+///     const INPUTS: &[&str] = &["submissions"];
+///     const OUTPUTS: &[&str] = &["copies"];
+///
+///     fn new(_: NoConfig) -> Result<Self, InitError> {
+///         Ok(Self)
+///     }
+///
+///     fn process(&mut self, event: &Event, out: &mut Outputs) -> Result<(), Reject> {
+///         out.send("copies", Record::new(event.value()))
+///     }
+/// }
+///
+/// register!(Copy);
+/// ```
 pub trait Plugin: Package + Sized + 'static {
-    /// The `config` of a step. Its JSON Schema is what `formline check` holds the app against.
-    /// Put `#[serde(deny_unknown_fields)]` on it; [`NoConfig`] if there is nothing to set.
+    /// The `config` of a step, which `formline check` validates against its JSON Schema. Add
+    /// `#[serde(deny_unknown_fields)]` to it, or use [`NoConfig`].
     type Config: DeserializeOwned + JsonSchema;
 
-    /// Names of the inputs, which a step binds to topics.
+    /// Names of the inputs, which a step binds to topics. At least one.
     const INPUTS: &'static [&'static str];
     /// Names of the outputs, which a step binds to topics.
     const OUTPUTS: &'static [&'static str] = &[];
     /// The stores that [`Outputs::store`] may open.
     const STORES: &'static [StoreDeclaration] = &[];
-    /// The counters that [`Outputs::count`] may add to.
+    /// The counters that [`Outputs::count`] may increase.
     const COUNTERS: &'static [&'static str] = &[];
 
-    /// Makes the plug-in ready for a partition.
+    /// Creates the plug-in for a partition.
     ///
     /// # Errors
-    /// What `config` gets wrong beyond its schema. The step does not start.
+    /// What is wrong with `config` beyond its schema. The step does not start.
     fn new(config: Self::Config) -> Result<Self, InitError>;
 
-    /// Works on one event. `Ok` accepts it, with everything that went to `out`.
+    /// Processes one event. `Ok` accepts it, with everything that was sent and stored through
+    /// `out`.
     ///
     /// # Errors
-    /// A [`Reject`] takes back everything that went to `out` and says what becomes of the event.
+    /// A [`Reject`] rolls back everything that was sent and stored, and decides what happens to the
+    /// event.
     fn process(&mut self, event: &Event, out: &mut Outputs) -> Result<(), Reject>;
 
-    /// Brings an entry that was written with an older
-    /// [`schema_version`](StoreDeclaration::schema_version) to the one that
-    /// [`STORES`](Self::STORES) declares; `None` deletes it. The host calls it once for each entry
-    /// of the store, before the first event. The result may depend on the arguments alone.
+    /// Migrates an entry that was written with an older
+    /// [`schema_version`](StoreDeclaration::schema_version) to the version that
+    /// [`STORES`](Self::STORES) declares; `None` deletes the entry. The host calls it once for each
+    /// entry of the store, before the next event. The result must depend on the arguments alone.
     ///
     /// # Errors
-    /// What is wrong with the entry. The step waits until a better plug-in comes.
+    /// What is wrong with the entry. The step then waits for another plug-in.
     fn migrate(
         store: &str,
         from_version: u32,
@@ -53,7 +80,7 @@ pub trait Plugin: Package + Sized + 'static {
     }
 }
 
-/// The cargo package that a plug-in comes from. [`register!`](crate::register) implements it.
+/// The cargo package of a plug-in. [`register!`](crate::register) implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not registered as this crate's plug-in",
     note = "add the line `formline_plugin_sdk::register!({Self});`"
@@ -67,33 +94,39 @@ pub trait Package {
     const SUMMARY: &'static str;
 }
 
-/// A store that the plug-in keeps per partition.
+/// A store, of which each partition has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreDeclaration {
-    /// The name that [`Outputs::store`] takes.
+    /// The name that [`Outputs::store`] receives.
     pub name: &'static str,
-    /// Raise it when entries change their form, and write [`Plugin::migrate`].
+    /// Increment it when the format of the entries changes, and implement [`Plugin::migrate`].
     pub schema_version: u32,
 }
 
-/// The configuration of a plug-in that has none: `{}`.
+/// The configuration of a plug-in without settings: `{}`.
 #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoConfig {}
 
-/// Why a plug-in cannot start. The remedy is in the step's `config`, so nothing is retried.
+/// Why a plug-in cannot start. The step's `config` must be changed, so nothing is retried.
+///
+/// ```
+/// # use formline_plugin_sdk::InitError;
+/// let error = InitError::new("bad-window", "count_window_seconds must be a multiple of 60");
+/// assert_eq!(error.to_string(), "bad-window: count_window_seconds must be a multiple of 60");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitError {
     /// A stable word for filters, such as `bad-template`.
     pub code: String,
-    /// A sentence for a person.
+    /// A sentence for operators.
     pub detail: String,
 }
 
 // === impl InitError ===
 
 impl InitError {
-    /// Says what is wrong, and in `detail` what would be right.
+    /// Creates an error. `detail` should say what is wrong and what would be right.
     pub fn new(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             code: code.into(),

@@ -1,34 +1,42 @@
-//! The ways in which an event can fail to pass. Each takes back what the event has sent and stored.
+//! Why an event is not accepted. Each reason rolls back what the event has sent and stored.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::RejectKind;
 
-/// Why an event did not pass, and so what becomes of it.
+/// Why an event is not accepted, and therefore what happens to it.
 ///
-/// Details reach dead letters and logs: say what is wrong with a submission, never what it holds.
+/// Details appear in dead letters and logs: describe what is wrong with a submission, but do not
+/// quote it.
+///
+/// ```
+/// # use formline_plugin_sdk::Reject;
+/// let reject = Reject::violates_invariant("unknown-course", "no course has the given number");
+/// assert!(reject.to_string().starts_with("dead letter: unknown-course"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reject {
-    /// It can never succeed: parked as a dead letter, to be replayed once the cause is mended.
+    /// The event can never succeed. It becomes a dead letter, which can be replayed once the cause
+    /// is fixed.
     DeadLetter {
-        /// What sort of mistake it is, for metrics.
+        /// The kind of the error, for metrics.
         kind: RejectKind,
         /// A stable word for filters, such as `unknown-course`.
         code: String,
-        /// A sentence for a person.
+        /// A sentence for operators.
         detail: String,
     },
-    /// It is of no concern to this plug-in: counted and passed over.
+    /// The plug-in does not need the event. It is counted and skipped.
     Skip {
-        /// A stable word for metrics, such as `deletion`.
+        /// A stable word for the log, such as `deletion`.
         reason: String,
     },
-    /// It may succeed later: this event and those behind it wait.
+    /// The event may succeed later. It is retried; the events after it wait.
     RetryLater {
-        /// How long at least; milliseconds count, and 49 days are the most.
+        /// The minimum delay, in whole milliseconds. The host shortens it to one hour.
         after: Duration,
-        /// A sentence for a person.
+        /// A sentence for operators.
         reason: String,
     },
 }
@@ -36,39 +44,39 @@ pub enum Reject {
 // === impl Reject ===
 
 impl Reject {
-    /// Parks an event that is not of the form that the plug-in reads.
+    /// Dead-letters an event that does not have the format that the plug-in reads.
     pub fn malformed(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::dead_letter(RejectKind::Malformed, code, detail)
     }
 
-    /// Parks an event whose format is newer or older than the plug-in.
+    /// Dead-letters an event whose format version the plug-in does not support.
     pub fn unsupported_version(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::dead_letter(RejectKind::UnsupportedVersion, code, detail)
     }
 
-    /// Parks an event that is well formed but must not be.
+    /// Dead-letters an event that is well formed but not allowed.
     pub fn violates_invariant(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::dead_letter(RejectKind::ViolatesInvariant, code, detail)
     }
 
-    /// Parks an event that is, or that leads to something, above a limit.
+    /// Dead-letters an event that exceeds a limit, or whose results exceed one.
     pub fn too_large(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::dead_letter(RejectKind::TooLarge, code, detail)
     }
 
-    /// Parks an event for a reason of another kind.
+    /// Dead-letters an event for any other reason.
     pub fn other(code: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::dead_letter(RejectKind::Other, code, detail)
     }
 
-    /// Passes over an event.
+    /// Skips an event.
     pub fn skip(reason: impl Into<String>) -> Self {
         Self::Skip {
             reason: reason.into(),
         }
     }
 
-    /// Tries the event again after a while.
+    /// Retries the event after a delay.
     pub fn retry_later(after: Duration, reason: impl Into<String>) -> Self {
         Self::RetryLater {
             after,
@@ -84,13 +92,13 @@ impl Reject {
         }
     }
 
-    /// serde_json's own message can quote the value, so only its class and place are kept.
+    /// serde_json's own message may quote the value, so only its category and position are used.
     pub(crate) fn bad_json(error: &serde_json::Error) -> Self {
         use serde_json::error::Category;
         let what = match error.classify() {
             Category::Syntax | Category::Io => "is not JSON",
-            Category::Eof => "is JSON that breaks off",
-            Category::Data => "is JSON of another shape than expected",
+            Category::Eof => "is incomplete JSON",
+            Category::Data => "is JSON of an unexpected shape",
         };
         let (line, column) = (error.line(), error.column());
         Self::malformed(

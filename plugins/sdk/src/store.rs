@@ -1,4 +1,4 @@
-//! Keyed state of the partition at hand.
+//! Keyed state of the current partition.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,11 +10,24 @@ use crate::Reject;
 use crate::bindings::formline::plugin::state::StateError;
 use crate::host::{Entry, Host};
 
-/// One of the plug-in's stores. It holds what earlier events of the partition have put there, on
-/// whichever machine; keys are in byte order.
+/// One of the plug-in's stores. It contains what earlier events of the partition have stored, on
+/// any machine. Keys are sorted by their bytes.
 ///
 /// Every method fails with `unknown-store` for a name that
-/// [`Plugin::STORES`](crate::Plugin::STORES) does not declare.
+/// [`Plugin::STORES`](crate::Plugin::STORES) does not contain.
+///
+/// ```
+/// # use formline_plugin_sdk::prelude::*;
+/// /// Skips a submission that this partition has received before.
+/// fn once(event: &Event, out: &mut Outputs) -> Result<(), Reject> {
+///     let mut seen = out.store("seen");
+///     if seen.get(event.value())?.is_some() {
+///         return Err(Reject::skip("seen-before"));
+///     }
+///     seen.put(event.value(), b"")?;
+///     out.send("new", Record::new(event.value()))
+/// }
+/// ```
 pub struct Store<'host> {
     host: &'host dyn Host,
     name: &'static str,
@@ -27,7 +40,7 @@ impl<'host> Store<'host> {
         Self { host, name }
     }
 
-    /// The value under `key`.
+    /// The value of `key`.
     ///
     /// # Errors
     /// `unknown-store`.
@@ -35,10 +48,10 @@ impl<'host> Store<'host> {
         self.known(self.host.get(self.name, key.as_ref()))
     }
 
-    /// The value under `key`, which [`put_json`](Self::put_json) has written.
+    /// The value of `key` that [`put_json`](Self::put_json) has written.
     ///
     /// # Errors
-    /// `unknown-store`, or `bad-state` if the value is not a `T`.
+    /// `unknown-store`, or `bad-state` if the value does not fit `T`.
     pub fn get_json<T: DeserializeOwned>(
         &self,
         key: impl AsRef<[u8]>,
@@ -46,14 +59,14 @@ impl<'host> Store<'host> {
         self.get(key)?
             .map(|value| {
                 serde_json::from_slice(&value).map_err(|_| {
-                    let detail = format!("an entry of the store {} is of another form", self.name);
+                    let detail = format!("an entry of the store {} has another format", self.name);
                     Reject::other("bad-state", detail)
                 })
             })
             .transpose()
     }
 
-    /// Replaces the value under `key`.
+    /// Sets the value of `key`.
     ///
     /// # Errors
     /// `unknown-store`, `entry-too-large`, or `state-quota-exceeded`.
@@ -61,8 +74,8 @@ impl<'host> Store<'host> {
         self.taken(self.host.put(self.name, key.as_ref(), value))
     }
 
-    /// The same for an entry that ends `ttl` after the event's time: events with that time or a
-    /// later one do not see it any more, and it takes no space for ever.
+    /// Like [`put`](Self::put), for an entry that expires `ttl` after the event's timestamp. Events
+    /// of that time or later do not see it, and it is deleted an hour later.
     ///
     /// # Errors
     /// Those of [`put`](Self::put).
@@ -77,7 +90,7 @@ impl<'host> Store<'host> {
         self.taken(put)
     }
 
-    /// Replaces the value under `key` by `value` as JSON.
+    /// Sets the value of `key` to `value` as JSON.
     ///
     /// # Errors
     /// Those of [`put`](Self::put), or `not-serializable`.
@@ -92,7 +105,7 @@ impl<'host> Store<'host> {
         self.put(key, &text)
     }
 
-    /// Removes `key`, if it is there.
+    /// Deletes `key`, if it exists.
     ///
     /// # Errors
     /// `unknown-store`.
@@ -100,7 +113,8 @@ impl<'host> Store<'host> {
         self.known(self.host.delete(self.name, key.as_ref()))
     }
 
-    /// Entries whose key begins with `prefix`, in order of keys, behind `after`, at most `limit`.
+    /// Entries whose key starts with `prefix`, in key order, after the key `after`; at most
+    /// `limit`.
     ///
     /// # Errors
     /// `unknown-store`.

@@ -1,12 +1,12 @@
-//! How events pass through a plug-in: what is accepted, what is taken back, and which limits hold.
+//! How a plug-in processes events: what is accepted, what is rolled back, and which limits apply.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::time::Duration;
 
-use formline_plugin_sdk::prelude::*;
 use formline_plugin_sdk::testing::{Input, Limits, Partition};
+use formline_plugin_sdk::{Store, prelude::*};
 
-/// Does what the event says, so that each test can be read by itself.
+/// Does what the event says, so that each test can be read on its own.
 struct Obedient {
     prefix: String,
     seen: u32,
@@ -69,14 +69,7 @@ impl Plugin for Obedient {
             }),
             Order::SendTo(port) => out.send(&port, Record::new("x")),
             Order::SendReserved => out.send("done", Record::new("x").header("ce_id", "mine")),
-            Order::SendUnserializable => out.send(
-                "done",
-                Record::json(
-                    &[((1, 2), 3)]
-                        .into_iter()
-                        .collect::<std::collections::BTreeMap<_, _>>(),
-                )?,
-            ),
+            Order::SendUnserializable => out.send("done", unserializable()?),
             Order::SendThenReject(code) => {
                 out.send("done", Record::new("x"))?;
                 Err(Reject::violates_invariant(code, "as told"))
@@ -101,31 +94,14 @@ impl Plugin for Obedient {
             Order::Get(key) => out.send("done", Record::json(&memory.get_json::<u32>(key)?)?),
             Order::Delete(key) => memory.delete(key),
             Order::Scan(prefix, after, limit) => {
-                let entries = memory.scan(prefix, after.as_deref().map(str::as_bytes), limit)?;
-                let keys: Vec<_> = entries
-                    .iter()
-                    .map(|(key, _)| String::from_utf8_lossy(key))
-                    .collect();
+                let keys = scanned(&memory, &prefix, after.as_deref(), limit)?;
                 out.send("done", Record::json(&keys)?)
             }
             Order::Ids => out.send(
                 "done",
                 Record::json(&[event.derive_id(), event.derive_id()])?,
             ),
-            Order::Describe => {
-                let place = (
-                    event.port(),
-                    event.topic(),
-                    event.partition(),
-                    event.offset(),
-                );
-                let times = (event.timestamp_ms(), event.batch_time_ms(), event.attempt());
-                let record = Record::json(&(place, times, event.form()?, event.origin()?))?;
-                out.send(
-                    "done",
-                    record.key("described").header("lang", "en").timestamp_ms(7),
-                )
-            }
+            Order::Describe => out.send("done", description(event)?),
             Order::Count => {
                 out.count("counted", 2);
                 out.log(Level::Warn, "counted");
@@ -138,26 +114,58 @@ impl Plugin for Obedient {
 
 register!(Obedient);
 
+/// JSON has no map whose keys are not strings.
+fn unserializable() -> Result<Record, Reject> {
+    let map: std::collections::BTreeMap<_, _> = [((1, 2), 3)].into();
+    Record::json(&map)
+}
+
+fn scanned(
+    store: &Store,
+    prefix: &str,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<String>, Reject> {
+    let entries = store.scan(prefix, after.map(str::as_bytes), limit)?;
+    let keys = entries.iter().map(|(key, _)| key);
+    Ok(keys
+        .map(|key| String::from_utf8_lossy(key).into_owned())
+        .collect())
+}
+
+/// Everything that an event knows about itself.
+fn description(event: &Event) -> Result<Record, Reject> {
+    let position = (
+        event.port(),
+        event.topic(),
+        event.partition(),
+        event.offset(),
+    );
+    let times = (event.timestamp_ms(), event.batch_time_ms(), event.attempt());
+    let record = Record::json(&(position, times, event.form()?, event.origin()?))?;
+    Ok(record.key("described").header("lang", "en").timestamp_ms(7))
+}
+
 fn partition() -> Partition<Obedient> {
     Partition::start(r#"{"prefix":">"}"#).unwrap()
 }
 
-/// The one value that an order makes the plug-in send.
+/// The only value that an order makes the plug-in send.
 fn ask(partition: &mut Partition<Obedient>, order: &str) -> String {
     let sent = partition.process(Input::new(order)).unwrap();
     assert_eq!(sent.len(), 1, "{order}");
     sent[0].text().to_owned()
 }
 
-fn refusal(partition: &mut Partition<Obedient>, order: &str) -> (RejectKind, String) {
+fn rejection(partition: &mut Partition<Obedient>, order: &str) -> (RejectKind, String) {
     match partition.process(Input::new(order)) {
         Err(Reject::DeadLetter { kind, code, .. }) => (kind, code),
-        other => panic!("{order} should be refused, but led to {other:?}"),
+        other => panic!("{order} should be rejected, but led to {other:?}"),
     }
 }
 
 #[test]
-fn what_is_sent_keeps_its_order_and_the_events_key_and_time() {
+fn records_keep_their_order_and_the_events_key_and_time() {
     let input = Input::new(r#"{"send":["a","b"]}"#).key("k").timestamp_ms(5);
     let sent = partition().process(input).unwrap();
     let values: Vec<_> = sent
@@ -172,7 +180,7 @@ fn what_is_sent_keeps_its_order_and_the_events_key_and_time() {
 }
 
 #[test]
-fn a_bad_event_takes_back_its_own_records_and_no_others() {
+fn a_rejected_event_rolls_back_only_its_own_records() {
     let outcomes = partition().process_batch([
         Input::new(r#"{"send":["a"]}"#),
         Input::new(r#"{"send-then-reject":"unlucky"}"#),
@@ -190,7 +198,7 @@ fn a_bad_event_takes_back_its_own_records_and_no_others() {
 }
 
 #[test]
-fn an_event_to_be_retried_ends_the_batch_and_is_not_passed_over() {
+fn an_event_to_be_retried_ends_the_batch_and_is_not_skipped() {
     let mut partition = partition();
     let later = Input::new(r#""send-then-retry""#);
     let outcomes =
@@ -201,15 +209,11 @@ fn an_event_to_be_retried_ends_the_batch_and_is_not_passed_over() {
     assert_eq!(why.to_string(), "to be retried after 2000 ms: as told");
 
     let again = partition.process(described()).unwrap();
-    assert_eq!(
-        again[0].json()[0][3],
-        1,
-        "the offset of the event that was put off"
-    );
+    assert_eq!(again[0].json()[0][3], 1, "the offset of the deferred event");
 }
 
 #[test]
-fn a_store_outlives_the_instance_that_fields_do_not() {
+fn a_store_outlives_the_instance_but_fields_do_not() {
     let mut partition = partition();
     partition.process(Input::new(r#"{"put":["a",1]}"#)).unwrap();
     assert_eq!(ask(&mut partition, r#""seen""#), "2");
@@ -219,11 +223,11 @@ fn a_store_outlives_the_instance_that_fields_do_not() {
 }
 
 #[test]
-fn a_bad_event_takes_back_what_it_has_stored() {
+fn a_rejected_event_rolls_back_what_it_has_stored() {
     let mut partition = partition();
     partition.process(Input::new(r#"{"put":["a",1]}"#)).unwrap();
     assert_eq!(
-        refusal(&mut partition, r#"{"put-then-reject":["a",2]}"#).1,
+        rejection(&mut partition, r#"{"put-then-reject":["a",2]}"#).1,
         "as-told"
     );
     assert_eq!(ask(&mut partition, r#"{"get":"a"}"#), "1");
@@ -261,12 +265,12 @@ fn a_store_is_scanned_by_prefix_in_pages() {
 }
 
 #[test]
-fn an_entry_of_another_form_is_named_and_not_quoted() {
+fn an_entry_of_another_format_is_named_but_not_quoted() {
     let mut partition = partition();
     let text = Input::new(r#"{"put":["a","secret"]}"#);
     partition.process(text).unwrap();
     let why = partition.process(Input::new(r#"{"get":"a"}"#)).unwrap_err();
-    let detail = "an entry of the store memory is of another form";
+    let detail = "an entry of the store memory has another format";
     assert_eq!(why, Reject::other("bad-state", detail));
 }
 
@@ -295,24 +299,24 @@ fn an_event_knows_where_it_comes_from() {
 }
 
 #[test]
-fn an_event_without_source_or_id_is_refused() {
-    let refused = |input: Input| match partition().process(input).unwrap_err() {
+fn an_event_without_source_or_id_is_rejected() {
+    let rejected = |input: Input| match partition().process(input).unwrap_err() {
         Reject::DeadLetter { code, .. } => code,
         other => panic!("{other}"),
     };
-    assert_eq!(refused(Input::new(r#""describe""#)), "no-source");
+    assert_eq!(rejected(Input::new(r#""describe""#)), "no-source");
     for source in [&b"/forms/"[..], b"forms/a", b"", b"/forms/\xff"] {
         assert_eq!(
-            refused(Input::new(r#""describe""#).header("ce_source", source)),
+            rejected(Input::new(r#""describe""#).header("ce_source", source)),
             "no-source"
         );
     }
     let anonymous = Input::new(r#""describe""#).header("ce_source", "/forms/a");
-    assert_eq!(refused(anonymous), "no-id");
+    assert_eq!(rejected(anonymous), "no-id");
 }
 
 #[test]
-fn ids_differ_within_an_event_and_not_between_its_attempts() {
+fn ids_differ_within_an_event_but_not_between_its_attempts() {
     let ids = ask(&mut partition(), r#""ids""#);
     assert_eq!(ids, ask(&mut partition(), r#""ids""#));
     let ids: Vec<String> = serde_json::from_str(&ids).unwrap();
@@ -330,51 +334,51 @@ fn counters_and_log_reach_the_host() {
 }
 
 #[test]
-fn what_is_above_a_limit_or_not_declared_is_refused_by_name() {
+fn each_exceeded_limit_and_undeclared_name_has_its_own_code() {
     let mut partition = partition();
     partition.limit(Limits {
         record_bytes: 8,
         records_per_event: 2,
         entries: 1,
     });
-    let mut refused = |order| refusal(&mut partition, order);
+    let mut rejected = |order| rejection(&mut partition, order);
     let too_large = |code: &str| (RejectKind::TooLarge, code.to_owned());
     let other = |code: &str| (RejectKind::Other, code.to_owned());
     assert_eq!(
-        refused(r#"{"send":["12345678"]}"#),
+        rejected(r#"{"send":["12345678"]}"#),
         too_large("record-too-large")
     );
     assert_eq!(
-        refused(r#"{"send":["1","2","3"]}"#),
+        rejected(r#"{"send":["1","2","3"]}"#),
         too_large("output-quota-exceeded")
     );
-    assert_eq!(refused(r#""send-reserved""#), other("reserved-header"));
+    assert_eq!(rejected(r#""send-reserved""#), other("reserved-header"));
     assert_eq!(
-        refused(r#""send-unserializable""#),
+        rejected(r#""send-unserializable""#),
         other("not-serializable")
     );
-    assert_eq!(refused(r#"{"send-to":"dnoe"}"#), other("unknown-port"));
+    assert_eq!(rejected(r#"{"send-to":"dnoe"}"#), other("unknown-port"));
     assert_eq!(
-        refused(r#"{"put":["12345678",1]}"#),
+        rejected(r#"{"put":["12345678",1]}"#),
         too_large("entry-too-large")
     );
-    assert_eq!(refused(r#"{"put-to":"nowhere"}"#), other("unknown-store"));
+    assert_eq!(rejected(r#"{"put-to":"nowhere"}"#), other("unknown-store"));
     partition.process(Input::new(r#"{"put":["a",1]}"#)).unwrap();
     assert_eq!(
-        refusal(&mut partition, r#"{"put":["b",1]}"#),
+        rejection(&mut partition, r#"{"put":["b",1]}"#),
         too_large("state-quota-exceeded")
     );
     partition.process(Input::new(r#"{"put":["a",2]}"#)).unwrap();
 }
 
 #[test]
-fn a_refusal_of_bad_json_does_not_quote_the_submission() {
+fn the_rejection_of_bad_json_does_not_quote_the_submission() {
     let deep = "[".repeat(100_000);
     for (value, what) in [
-        (r#"{"send":"secret"}"#, "another shape"),
+        (r#"{"send":"secret"}"#, "an unexpected shape"),
         (r#"{"send": secret}"#, "is not JSON"),
-        (r#"{"send":["secret""#, "breaks off"),
-        ("", "breaks off"),
+        (r#"{"send":["secret""#, "incomplete JSON"),
+        ("", "incomplete JSON"),
         (deep.as_str(), "is not JSON"),
     ] {
         let Err(Reject::DeadLetter { kind, code, detail }) = partition().process(Input::new(value))
@@ -394,17 +398,17 @@ fn a_refusal_of_bad_json_does_not_quote_the_submission() {
 
 #[test]
 fn a_bad_configuration_does_not_start() {
-    let refused = |config| Partition::<Obedient>::start(config).unwrap_err();
+    let rejected = |config| Partition::<Obedient>::start(config).unwrap_err();
     assert_eq!(
-        refused(r#"{"prefix":""}"#).to_string(),
+        rejected(r#"{"prefix":""}"#).to_string(),
         "empty-prefix: give the prefix a letter"
     );
-    assert_eq!(refused(r#"{"prefix":"a","sufix":"b"}"#).code, "bad-config");
-    assert_eq!(refused("").code, "bad-config");
+    assert_eq!(rejected(r#"{"prefix":"a","sufix":"b"}"#).code, "bad-config");
+    assert_eq!(rejected("").code, "bad-config");
 }
 
 #[test]
-fn the_schema_of_the_configuration_refuses_unknown_keys() {
+fn the_configuration_schema_rejects_unknown_keys() {
     let schema = Partition::<Obedient>::config_schema();
     assert_eq!(
         schema["$schema"],

@@ -1,13 +1,13 @@
-//! The contract `plugins/wit/formline.wit` as Rust: what the host implements and what it may call.
+//! The contract `plugins/wit/formline.wit` in Rust: what the host implements, and what it may call.
 
 wasmtime::component::bindgen!({
     path: "../plugins/wit",
     world: "processor",
-    // Every import may trap: a plug-in that breaks the contract is stopped at once, not answered.
+    // Every import may trap: a plug-in that violates the contract is stopped at once.
     imports: { default: trappable },
     with: {
-        "formline:plugin/output.port": super::host::Port,
-        "formline:plugin/state.store": super::host::Store,
+        "formline:plugin/output.port": super::handles::Port,
+        "formline:plugin/state.store": super::handles::Store,
     },
 });
 

@@ -1,7 +1,8 @@
-//! Compiled plug-ins on disk, by digest of their source, so that a start does not compile.
+//! Compiled plug-ins on disk, by the digest of their source, so that a start need not compile them.
 //!
-//! What lies here runs as native code without further checks. So the folder must be private to the process's user,
-//! and nothing is ever loaded from the plug-in folder, which others may write to.
+//! The compiled code runs natively without further checks. Therefore the folder must be private to
+//! the process's user, and nothing is ever loaded from the plug-in folder, which others may write
+//! to.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -16,18 +17,19 @@ use wasmtime::{Engine, component::Component};
 
 use crate::error::Error;
 
-/// The private folder.
+/// The private folder for compiled code.
 #[derive(Debug)]
 pub(super) struct Cache {
     folder: PathBuf,
-    /// Version and settings of wasmtime: code of another engine is not even looked at.
+    /// Hash of wasmtime's version and settings. Code that another engine has compiled is never
+    /// loaded.
     engine: u64,
 }
 
 // === impl Cache ===
 
 impl Cache {
-    /// Opens the folder, or makes it. Refuses one that others can read or write.
+    /// Opens the folder, or creates it. Rejects a folder that other users can read or write.
     pub(super) fn open(folder: &Path, engine: &Engine) -> Result<Self, Error> {
         let prepared = prepare(folder);
         prepared.map_err(|source| Error::Cache {
@@ -42,18 +44,19 @@ impl Cache {
         })
     }
 
-    /// What is stored for this digest; none if there is nothing usable.
+    /// Loads the compiled form of a digest; none if there is no usable one.
     pub(super) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
         let path = self.path(digest);
         if !path.exists() {
             return None;
         }
         deserialize(engine, &path)
-            .inspect_err(|error| tracing::warn!(%error, "compiling a plug-in again: its compiled form is unusable"))
+            .inspect_err(|error| tracing::warn!(%error, "the compiled form of a plug-in is unusable; compiling it again"))
             .ok()
     }
 
-    /// Compiles and stores. A folder that cannot be written (a full disk) costs the next start time, nothing else.
+    /// Compiles a plug-in and stores the result. If the folder cannot be written, for example
+    /// because the disk is full, the only consequence is that the next start has to compile again.
     pub(super) fn store(
         &self,
         engine: &Engine,
@@ -65,7 +68,7 @@ impl Cache {
         match write(&self.folder, &path, &compiled) {
             Ok(()) => deserialize(engine, &path),
             Err(error) => {
-                tracing::warn!(%error, "cannot keep the compiled form of a plug-in");
+                tracing::warn!(%error, "cannot store the compiled form of a plug-in");
                 Component::from_binary(engine, wasm)
             }
         }
@@ -82,20 +85,20 @@ fn prepare(folder: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
-    // A file that we make belongs to us, which tells our user without asking the system for it.
+    // A file that this process creates belongs to its user, which identifies the user without a
+    // system call.
     let probe = folder.join(format!(".probe-{}", std::process::id()));
     let ours = create(&probe)?.metadata()?.uid();
     fs::remove_file(&probe)?;
     let found = fs::metadata(folder)?;
     if found.uid() != ours || found.mode() & 0o077 != 0 {
-        let problem =
-            "others can read or write it; choose another folder, or make it private (chmod 700)";
+        let problem = "other users can read or write it; make it private (chmod 700), or choose another folder";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     }
     Ok(())
 }
 
-/// Nobody sees a half-written file: it gets its name when it is complete and on disk.
+/// Writes the file under a temporary name first, so that a partial file is never loaded.
 fn write(folder: &Path, path: &Path, compiled: &[u8]) -> io::Result<()> {
     let unfinished = folder.join(format!(
         ".unfinished-{}-{:?}",
@@ -119,10 +122,10 @@ fn create(path: &Path) -> io::Result<File> {
 
 #[allow(unsafe_code)]
 fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: the file must hold what wasmtime has compiled. Only `write` puts files under this name, complete and
-    // synced, with the output of `precompile_component`; and only our own user can write to the folder, because
-    // `prepare` has refused any folder that is not ours alone. Wasmtime itself refuses code of another version or other
-    // settings.
+    // SAFETY: the file must contain code that wasmtime has compiled. Only `write` creates files
+    // with this name, complete and synced, from the output of `precompile_component`; and only this
+    // process's user can write to the folder, because `prepare` rejects any other folder. Wasmtime
+    // itself rejects code of another version or with other settings.
     unsafe { Component::deserialize_file(engine, path) }
 }
 
@@ -133,11 +136,11 @@ mod tests {
 
     use super::*;
 
-    /// A component with nothing in it.
+    /// An empty component.
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
     #[test]
-    fn what_was_compiled_once_is_found_again() {
+    fn compiled_code_is_loaded_again() {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::default();
         let cache = Cache::open(&folder.path().join("cache"), &engine).unwrap();
@@ -152,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_compiled_again() {
+    fn corrupt_code_is_compiled_again() {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::default();
         let cache = Cache::open(&folder.path().join("cache"), &engine).unwrap();
@@ -163,15 +166,15 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_can_use_is_refused() {
+    fn a_folder_that_other_users_can_access_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let refused = Cache::open(folder.path(), &Engine::default());
-        assert!(matches!(refused, Err(Error::Cache { .. })));
+        let rejected = Cache::open(folder.path(), &Engine::default());
+        assert!(matches!(rejected, Err(Error::Cache { .. })));
     }
 
     #[test]
-    fn a_folder_that_vanishes_costs_only_time() {
+    fn a_missing_folder_does_not_prevent_compilation() {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::default();
         let cache = Cache::open(&folder.path().join("cache"), &engine).unwrap();

@@ -1,48 +1,44 @@
 //! A plug-in file that has been compiled and has described itself.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use formline_core::{app::PluginFacts, schema::Schema};
+use formline_plugin_contract::{MAX_NAMES, NAME_BYTES, is_name, is_version};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
     bindings::{Descriptor, ProcessorPre},
     engine::Engine,
-    host::Host,
-    instance,
+    guest,
+    host_state::HostState,
 };
 
 /// A plug-in that is ready to be started.
 pub(crate) struct Plugin {
     pub(super) engine: Engine,
-    pub(super) code: ProcessorPre<Host>,
+    pub(super) code: ProcessorPre<HostState>,
     pub(crate) declared: Arc<Descriptor>,
     /// SHA-256 of the file, in hexadecimal.
     pub(crate) digest: String,
-    /// `name@version sha256:<digest>`, as records and dead letters carry it.
+    /// `name@version sha256:<digest>`, as records and dead letters contain it.
     pub(crate) label: String,
     pub(crate) facts: PluginFacts,
 }
 
-/// The contract, and the beginning of its versions that this host has: within it, imports only grow.
+/// The contract, and the prefix of its versions that this host supports: within it, the imports
+/// only grow.
 const CONTRACT: &str = "formline:plugin";
-const TRACK: &str = "0.2.";
+const SUPPORTED: &str = "0.2.";
 
-/// A larger file is refused. CPython in a component has 40 MB; what is meant for here has below one.
+/// Bytes of the largest accepted file. A component with CPython has 40 MB; plug-ins in Rust have
+/// less than one.
 pub(crate) const SIZE_LIMIT: usize = 32 << 20;
-
-/// Bounds of what a plug-in may say of itself: names become headers and labels of metrics.
-const NAMES: usize = 64;
-const NAME_LENGTH: usize = 64;
-
-/// Time for `describe`, which only puts constants together.
-pub(super) const DESCRIBE_TIME: Duration = Duration::from_secs(5);
 
 // === impl Plugin ===
 
 impl Plugin {
-    /// Compiles a file and asks it what it is. The error says why it cannot be used.
+    /// Compiles a file and reads its description. The error says why it cannot be used.
     pub(crate) fn load(engine: &Engine, wasm: &[u8]) -> Result<Self, String> {
         let digest: String = Sha256::digest(wasm)
             .iter()
@@ -56,7 +52,7 @@ impl Plugin {
         let code = code
             .and_then(ProcessorPre::new)
             .map_err(|error| format!("{error:#}"))?;
-        let declared = instance::describe(engine, &code).map_err(|failure| failure.to_string())?;
+        let declared = guest::describe(engine, &code).map_err(|failure| failure.to_string())?;
         check_names(&declared)?;
         let facts = facts(&declared)?;
         let label = format!("{}@{} sha256:{digest}", declared.name, declared.version);
@@ -70,16 +66,16 @@ impl Plugin {
         })
     }
 
-    /// The contract that it was built against, such as `formline:plugin@0.2.0`.
+    /// The contract that the plug-in was built against, such as `formline:plugin@0.2.0`.
     pub(crate) fn contract(&self) -> String {
         let component = self.code.instance_pre().component().component_type();
         let mut exports = component.exports(&self.engine.wasm);
         let version = exports.find_map(|(name, _)| name.strip_prefix("formline:plugin/plugin@"));
-        let version = version.expect("what does not export it is refused when it is loaded");
+        let version = version.expect("`load` rejects a component without this export");
         format!("formline:plugin@{version}")
     }
 
-    /// Names of everything that it imports.
+    /// Names of everything that the plug-in imports.
     pub(crate) fn imports(&self) -> Vec<String> {
         let component = self.code.instance_pre().component().component_type();
         let names = component.imports(&self.engine.wasm);
@@ -95,7 +91,8 @@ impl std::fmt::Debug for Plugin {
     }
 }
 
-/// Refuses another contract in words that say what to do. What a linker says of it is for those who know linkers.
+/// Rejects another contract with a message that names the remedy; the linker's own error would only
+/// name the missing import.
 fn check_contract(
     engine: &Engine,
     component: &wasmtime::component::Component,
@@ -107,10 +104,10 @@ fn check_contract(
         let (interface, version) = name.split_once('@')?;
         interface.starts_with(CONTRACT).then_some(version)
     });
-    match versions.find(|version| !version.starts_with(TRACK)) {
+    match versions.find(|version| !version.starts_with(SUPPORTED)) {
         Some(other) => Err(format!(
-            "it was built against {CONTRACT}@{other}, and this host has {CONTRACT}@{TRACK}x; build it anew with the \
-             SDK of this version"
+            "it was built against {CONTRACT}@{other}, but this host supports {CONTRACT}@{SUPPORTED}x; \
+             rebuild it with the SDK of this version"
         )),
         None => Ok(()),
     }
@@ -118,9 +115,9 @@ fn check_contract(
 
 fn facts(declared: &Descriptor) -> Result<PluginFacts, String> {
     let config_schema: Value = serde_json::from_str(&declared.config_schema)
-        .map_err(|error| format!("the schema of its configuration is not json: {error}"))?;
+        .map_err(|error| format!("its configuration schema is not JSON: {error}"))?;
     Schema::compile(config_schema.clone())
-        .map_err(|error| format!("the schema of its configuration cannot be used: {error}"))?;
+        .map_err(|error| format!("its configuration schema is invalid: {error}"))?;
     Ok(PluginFacts {
         inputs: declared.inputs.clone(),
         outputs: declared.outputs.clone(),
@@ -147,29 +144,26 @@ fn check_names(declared: &Descriptor) -> Result<(), String> {
         &vec![declared.name.clone()],
     ];
     for names in groups {
-        if names.len() > NAMES {
+        if names.len() > MAX_NAMES {
             return Err(format!(
-                "it declares {} names of a kind; {NAMES} are allowed",
+                "it declares {} names of one kind; at most {MAX_NAMES} are allowed",
                 names.len()
             ));
         }
         for name in names {
-            let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            if name.is_empty() || name.len() > NAME_LENGTH || !name.chars().all(legal) {
-                let name = &name[..name.floor_char_boundary(NAME_LENGTH)];
+            if !is_name(name) {
+                let name = &name[..name.floor_char_boundary(NAME_BYTES)];
                 return Err(format!(
-                    "it declares `{name}`; a name has letters, digits, `-`, `_` and `.`"
+                    "it declares the name `{name}`; use 1 to {NAME_BYTES} letters, digits, `-`, `_` and `.`"
                 ));
             }
             if names.iter().filter(|other| *other == name).count() > 1 {
-                return Err(format!("it declares `{name}` twice"));
+                return Err(format!("it declares the name `{name}` twice"));
             }
         }
     }
-    let version = &declared.version;
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.');
-    if version.is_empty() || version.len() > NAME_LENGTH || !version.chars().all(legal) {
-        return Err("its version is not one, such as 1.2.3".to_owned());
+    if !is_version(&declared.version) {
+        return Err("its version is invalid; use one such as 1.2.3".to_owned());
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What a plug-in says: lines of the step's log, rate-limited, and the end of what it printed.
+//! What a plug-in logs and prints: rate-limited lines in the step's log, and the end of the printed
+//! text for failure reports.
 
 use std::{
     fmt,
@@ -15,36 +16,36 @@ use wasmtime_wasi::{
 
 use super::bindings::formline::plugin::runtime::Level;
 
-/// One instance's way into the log. Cheap to clone; all clones are one.
+/// The log of one instance. Cheap to clone; all clones share their state.
 #[derive(Clone)]
-pub(super) struct Console(Arc<Mutex<Lines>>);
+pub(super) struct Console(Arc<Mutex<LogState>>);
 
-struct Lines {
+struct LogState {
     /// `<app>/<step>`.
     step: String,
     plugin: String,
     window: Instant,
     written: u32,
     dropped: u64,
-    /// The end of what was printed, for the report of a trap.
+    /// The end of the printed text, for the report of a trap.
     printed: Vec<u8>,
 }
 
-/// So many lines are logged in a `WINDOW`; what is beyond is counted and dropped.
-const LINES: u32 = 100;
+/// Lines per `WINDOW`. Further lines are counted and dropped.
+const LINES_PER_WINDOW: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// A longer line is cut.
+/// Bytes of a line. A longer line is cut.
 const LINE_LIMIT: usize = 1000;
 
-/// So many printed bytes are kept.
+/// Bytes of the printed text that are kept.
 const PRINTED: usize = 1024;
 
 // === impl Console ===
 
 impl Console {
     pub(super) fn new(step: &str, plugin: &str) -> Self {
-        Self(Arc::new(Mutex::new(Lines {
+        Self(Arc::new(Mutex::new(LogState {
             step: step.to_owned(),
             plugin: plugin.to_owned(),
             window: Instant::now(),
@@ -55,16 +56,16 @@ impl Console {
     }
 
     pub(super) fn line(&self, level: Level, message: &str) {
-        self.lines().log(level, message);
+        self.state().log(level, message);
     }
 
-    /// The end of what was printed since the last call.
+    /// Returns the end of the text printed since the last call.
     pub(super) fn take_printed(&self) -> String {
-        let printed = std::mem::take(&mut self.lines().printed);
+        let printed = std::mem::take(&mut self.state().printed);
         String::from_utf8_lossy(&printed).trim().to_owned()
     }
 
-    fn lines(&self) -> MutexGuard<'_, Lines> {
+    fn state(&self) -> MutexGuard<'_, LogState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -75,14 +76,14 @@ impl fmt::Debug for Console {
     }
 }
 
-// === impl Lines ===
+// === impl LogState ===
 
-impl Lines {
+impl LogState {
     fn log(&mut self, level: Level, message: &str) {
         if self.window.elapsed() >= WINDOW {
             self.begin_window();
         }
-        if self.written >= LINES {
+        if self.written >= LINES_PER_WINDOW {
             self.dropped += 1;
             return;
         }
@@ -106,12 +107,18 @@ impl Lines {
                 dropped,
                 ..
             } = self;
-            tracing::warn!(step, plugin, dropped, "the plug-in logs too much");
+            tracing::warn!(
+                step,
+                plugin,
+                dropped,
+                "the plug-in logs too much; lines were dropped"
+            );
         }
         (self.window, self.written, self.dropped) = (Instant::now(), 0, 0);
     }
 
-    /// Prints go to the log as lines of level debug: panics and libraries print, and nobody knows what.
+    /// Logs printed text at level debug, because it comes from panics and libraries and its
+    /// importance is unknown.
     fn print(&mut self, bytes: &[u8]) {
         self.log(Level::Debug, String::from_utf8_lossy(bytes).trim_end());
         self.printed.extend_from_slice(bytes);
@@ -130,7 +137,7 @@ impl IsTerminal for Console {
 
 impl StdoutStream for Console {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Asked for only by the WASI versions that are not linked.
+        // Used only by WASI versions that are not linked.
         Box::new(tokio::io::sink())
     }
 
@@ -141,7 +148,7 @@ impl StdoutStream for Console {
 
 impl OutputStream for Console {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.lines().print(&bytes);
+        self.state().print(&bytes);
         Ok(())
     }
 
@@ -164,17 +171,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_many_lines_are_dropped_and_the_end_of_a_print_is_kept() {
+    fn excess_lines_are_dropped_and_the_end_of_the_printed_text_is_kept() {
         let console = Console::new("app/step", "test");
-        for _ in 0..LINES + 5 {
+        for _ in 0..LINES_PER_WINDOW + 5 {
             console.line(Level::Info, "line");
         }
-        assert_eq!(console.lines().dropped, 5);
+        assert_eq!(console.state().dropped, 5);
         let mut stream = console.clone();
         for _ in 0..PRINTED {
             stream
                 .write(Bytes::from_static(b"panicked at the end\n"))
-                .expect("it never fails");
+                .expect("writing to the console never fails");
         }
         let printed = console.take_printed();
         assert!(printed.len() <= PRINTED && printed.ends_with("panicked at the end"));

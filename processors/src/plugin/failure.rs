@@ -1,10 +1,11 @@
-//! Why a plug-in's call has failed: a stable reason for metrics and dead letters, and a detail for a person.
+//! Why a plug-in's call has failed: a stable reason for metrics and dead letters, and a detail for
+//! operators.
 
 use std::fmt;
 
 use wasmtime::{Trap, WasmBacktrace};
 
-/// A call that did not end well. The instance is of no use any more.
+/// A failed call. The instance must be dropped.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Failure {
     /// A stable code, such as `deadline`.
@@ -13,17 +14,17 @@ pub(crate) struct Failure {
     pub(crate) detail: String,
 }
 
-/// The plug-in's time was up.
+/// The plug-in has exceeded its time limit.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the time limit is over")]
-pub(super) struct DeadlineOver;
+#[error("the plug-in exceeded its time limit")]
+pub(super) struct DeadlineExceeded;
 
-/// The plug-in has used an import against the contract.
+/// The plug-in has called an import in violation of the contract.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Misuse(pub(super) &'static str);
 
-/// The code for a call that took too long; such an event gets more time at its second attempt.
+/// The code of a call that took too long. Such an event gets more time for its second attempt.
 pub(crate) const DEADLINE: &str = "deadline";
 
 // === impl Failure ===
@@ -36,12 +37,13 @@ impl Failure {
         }
     }
 
-    /// Tells what ended a call. `refused` says that the instance had asked for more memory than it may have: a
-    /// plug-in that gets none ends itself, so that the trap alone says only `unreachable`. `printed` is the last that
-    /// the plug-in wrote to its standard error, as a rule the message of its panic.
-    pub(super) fn of(error: &wasmtime::Error, refused: bool, printed: &str) -> Self {
+    /// Explains a failed call. `exceeded` says that the instance has requested more memory than it
+    /// may allocate: a plug-in without memory usually aborts itself, so the trap alone says only
+    /// `unreachable`. `printed` is the last text that the plug-in wrote to its standard error,
+    /// usually the message of its panic.
+    pub(super) fn of(error: &wasmtime::Error, exceeded: bool, printed: &str) -> Self {
         let reason = match reason(error) {
-            "unreachable" if refused => "out-of-memory",
+            "unreachable" if exceeded => "out-of-memory",
             reason => reason,
         };
         let mut detail = error.root_cause().to_string();
@@ -62,7 +64,7 @@ impl fmt::Display for Failure {
 }
 
 fn reason(error: &wasmtime::Error) -> &'static str {
-    if error.is::<DeadlineOver>() {
+    if error.is::<DeadlineExceeded>() {
         return DEADLINE;
     }
     if error.is::<Misuse>() {
@@ -81,7 +83,8 @@ fn reason(error: &wasmtime::Error) -> &'static str {
         Some(
             Trap::IntegerDivisionByZero | Trap::IntegerOverflow | Trap::BadConversionToInteger,
         ) => "arithmetic",
-        // Everything else, including values that the component model forbids and answers beyond the hostcall fuel.
+        // Everything else, including values that the component model forbids and results that
+        // exceed the hostcall fuel.
         _ => "trap",
     }
 }

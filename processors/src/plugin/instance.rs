@@ -1,18 +1,16 @@
-//! A running plug-in: one for each partition that a worker holds.
+//! A running plug-in: one for each partition that a worker owns.
 
 use std::{sync::Arc, time::Duration};
 
-use formline_core::app::{Limits, Step};
+use formline_core::app::Step;
 use jiff::Timestamp;
-use wasmtime::{Store, UpdateDeadline};
 
 use super::{
-    bindings::{Descriptor, Processor, ProcessorPre},
-    component::{DESCRIBE_TIME, Plugin},
+    component::Plugin,
     console::Console,
-    engine::Engine,
     failure::Failure,
-    host::Host,
+    guest::{Guest, INIT_TIME},
+    host_state::HostState,
 };
 use crate::{
     batch::Batch,
@@ -20,24 +18,15 @@ use crate::{
 };
 
 /// A plug-in that has been initialised. After a failure it must be dropped.
-pub(crate) struct Instance {
-    store: Store<Host>,
-    exports: Processor,
-}
+pub(crate) struct Instance(Guest);
 
-/// Which instance of a step it is.
+/// The step and partition that an instance works on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Assignment<'a> {
     pub(crate) step: &'a Arc<Step>,
     /// Number of the partition.
     pub(crate) partition: i32,
 }
-
-/// Bytes that one call may hand to the host, a guard against lists without end. Above the largest record.
-const CALL_BYTES: usize = 4 << 20;
-
-/// Time for `init`: it may build tables that events then use.
-const INIT_TIME: Duration = Duration::from_secs(5);
 
 // === impl Instance ===
 
@@ -45,28 +34,24 @@ impl Instance {
     /// Starts the plug-in for a partition.
     pub(crate) fn start(
         plugin: &Plugin,
-        place: Place<'_>,
+        assignment: Assignment<'_>,
         stores: &mut Stores,
     ) -> Result<Self, Failure> {
-        let Place { step, partition } = place;
+        let Assignment { step, partition } = assignment;
         let name = step.title();
         let seed = format!("{} {name} {partition}", plugin.declared.name);
         let console = Console::new(&name, &plugin.label);
         let declared = Arc::clone(&plugin.declared);
-        let host = Host::new(&step.name, step.limits.memory, declared, console, &seed);
-        let store = new_store(&plugin.engine, host);
-        let mut instance = instantiate(store, &plugin.code)?;
-        state::lend(
-            stores,
-            &mut instance,
-            |own| &mut own.store.data_mut().stores,
-            |own| own.init(&step.config.to_string()),
-        )?;
+        let host = HostState::new(&step.name, step.limits.memory, declared, console, &seed);
+        let mut instance = Self(Guest::instantiate(&plugin.engine, &plugin.code, host)?);
+        state::lend(stores, &mut instance, Self::stores, |own| {
+            own.init(&step.config.to_string())
+        })?;
         Ok(instance)
     }
 
-    /// Lets the plug-in work through a batch. After a failure the batch says how far it came, and the stores have to be
-    /// rolled back by the caller.
+    /// Processes a batch. After a failure the batch records how far the plug-in got, and the caller
+    /// must roll back the stores.
     pub(crate) fn process(
         &mut self,
         batch: Batch,
@@ -76,7 +61,7 @@ impl Instance {
         self.process_at(Timestamp::now(), batch, stores, each_event)
     }
 
-    /// The same with a wall clock that stands at `now`.
+    /// Like [`process`](Self::process), with a wall clock that shows `now`.
     pub(crate) fn process_at(
         &mut self,
         now: Timestamp,
@@ -84,26 +69,17 @@ impl Instance {
         stores: &mut Stores,
         each_event: Duration,
     ) -> (Batch, Result<(), Failure>) {
-        let host = self.store.data_mut();
+        let host = self.0.store.data_mut();
         host.set_time(now.as_millisecond(), each_event);
         host.batch = Some(batch);
-        let result = state::lend(
-            stores,
-            self,
-            |own| &mut own.store.data_mut().stores,
-            Self::call,
-        );
-        let batch = self
-            .store
-            .data_mut()
-            .batch
-            .take()
-            .expect("nothing else takes it");
-        let result = result.and_then(|()| complete(&batch));
+        let result = state::lend(stores, self, Self::stores, Self::call);
+        let host = self.0.store.data_mut();
+        let batch = host.batch.take().expect("only this function takes it");
+        let result = result.and_then(|()| check_complete(&batch));
         (batch, result)
     }
 
-    /// Lets the plug-in bring an entry of a store to its own schema version. None deletes the entry.
+    /// Migrates an entry of a store to the plug-in's own schema version. None deletes the entry.
     pub(crate) fn migrate(
         &mut self,
         (store, from_version): (&str, u32),
@@ -111,42 +87,42 @@ impl Instance {
         time: Duration,
     ) -> Result<Option<Vec<u8>>, Failure> {
         let now_ms = Timestamp::now().as_millisecond();
-        self.store.data_mut().set_time(now_ms, time);
-        let exports = self.exports.formline_plugin_plugin();
-        match exports.call_migrate(&mut self.store, store, from_version, key, value) {
+        let guest = &mut self.0;
+        guest.store.data_mut().set_time(now_ms, time);
+        let exports = guest.exports.formline_plugin_plugin();
+        match exports.call_migrate(&mut guest.store, store, from_version, key, value) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(detail)) => Err(Failure::new("migration", detail)),
-            Err(error) => Err(failure(&self.store, &error)),
+            Err(error) => Err(guest.failure(&error)),
         }
     }
 
+    fn stores(&mut self) -> &mut Stores {
+        &mut self.0.store.data_mut().stores
+    }
+
     fn init(&mut self, config: &str) -> Result<(), Failure> {
-        self.store
-            .data_mut()
-            .set_time(Timestamp::now().as_millisecond(), INIT_TIME);
-        let called = self
-            .exports
-            .formline_plugin_plugin()
-            .call_init(&mut self.store, config);
-        match called {
+        let guest = &mut self.0;
+        let now_ms = Timestamp::now().as_millisecond();
+        guest.store.data_mut().set_time(now_ms, INIT_TIME);
+        let exports = guest.exports.formline_plugin_plugin();
+        match exports.call_init(&mut guest.store, config) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failure::new(
-                "init",
-                format!("{}: {}", error.code, error.detail),
-            )),
-            Err(error) => Err(failure(&self.store, &error)),
+            Ok(Err(error)) => {
+                let detail = format!("{}: {}", error.code, error.detail);
+                Err(Failure::new("init", detail))
+            }
+            Err(error) => Err(guest.failure(&error)),
         }
     }
 
     fn call(&mut self) -> Result<(), Failure> {
-        match self
-            .exports
-            .formline_plugin_plugin()
-            .call_process(&mut self.store)
-        {
+        let guest = &mut self.0;
+        let exports = guest.exports.formline_plugin_plugin();
+        match exports.call_process(&mut guest.store) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(detail)) => Err(Failure::new("error", detail)),
-            Err(error) => Err(failure(&self.store, &error)),
+            Err(error) => Err(guest.failure(&error)),
         }
     }
 }
@@ -157,75 +133,16 @@ impl std::fmt::Debug for Instance {
     }
 }
 
-/// Asks a plug-in what it is, in an instance of its own with small limits.
-pub(super) fn describe(engine: &Engine, code: &ProcessorPre<Host>) -> Result<Descriptor, Failure> {
-    let nobody = Descriptor {
-        name: String::new(),
-        version: String::new(),
-        summary: String::new(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-        stores: Vec::new(),
-        config_schema: String::new(),
-        counters: Vec::new(),
-    };
-    let memory = Limits::default().memory;
-    let host = Host::new(
-        "",
-        memory,
-        Arc::new(nobody),
-        Console::new("", "describe"),
-        "",
-    );
-    let mut instance = instantiate(new_store(engine, host), code)?;
-    instance.store.data_mut().set_time(0, DESCRIBE_TIME);
-    let described = instance
-        .exports
-        .formline_plugin_plugin()
-        .call_describe(&mut instance.store);
-    described.map_err(|error| failure(&instance.store, &error))
-}
-
-fn new_store(engine: &Engine, host: Host) -> Store<Host> {
-    let mut store = Store::new(&engine.wasm, host);
-    store.limiter(|host| &mut host.limits);
-    store.set_hostcall_fuel(CALL_BYTES);
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut store| {
-        store.data_mut().check_time()?;
-        Ok(UpdateDeadline::Continue(1))
-    });
-    store
-}
-
-fn instantiate(mut store: Store<Host>, code: &ProcessorPre<Host>) -> Result<Instance, Failure> {
-    store.data_mut().set_time(0, INIT_TIME);
-    match code.instantiate(&mut store) {
-        Ok(exports) => Ok(Instance { store, exports }),
-        Err(error) => Err(failure(&store, &error)),
-    }
-}
-
-fn failure(store: &Store<Host>, error: &wasmtime::Error) -> Failure {
-    let host = store.data();
-    Failure::of(
-        error,
-        host.limits.was_refused(),
-        &host.console.take_printed(),
-    )
-}
-
-/// A call that returned must have done something, and must not leave an event behind.
-fn complete(batch: &Batch) -> Result<(), Failure> {
-    if batch.is_unsettled() {
-        let detail = "process has returned before the event was settled; ask for the next one until there is none";
+/// A call that returned must have made progress, and must not leave an event incomplete.
+fn check_complete(batch: &Batch) -> Result<(), Failure> {
+    if batch.is_incomplete() {
+        let detail =
+            "process returned while an event was incomplete; call `next` until it returns none";
         return Err(Failure::new("unsettled", detail));
     }
     if !batch.has_progress() {
-        return Err(Failure::new(
-            "idle",
-            "process has returned without asking for an event",
-        ));
+        let detail = "process returned without calling `next`";
+        return Err(Failure::new("idle", detail));
     }
     Ok(())
 }

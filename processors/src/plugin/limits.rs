@@ -1,41 +1,41 @@
-//! What an instance may allocate, and whether it wanted more.
+//! What an instance may allocate.
 
 use wasmtime::ResourceLimiter;
 
-/// Bounds of one instance. At the bound an allocation fails inside the plug-in, which as a rule then traps.
+/// Bounds of one instance. An allocation beyond them fails inside the plug-in, which usually traps.
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(super) struct ResourceLimits {
+    /// Bytes of all linear memories of the component together.
     memory: usize,
-    /// Linear memory in use.
     used: usize,
-    refused: bool,
+    exceeded: bool,
 }
 
 /// Entries of a table. Compilers put a program's functions into it: CPython needs 7,709.
-const TABLE: usize = 20_000;
+const TABLE_ENTRIES: usize = 20_000;
 
-/// Core instances, tables and memories that one component may consist of.
+/// Core instances, tables and memories of one component, each.
 const PARTS: usize = 200;
 
-// === impl Limits ===
+// === impl ResourceLimits ===
 
-impl Limits {
+impl ResourceLimits {
+    /// `memory` is in bytes.
     pub(super) fn new(memory: usize) -> Self {
         Self {
             memory,
             used: 0,
-            refused: false,
+            exceeded: false,
         }
     }
 
-    /// Whether the instance has asked for more than it may have.
-    pub(super) fn was_refused(&self) -> bool {
-        self.refused
+    /// Whether the instance has requested more than it may allocate.
+    pub(super) fn was_exceeded(&self) -> bool {
+        self.exceeded
     }
 }
 
-impl ResourceLimiter for Limits {
-    /// The bound holds for all memories of the component together.
+impl ResourceLimiter for ResourceLimits {
     fn memory_growing(
         &mut self,
         current: usize,
@@ -44,7 +44,7 @@ impl ResourceLimiter for Limits {
     ) -> wasmtime::Result<bool> {
         let used = self.used.saturating_sub(current).saturating_add(desired);
         if used > self.memory {
-            self.refused = true;
+            self.exceeded = true;
             return Ok(false);
         }
         self.used = used;
@@ -57,8 +57,8 @@ impl ResourceLimiter for Limits {
         desired: usize,
         _: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.refused |= desired > TABLE;
-        Ok(desired <= TABLE)
+        self.exceeded |= desired > TABLE_ENTRIES;
+        Ok(desired <= TABLE_ENTRIES)
     }
 
     fn instances(&self) -> usize {

@@ -1,4 +1,5 @@
-//! Plug-ins as WebAssembly components: compiling, describing and running them. The only module that knows wasmtime.
+//! Plug-ins as WebAssembly components: compiling, describing and running them. The only module that
+//! uses wasmtime.
 
 #[allow(
     missing_docs,
@@ -14,17 +15,19 @@ mod component;
 mod console;
 mod engine;
 mod failure;
-mod host;
+mod guest;
+mod handles;
+mod host_state;
 mod imports;
 mod instance;
 mod limits;
 mod wasi;
+mod wasi_link;
 
 pub(crate) use self::{
     bindings::StoreDeclaration,
     component::{Plugin, SIZE_LIMIT},
     engine::{Engine, STACK},
     failure::{DEADLINE, Failure},
-    imports::ENTRY_LIMIT,
-    instance::{Instance, Place},
+    instance::{Assignment, Instance},
 };

@@ -1,5 +1,6 @@
-//! The little of WASI that plug-ins get because their languages' libraries want it: frozen clocks, seeded randomness,
-//! standard output as log lines. No files, network, environment or arguments; and nothing that waits.
+//! The part of WASI that plug-ins receive because the standard libraries of their languages need
+//! it: frozen clocks, seeded random numbers, and standard output as log lines. There are no files,
+//! no network, no environment, no arguments, and nothing that blocks.
 
 use std::{
     sync::{
@@ -10,20 +11,12 @@ use std::{
 };
 
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{
-    Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView,
-    cli::{WasiCli, WasiCliView as _},
-    clocks::{WasiClocks, WasiClocksView as _},
-    filesystem::{WasiFilesystem, WasiFilesystemView as _},
-    p2::{
-        DynPollable,
-        bindings::{self, sync},
-    },
-    random::WasiRandom,
+    Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, random::WasiRandomCtx,
 };
 
-use super::{console::Console, failure::Misuse, host::Host};
+use super::console::Console;
 
 /// One instance's part of WASI.
 pub(super) struct Wasi {
@@ -32,20 +25,20 @@ pub(super) struct Wasi {
     clock: Clock,
 }
 
-/// A clock that stands still during a batch, in milliseconds since 1970.
+/// A clock that is frozen during a batch, in milliseconds since 1970.
 #[derive(Clone, Debug, Default)]
 struct Clock(Arc<AtomicU64>);
 
-/// Streams and the like that one instance may hold.
+/// Streams and other resources that one instance may hold.
 const RESOURCES: usize = 1000;
 
-/// Bytes of one answer of the random source.
+/// Bytes that one call of the random source may return.
 const RANDOM: u64 = 64 << 10;
 
 // === impl Wasi ===
 
 impl Wasi {
-    /// `seed` decides what the plug-in takes for random: a replay on the same partition repeats it.
+    /// `seed` determines the random numbers: a replay on the same partition repeats them.
     pub(super) fn new(seed: &str, console: &Console) -> Self {
         let (clock, bytes) = (Clock::default(), Sha256::digest(seed));
         let random = || Deterministic::new(bytes.to_vec());
@@ -72,17 +65,26 @@ impl Wasi {
         }
     }
 
+    /// The context and its resources, as wasmtime's implementation of WASI needs them.
+    pub(super) fn view(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.context,
+            table: &mut self.table,
+        }
+    }
+
+    /// The source of random numbers.
+    pub(super) fn random(&mut self) -> &mut WasiRandomCtx {
+        self.context.random()
+    }
+
+    /// Streams and pollables that the plug-in holds.
+    pub(super) fn resources(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
     pub(super) fn set_clock(&self, now_ms: i64) {
         self.clock.0.store(now_ms.unsigned_abs(), Ordering::Relaxed);
-    }
-}
-
-impl WasiView for Host {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi.context,
-            table: &mut self.wasi.table,
-        }
     }
 }
 
@@ -107,85 +109,3 @@ impl HostMonotonicClock for Clock {
         self.0.load(Ordering::Relaxed) * 1_000_000
     }
 }
-
-// === Linking ===
-
-/// Links what is granted, interface by interface. A plug-in that imports anything else (sockets, HTTP) is refused when
-/// it is loaded, with the name of what it wants.
-pub(super) fn link(l: &mut Linker<Host>) -> wasmtime::Result<()> {
-    use bindings::{cli, clocks, filesystem, random};
-    clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, Host::clocks)?;
-    clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, Host::clocks)?;
-    random::random::add_to_linker::<_, WasiRandom>(l, |host| host.wasi.context.random())?;
-    random::insecure::add_to_linker::<_, WasiRandom>(l, |host| host.wasi.context.random())?;
-    random::insecure_seed::add_to_linker::<_, WasiRandom>(l, |host| host.wasi.context.random())?;
-    cli::exit::add_to_linker::<_, WasiCli>(l, Host::cli)?;
-    cli::environment::add_to_linker::<_, WasiCli>(l, Host::cli)?;
-    cli::stdin::add_to_linker::<_, WasiCli>(l, Host::cli)?;
-    cli::stdout::add_to_linker::<_, WasiCli>(l, Host::cli)?;
-    cli::stderr::add_to_linker::<_, WasiCli>(l, Host::cli)?;
-    cli::terminal_input::add_to_linker::<_, WasiCli>(l, Host::cli)?;
-    cli::terminal_output::add_to_linker::<_, WasiCli>(l, Host::cli)?;
-    cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, Host::cli)?;
-    cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, Host::cli)?;
-    cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, Host::cli)?;
-    // Standard libraries import the file system; without a preopened folder there is nothing in it.
-    filesystem::preopens::add_to_linker::<_, WasiFilesystem>(l, Host::filesystem)?;
-    sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(l, Host::filesystem)?;
-    sync::io::error::add_to_linker::<_, Streams>(l, |host| &mut host.wasi.table)?;
-    sync::io::streams::add_to_linker::<_, Streams>(l, |host| &mut host.wasi.table)?;
-    sync::io::poll::add_to_linker::<_, Waiting>(l, |host| NoWaiting(&mut host.wasi.table))
-}
-
-struct Streams;
-
-impl HasData for Streams {
-    type Data<'a> = &'a mut ResourceTable;
-}
-
-struct Waiting;
-
-impl HasData for Waiting {
-    type Data<'a> = NoWaiting<'a>;
-}
-
-/// Polling without waiting: epochs do not interrupt a plug-in that sleeps inside the host, so none may sleep.
-struct NoWaiting<'a>(&'a mut ResourceTable);
-
-impl sync::io::poll::Host for NoWaiting<'_> {
-    fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
-        use sync::io::poll::HostPollable as _;
-        let mut ready = Vec::new();
-        for (index, pollable) in (0..).zip(pollables) {
-            if self.ready(pollable)? {
-                ready.push(index);
-            }
-        }
-        if ready.is_empty() {
-            Err(CANNOT_WAIT.into())
-        } else {
-            Ok(ready)
-        }
-    }
-}
-
-impl sync::io::poll::HostPollable for NoWaiting<'_> {
-    fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
-        sync::io::poll::HostPollable::ready(self.0, pollable)
-    }
-
-    fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
-        if self.ready(pollable)? {
-            Ok(())
-        } else {
-            Err(CANNOT_WAIT.into())
-        }
-    }
-
-    fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
-        sync::io::poll::HostPollable::drop(self.0, pollable)
-    }
-}
-
-const CANNOT_WAIT: Misuse =
-    Misuse("a plug-in cannot sleep or wait; let the event come again with retry-later");

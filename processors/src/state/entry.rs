@@ -1,25 +1,27 @@
-//! Keys and values of the stores, as they are kept in memory, in the file and in the changelog.
+//! Keys and values of the stores, as they appear in memory, in the file and in the changelog.
 
 use formline_core::EventId;
+use formline_plugin_contract::is_alive;
 
-/// What stands under a key.
+/// The value of a key, with its expiry.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) value: Vec<u8>,
-    /// Events with this time or a later one do not see it any more; in milliseconds since 1970.
+    /// Events of this time or later do not see the entry; in milliseconds since 1970.
     pub(crate) expires_ms: Option<i64>,
 }
 
-/// What an entry costs besides its bytes.
+/// What an entry counts in addition to its own bytes.
 const OVERHEAD: u64 = 64;
 
-/// Begins keys of entries that are not in the changelog. No name of a store is so long.
+/// The first byte of the keys of entries that are not in the changelog. Names of stores are shorter
+/// than this length.
 const LOCAL: u8 = u8::MAX;
 
 // === impl Entry ===
 
 impl Entry {
-    /// An entry for good.
+    /// An entry that does not expire.
     pub(crate) fn new(value: Vec<u8>) -> Self {
         Self {
             value,
@@ -27,37 +29,37 @@ impl Entry {
         }
     }
 
-    /// Whether an event of this time sees it.
+    /// Whether an event of this time sees the entry.
     pub(super) fn is_alive(&self, now_ms: i64) -> bool {
-        self.expires_ms.is_none_or(|end| now_ms < end)
+        is_alive(self.expires_ms, now_ms)
     }
 
-    /// What it counts towards the limit of its stores.
+    /// What the entry counts towards the limit of its stores, in bytes.
     pub(super) fn size(&self, key: &[u8]) -> u64 {
         (key.len() + self.value.len()) as u64 + OVERHEAD
     }
 
-    /// The end, then the value.
+    /// The expiry, followed by the value.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let end = self.expires_ms.unwrap_or(i64::MAX).to_be_bytes();
-        [&end, self.value.as_slice()].concat()
+        let expires_ms = self.expires_ms.unwrap_or(i64::MAX).to_be_bytes();
+        [&expires_ms, self.value.as_slice()].concat()
     }
 
-    /// None if these are no bytes of an entry.
+    /// None if the bytes are too short for an entry.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (end, value) = bytes.split_first_chunk()?;
-        let end = i64::from_be_bytes(*end);
+        let (expires_ms, value) = bytes.split_first_chunk()?;
+        let expires_ms = i64::from_be_bytes(*expires_ms);
         Some(Self {
             value: value.to_vec(),
-            expires_ms: (end != i64::MAX).then_some(end),
+            expires_ms: (expires_ms != i64::MAX).then_some(expires_ms),
         })
     }
 }
 
-/// The key of the changelog for a key of a store. The length in front keeps stores apart whose names begin alike; what
-/// the host keeps for itself has a store without a name.
+/// The changelog key of a store's key. The length comes first, so that stores whose names share a
+/// prefix stay separate. The host's own entries belong to the store with an empty name.
 pub(super) fn key(store: &str, key: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(store.len()).expect("a plug-in with a longer name is refused");
+    let length = u8::try_from(store.len()).expect("a plug-in with a longer name is rejected");
     let mut full = Vec::with_capacity(1 + store.len() + key.len());
     full.push(length);
     full.extend_from_slice(store.as_bytes());
@@ -65,12 +67,39 @@ pub(super) fn key(store: &str, key: &[u8]) -> Vec<u8> {
     full
 }
 
-/// The key for a submission of a topic, which only the file keeps.
+/// The key of a topic's keyed submission, which only the file contains.
 pub(super) fn submission(topic: &str, id: EventId) -> Vec<u8> {
     [&[LOCAL], topic.as_bytes(), &[0], id.as_bytes().as_slice()].concat()
 }
 
-/// Whether only the file keeps what stands under the key.
+/// Whether only the file contains the key.
 pub(super) fn is_local(key: &[u8]) -> bool {
     key.first() == Some(&LOCAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// State files and changelogs of earlier releases contain exactly these bytes.
+    #[test]
+    fn stored_keys_and_entries_keep_their_form() {
+        assert_eq!(key("seen", b"a"), b"\x04seena");
+        let id = EventId::keyed("form", "key");
+        let expected = [b"\xfftopic\0".as_slice(), id.as_bytes()].concat();
+        assert_eq!(submission("topic", id), expected);
+        assert!(is_local(&expected) && !is_local(b"\x04seena"));
+
+        let lasting = Entry::new(b"v".to_vec());
+        assert_eq!(lasting.to_bytes(), b"\x7f\xff\xff\xff\xff\xff\xff\xffv");
+        let expiring = Entry {
+            value: b"v".to_vec(),
+            expires_ms: Some(258),
+        };
+        assert_eq!(expiring.to_bytes(), b"\0\0\0\0\0\0\x01\x02v");
+        for entry in [lasting, expiring] {
+            assert_eq!(Entry::from_bytes(&entry.to_bytes()), Some(entry));
+        }
+        assert_eq!(Entry::from_bytes(b"short"), None);
+    }
 }

@@ -1,11 +1,12 @@
-//! What a step knows of one partition: the stores of its plug-in, and the submissions that were there already.
+//! The state of a step for one partition: the stores of its plug-in, and the keyed submissions that
+//! it has already received.
 //!
-//! Kafka has all of it, in the changelog and in the form's topic. A file keeps a copy, so that a start reads only what has
-//! come since.
+//! Kafka holds all of it, in the changelog and in the form's topic. A local file keeps a copy, so
+//! that a start reads only what was written since.
 
-mod disk;
+mod coverage;
 mod entry;
-mod origin;
+mod file;
 mod scan;
 mod schema;
 mod stores;
@@ -13,8 +14,8 @@ mod stores;
 mod tests;
 
 pub(crate) use self::{
-    disk::sweep,
     entry::Entry,
-    schema::{Moving, Schema},
-    stores::{Broken, Logged, Mark, Refusal, Stores, lend},
+    file::delete_unused,
+    schema::{SchemaMove, StoreSchema},
+    stores::{ChangelogEntry, PutError, Savepoint, StoreFailed, Stores, lend},
 };

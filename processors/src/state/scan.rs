@@ -1,24 +1,25 @@
-//! Goes through the entries in order: those of the file, with the changes that it does not contain yet.
+//! Iterates over the entries in order: those of the file, merged with the changes that it does not
+//! contain yet.
 
 use std::{cmp::Ordering, collections::btree_map, iter::Peekable};
 
-use super::{disk::Found, entry::Entry};
+use super::{entry::Entry, file::FileRange};
 
-/// A key with what stands under it now, which is nothing if it is deleted.
-type Look = Result<(Vec<u8>, Option<Entry>), redb::Error>;
+/// A key and its current entry; none if the entry is deleted.
+type ScanItem = Result<(Vec<u8>, Option<Entry>), redb::Error>;
 
-/// Entries in order of their keys.
+/// Entries in key order.
 pub(super) struct Scan<'a> {
-    written: Option<Peekable<Found>>,
+    written: Option<Peekable<FileRange>>,
     changed: Peekable<btree_map::Range<'a, Vec<u8>, Option<Entry>>>,
 }
 
 // === impl Scan ===
 
 impl<'a> Scan<'a> {
-    /// Both have to begin at the same key.
+    /// Both ranges must start at the same key.
     pub(super) fn new(
-        written: Option<Found>,
+        written: Option<FileRange>,
         changed: btree_map::Range<'a, Vec<u8>, Option<Entry>>,
     ) -> Self {
         Self {
@@ -27,7 +28,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn step(&mut self) -> Option<Look> {
+    fn step(&mut self) -> Option<ScanItem> {
         let next_written = self.written.as_mut().and_then(Peekable::peek);
         let order = match (next_written, self.changed.peek()) {
             (None, None) => return None,

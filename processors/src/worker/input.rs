@@ -1,4 +1,4 @@
-//! What was read of one partition and is not committed yet.
+//! Events of one partition that were read and are not committed yet.
 
 use std::{
     collections::VecDeque,
@@ -12,8 +12,8 @@ use crate::{
     plugin::Failure,
 };
 
-/// One partition of one input topic. Its events stay here until their transaction is committed, so a batch that was
-/// taken back need not be read again.
+/// One partition of one input topic. Its events stay here until their transaction is committed, so
+/// an aborted batch need not be read again.
 #[derive(Debug)]
 pub(super) struct Input {
     pub(super) source: Source,
@@ -21,14 +21,15 @@ pub(super) struct Input {
     pub(super) committed: i64,
     pending: VecDeque<Event>,
     bytes: usize,
-    /// Whether a submission can stand twice in it.
+    /// Whether the topic can contain a submission more than once.
     pub(super) is_form: bool,
     suspect: Option<Suspect>,
     resume_at: Option<Instant>,
     is_paused: bool,
 }
 
-/// An event at which the plug-in has failed once. What stands before it goes ahead, then it is tried alone.
+/// An event for which the plug-in has failed once. The events before it are processed first, then
+/// it is retried alone.
 #[derive(Clone, Debug)]
 pub(super) struct Suspect {
     pub(super) offset: i64,
@@ -51,27 +52,27 @@ impl Input {
         }
     }
 
-    /// Takes a record that was read.
+    /// Adds a record that was read.
     pub(super) fn push(&mut self, record: Record) {
         self.bytes += record.size();
-        self.pending.push_back(Event::first_try(record));
+        self.pending.push_back(Event::first_attempt(record));
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// Records and bytes that wait here.
+    /// Number and bytes of the pending records.
     pub(super) fn size(&self) -> (usize, usize) {
         (self.pending.len(), self.bytes)
     }
 
-    /// Whether there is something to work on now.
+    /// Whether there is an event to process now.
     pub(super) fn is_ready(&self) -> bool {
         !self.pending.is_empty() && self.resume_at.is_none()
     }
 
-    /// The next batch: everything, but a suspect alone, and nothing of what stands behind one.
+    /// The next batch: all pending events, or those before the suspect, or the suspect alone.
     pub(super) fn take(&mut self) -> Vec<Event> {
         let at_suspect = self.suspect.as_ref().and_then(|suspect| {
             self.pending
@@ -87,7 +88,7 @@ impl Input {
         self.take_many(self.pending.len().min(1))
     }
 
-    /// The event that comes next.
+    /// The next event.
     pub(super) fn first(&self) -> Option<&Event> {
         self.pending.front()
     }
@@ -109,20 +110,20 @@ impl Input {
         }
     }
 
-    /// The suspect, if a batch with this first event is its lone second try.
+    /// The suspect, if a batch with this first event is its second attempt.
     pub(super) fn suspect_at(&self, first: &Event) -> Option<&Suspect> {
         self.suspect
             .as_ref()
             .filter(|suspect| suspect.offset == first.record.offset)
     }
 
-    /// Notes at which event the plug-in has failed, or that there is none any more.
+    /// Sets or clears the suspect.
     pub(super) fn set_suspect(&mut self, suspect: Option<Suspect>) {
         self.suspect = suspect;
     }
 
-    /// Lets the events wait.
-    pub(super) fn wait(&mut self, delay: Duration) {
+    /// Delays the events.
+    pub(super) fn delay(&mut self, delay: Duration) {
         self.resume_at = Some(Instant::now() + delay);
     }
 
@@ -130,8 +131,9 @@ impl Input {
         self.resume_at
     }
 
-    /// Whether fetching has to be paused (true) or started again (false), if it is not so already: events that wait, be
-    /// it for their own time or with the whole step, stay in memory, so no more may come.
+    /// Returns whether to pause (true) or resume (false) fetching; none if nothing changes. Events
+    /// that wait, for their own delay or because the step is paused, stay in memory, so no more may
+    /// be fetched.
     pub(super) fn change_pause(&mut self, now: Instant, is_step_paused: bool) -> Option<bool> {
         if self.resume_at.is_some_and(|at| at <= now) {
             self.resume_at = None;

@@ -1,60 +1,63 @@
-//! Brings stores to the schema versions that the plug-in declares, before it gets the next event. First it is seen whether
-//! the plug-in can do it: with half of the entries in another form there would be no way back.
+//! Migrates stores to the schema versions that the plug-in declares, before it receives the next
+//! event. A dry run comes first: once a part of the entries has another form, the step cannot
+//! return to the previous plug-in.
 
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
 
+use formline_plugin_contract::LIMITS;
+
 use crate::{
-    plugin::{ENTRY_LIMIT, Failure, Instance, Plugin, StoreDeclaration},
-    state::{Broken, Entry, Moving, Refusal, Schema, Stores},
+    plugin::{Failure, Instance, Plugin, StoreDeclaration},
+    state::{Entry, PutError, SchemaMove, StoreFailed, StoreSchema, Stores},
 };
 
-/// How far the stores are.
+/// The progress of the migration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Migration {
-    /// They have the declared versions.
+    /// The stores have the declared versions.
     Done,
-    /// A slice is done, and there is more. What has changed has to be committed.
+    /// A slice is done, and more remain. Its changes must be committed.
     Slice,
 }
 
-/// What was migrated on trial, with the results discarded.
+/// Progress of the dry run, whose results are discarded.
 #[derive(Debug, Default)]
-pub(super) struct Rehearsal {
-    /// Stores of which every entry was.
+pub(super) struct DryRun {
+    /// Stores whose dry run is complete.
     stores: BTreeSet<String>,
-    /// The last entry of the store at hand.
-    behind: Option<Vec<u8>>,
+    /// The last key of the current store that was tried.
+    last_key: Option<Vec<u8>>,
 }
 
-/// A store on its way.
+/// A slice of one store.
 #[derive(Clone, Copy, Debug)]
-struct Way<'a> {
+struct StorePass<'a> {
     store: &'a str,
     from: u32,
-    /// The last entry that is done.
-    behind: Option<&'a [u8]>,
-    /// For one entry.
+    /// The last migrated key.
+    after: Option<&'a [u8]>,
+    /// The time limit of one entry.
     time: Duration,
-    is_rehearsal: bool,
+    is_dry_run: bool,
 }
 
-/// Bounds of a slice, which is one transaction, and after which the consumer has to be polled.
+/// Bounds of a slice, which is one transaction; after it the consumer must be polled.
 const SLICE_ENTRIES: usize = 1000;
 const SLICE_BYTES: usize = 4 << 20;
 const SLICE_TIME: Duration = Duration::from_secs(1);
 
-/// Lets the plug-in migrate a slice, if any store needs it. `time` is for each entry.
+/// Lets the plug-in migrate a slice, if a store needs it. `time` is the limit of each entry.
 pub(super) fn advance(
-    (stores, rehearsal): (&mut Stores, &mut Rehearsal),
+    (stores, dry_run): (&mut Stores, &mut DryRun),
     plugin: &Plugin,
     instance: &mut Instance,
     time: Duration,
-) -> Result<Result<Migration, Failure>, Broken> {
+) -> Result<Result<Migration, Failure>, StoreFailed> {
     for store in &plugin.declared.stores {
-        let both = (&mut *stores, &mut *rehearsal);
+        let both = (&mut *stores, &mut *dry_run);
         let advanced = advance_store(both, store, instance, time)?;
         if advanced != Ok(Migration::Done) {
             return Ok(advanced);
@@ -64,15 +67,15 @@ pub(super) fn advance(
 }
 
 fn advance_store(
-    (stores, rehearsal): (&mut Stores, &mut Rehearsal),
+    (stores, dry_run): (&mut Stores, &mut DryRun),
     declaration: &StoreDeclaration,
     instance: &mut Instance,
     time: Duration,
-) -> Result<Result<Migration, Failure>, Broken> {
+) -> Result<Result<Migration, Failure>, StoreFailed> {
     let (store, declared) = (declaration.name.as_str(), declaration.schema_version);
-    let goal = Schema::of_version(declared);
+    let goal = StoreSchema::of_version(declared);
     let Some(schema) = stores.schema(store)? else {
-        // The first plug-in with this store in this partition.
+        // This is the first plug-in with this store in the partition.
         stores.set_schema(store, &goal);
         return Ok(Ok(Migration::Done));
     };
@@ -83,28 +86,28 @@ fn advance_store(
         return Ok(Err(unknown(store, &schema, declared)));
     }
     let (from, moving) = (schema.version, schema.moving);
-    let is_rehearsal = moving.is_none() && !rehearsal.stores.contains(store);
-    let behind = match moving {
-        Some(moving) => Some(moving.behind),
-        None if is_rehearsal => rehearsal.behind.take(),
+    let is_dry_run = moving.is_none() && !dry_run.stores.contains(store);
+    let after = match moving {
+        Some(moving) => Some(moving.last_key),
+        None if is_dry_run => dry_run.last_key.take(),
         None => None,
     };
-    let way = Way {
+    let pass = StorePass {
         store,
         from,
-        behind: behind.as_deref(),
+        after: after.as_deref(),
         time,
-        is_rehearsal,
+        is_dry_run,
     };
-    match (is_rehearsal, slice(stores, instance, way)?) {
+    match (is_dry_run, slice(stores, instance, pass)?) {
         (_, Err(failure)) => return Ok(Err(failure)),
-        (true, Ok(None)) => drop(rehearsal.stores.insert(store.to_owned())),
-        (true, Ok(behind)) => rehearsal.behind = behind,
-        (false, Ok(Some(behind))) => {
+        (true, Ok(None)) => drop(dry_run.stores.insert(store.to_owned())),
+        (true, Ok(last_key)) => dry_run.last_key = last_key,
+        (false, Ok(Some(last_key))) => {
             let to = declared;
-            let moving = Some(Moving { to, behind });
+            let moving = Some(SchemaMove { to, last_key });
             let version = from;
-            stores.set_schema(store, &Schema { version, moving });
+            stores.set_schema(store, &StoreSchema { version, moving });
         }
         (false, Ok(None)) => {
             stores.set_schema(store, &goal);
@@ -114,16 +117,16 @@ fn advance_store(
     Ok(Ok(Migration::Slice))
 }
 
-/// Migrates entries, and returns the key of the last one; none if there was none.
+/// Migrates entries, and returns the last migrated key; none if no entry was left.
 fn slice(
     stores: &mut Stores,
     instance: &mut Instance,
-    way: Way<'_>,
-) -> Result<Result<Option<Vec<u8>>, Failure>, Broken> {
+    pass: StorePass<'_>,
+) -> Result<Result<Option<Vec<u8>>, Failure>, StoreFailed> {
     let (begun, mut count, mut bytes) = (Instant::now(), 0, 0);
-    // Before all time, so that entries that have ended come too: a late event may still see them.
+    // Time 0 includes expired entries, too: a late event may still see them.
     stores.set_time(0);
-    let entries = stores.scan(way.store, b"", way.behind, |size| {
+    let entries = stores.scan(pass.store, b"", pass.after, |size| {
         count += 1;
         bytes += size;
         count <= SLICE_ENTRIES && (bytes <= SLICE_BYTES || count == 1)
@@ -133,7 +136,7 @@ fn slice(
         if written >= SLICE_BYTES || begun.elapsed() >= SLICE_TIME {
             break;
         }
-        let migrated = instance.migrate((way.store, way.from), (&key, &value), way.time);
+        let migrated = instance.migrate((pass.store, pass.from), (&key, &value), pass.time);
         let migrated = match migrated {
             Ok(migrated) => migrated.map(|value| Entry { value, expires_ms }),
             Err(failure) => return Ok(Err(failure)),
@@ -141,15 +144,20 @@ fn slice(
         let size = migrated
             .as_ref()
             .map_or(0, |entry| key.len() + entry.value.len());
-        if size > ENTRY_LIMIT {
-            return Ok(Err(failed(way.store, "an entry becomes too large")));
+        if LIMITS.check_entry(size).is_err() {
+            return Ok(Err(failed(pass.store, "a migrated entry is too large")));
         }
-        if !way.is_rehearsal {
+        if !pass.is_dry_run {
             written += size;
-            match replace(stores, way.store, &key, migrated) {
+            match replace(stores, pass.store, &key, migrated) {
                 Ok(()) => {}
-                Err(Refusal::Broken) => return Err(Broken),
-                Err(Refusal::Full) => return Ok(Err(failed(way.store, "it is full"))),
+                Err(PutError::Failed) => return Err(StoreFailed),
+                Err(PutError::Full) => {
+                    return Ok(Err(failed(
+                        pass.store,
+                        "the stores have reached their limit",
+                    )));
+                }
             }
         }
         last = Some(key);
@@ -162,25 +170,27 @@ fn replace(
     store: &str,
     key: &[u8],
     entry: Option<Entry>,
-) -> Result<(), Refusal> {
+) -> Result<(), PutError> {
     match entry {
         Some(entry) => stores.put(store, key, entry),
-        None => stores.delete(store, key).map_err(|Broken| Refusal::Broken),
+        None => stores
+            .delete(store, key)
+            .map_err(|StoreFailed| PutError::Failed),
     }
 }
 
 fn failed(store: &str, problem: &str) -> Failure {
-    Failure::new("migration", format!("the store {store}: {problem}"))
+    Failure::new("migration", format!("store {store}: {problem}"))
 }
 
-fn unknown(store: &str, schema: &Schema, declared: u32) -> Failure {
+fn unknown(store: &str, schema: &StoreSchema, declared: u32) -> Failure {
     let version = schema.version;
     let found = match &schema.moving {
-        Some(moving) => format!("is on its way from version {version} to {}", moving.to),
+        Some(moving) => format!("is being migrated from version {version} to {}", moving.to),
         None => format!("has version {version}"),
     };
     let detail = format!(
-        "the schema of the store {store} {found}, and the plug-in declares {declared}; bring a plug-in back that knows it"
+        "the schema of the store {store} {found}, and the plug-in declares {declared}; deploy a plug-in that supports it"
     );
     Failure::new("schema", detail)
 }

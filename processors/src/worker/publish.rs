@@ -1,4 +1,5 @@
-//! Publishes what came of a round of batches in one transaction: outputs, changelog, dead letters and offsets.
+//! Publishes the results of a round of batches in one transaction: outputs, changelog, dead letters
+//! and offsets.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -11,31 +12,32 @@ use formline_core::{
 };
 use jiff::Timestamp;
 
-use super::{Worker, lane::Lane};
+use super::{context::Worker, partition_task::PartitionTask};
 use crate::{
-    batch::{Finished, Outcome, Output},
+    batch::{EventOutcome, Finished, Output},
     error::Error,
+    hot_swap::Score,
     plugin::Plugin,
-    state::{Logged, Stores},
-    trial::Score,
+    state::{ChangelogEntry, Stores},
 };
 
-/// What goes into one transaction.
+/// The content of one transaction.
 #[derive(Debug)]
 pub(super) struct Round<'a> {
     pub(super) worker: &'a Worker,
     pub(super) plugin: &'a Plugin,
     pub(super) finished: &'a [Finished],
-    pub(super) lanes: &'a BTreeMap<i32, Lane>,
-    /// Where each partition goes on.
+    pub(super) tasks: &'a BTreeMap<i32, PartitionTask>,
+    /// The offset at which each partition continues.
     pub(super) next: &'a [(Partition, i64)],
 }
 
 // === impl Round ===
 
 impl Round<'_> {
-    /// Publishes everything or nothing, and says where the changelog ends then. After an error nobody knows which: only
-    /// the committed offsets tell, so the worker begins again there.
+    /// Publishes everything or nothing, and returns where the changelog ends. After an error the
+    /// outcome is unknown until the committed offsets have been read, so the worker restarts from
+    /// them.
     pub(super) fn publish(
         &self,
         transactions: &mut Transactions,
@@ -43,7 +45,8 @@ impl Round<'_> {
     ) -> Result<Ends, Error> {
         let begun = Instant::now();
         let mut transaction = transactions.begin()?;
-        // Dropped half-filled, it is aborted when new producers of its id are opened.
+        // If it is dropped before the commit, it is aborted as soon as new producers with its id
+        // are opened.
         self.fill(&mut transaction)?;
         let ends = transaction.commit(self.next, consumer)?;
         self.worker
@@ -59,10 +62,10 @@ impl Round<'_> {
             for output in &finished.outputs {
                 self.send(transaction, finished, output)?;
             }
-            self.park(transaction, finished)?;
+            self.dead_letter(transaction, finished)?;
         }
-        for (number, lane) in self.lanes {
-            self.log(transaction, *number, &lane.stores)?;
+        for (number, task) in self.tasks {
+            self.log(transaction, *number, &task.stores)?;
         }
         Ok(())
     }
@@ -76,7 +79,7 @@ impl Round<'_> {
     ) -> Result<(), Error> {
         let topic = self.worker.step.state_topic();
         let generation = stores.generation().map(|id| id.to_string());
-        for Logged { key, entry, causes } in stores.changes() {
+        for ChangelogEntry { key, entry, causes } in stores.changes() {
             let mut headers = Headers::with_capacity(2 + causes.len());
             if let Some(generation) = &generation {
                 headers = headers.with(header::GENERATION, generation);
@@ -105,7 +108,7 @@ impl Round<'_> {
         finished: &Finished,
         output: &Output,
     ) -> Result<(), Error> {
-        let (step, input) = (&self.worker.step, &finished.settled[output.event].0.record);
+        let (step, input) = (&self.worker.step, &finished.events[output.event].0.record);
         let port = &self.plugin.declared.outputs[output.port];
         let headers = event::output_headers(input, &step.name, port, output.n, &self.plugin.label);
         let own = output.headers.iter();
@@ -114,10 +117,10 @@ impl Round<'_> {
             topic: step
                 .output
                 .get(port)
-                .expect("a plug-in runs only if all its ports are bound"),
+                .expect("a plug-in runs only if the step binds all its ports"),
             partition: None,
             key: output.key.as_deref().or(input.key()),
-            // The contract: an empty value deletes the key from a compacted topic.
+            // As the contract says, an empty value deletes the key from a compacted topic.
             value: (!output.value.is_empty()).then_some(&output.value),
             headers,
             timestamp_ms: output.timestamp_ms.or(Some(input.timestamp_ms)),
@@ -125,18 +128,22 @@ impl Round<'_> {
         Ok(())
     }
 
-    fn park(&self, transaction: &mut Transaction<'_>, finished: &Finished) -> Result<(), Error> {
+    fn dead_letter(
+        &self,
+        transaction: &mut Transaction<'_>,
+        finished: &Finished,
+    ) -> Result<(), Error> {
         let topic = self.worker.step.dead_letter_topic();
-        for (event, outcome) in &finished.settled {
-            let Outcome::Parked(parked) = outcome else {
+        for (event, outcome) in &finished.events {
+            let EventOutcome::DeadLettered(reason) = outcome else {
                 continue;
             };
             let dead_letter = DeadLetter {
                 record: &event.record,
                 step: &self.worker.step.name,
-                reason: &parked.code,
-                detail: &parked.detail,
-                attempts: parked.attempts,
+                reason: &reason.code,
+                detail: &reason.detail,
+                attempts: reason.attempts,
                 plugin: Some(&self.plugin.label),
             };
             transaction.send(dead_letter.outgoing(&topic))?;
@@ -144,19 +151,19 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Counts what is committed.
+    /// Counts the committed events.
     fn count(&self) {
         let (metrics, now) = (&self.worker.metrics, Timestamp::now());
         for finished in self.finished {
-            for (event, outcome) in &finished.settled {
-                self.worker.tally.add(Score::of(outcome));
+            for (event, outcome) in &finished.events {
+                self.worker.score.add(Score::of(outcome));
                 match outcome {
-                    Outcome::Accepted => metrics.events("accepted", 1),
-                    Outcome::Skipped => metrics.events("skipped", 1),
-                    Outcome::Duplicate => metrics.events("duplicate", 1),
-                    Outcome::Parked(parked) => {
+                    EventOutcome::Accepted => metrics.events("accepted", 1),
+                    EventOutcome::Skipped => metrics.events("skipped", 1),
+                    EventOutcome::Duplicate => metrics.events("duplicate", 1),
+                    EventOutcome::DeadLettered(reason) => {
                         metrics.events("dead-letter", 1);
-                        metrics.dead_letter(parked.kind);
+                        metrics.dead_letter(reason.kind);
                     }
                 }
                 metrics.passed(event, now);

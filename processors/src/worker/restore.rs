@@ -1,7 +1,8 @@
-//! Brings from Kafka what a worker must know of new partitions before their first event, and what their files do not say:
-//! state and earlier submissions.
+//! Reads from Kafka what a worker must know about new partitions before their first event and what
+//! their files do not contain: state and earlier submissions.
 //!
-//! It reads in slices, so that the worker polls its consumer in between and stays a member however long this takes.
+//! It reads in slices, so that the worker polls its consumer in between and remains a group member
+//! however long the restore takes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,85 +18,89 @@ use formline_core::{
 
 use jiff::Timestamp;
 
-use super::{Worker, input::Input, lane::Lane};
-use crate::{batch::Source, error::Error, plugin::Plugin, state::Broken};
+use super::{context::Worker, input::Input, partition_task::PartitionTask};
+use crate::{batch::Source, error::Error, plugin::Plugin, state::StoreFailed};
 
-/// What has come so far.
+/// The progress of a restore.
 #[derive(Debug)]
 pub(super) struct Restore {
-    /// Each new partition with its committed offset.
+    /// Each new partition with the offset at which it continues.
     next: BTreeMap<Partition, i64>,
-    lanes: BTreeMap<i32, Lane>,
-    /// Until it is read to its end.
+    tasks: BTreeMap<i32, PartitionTask>,
+    /// The reader of the changelog; none after its end.
     changelog: Option<Reader>,
-    /// Topics of forms that are still to be read; none before the changelog is read.
+    /// Topics of forms that are still to be read; none before the changelog has been read.
     recalls: Option<Vec<Recall>>,
-    /// Offsets that the changelog's reader had before it, once they are known.
+    /// Offsets between the start of the changelog's reader and its end, once known.
     total: Option<i64>,
-    told: Instant,
-    /// What is restored holds everything that was there at this time, in milliseconds since 1970.
+    reported: Instant,
+    /// The restored state contains everything that existed at this time, in milliseconds since
+    /// 1970.
     begun_ms: i64,
 }
 
-/// How often operators hear how far it is.
-const TELLING: Duration = Duration::from_secs(2);
+/// How often the progress is reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
 // === impl Restore ===
 
 impl Restore {
-    /// Begins for partitions that the consumer does not fetch yet. Blocks while it asks Kafka.
+    /// Starts the restore of partitions that the consumer does not fetch yet. Blocks while it asks
+    /// Kafka.
     pub(super) fn begin(
         worker: &Worker,
         plugin: &Plugin,
         consumer: &mut Consumer,
         partitions: Vec<Partition>,
     ) -> Result<Self, Error> {
-        // First the offsets: Kafka answers only when the last transaction of the partitions' former owner is settled,
-        // so the changelog holds at least what belongs to them.
+        // The offsets come first: Kafka answers only when the last transaction of the partitions'
+        // former owner is complete, so the changelog contains at least what belongs to these
+        // offsets.
         let committed: BTreeMap<_, _> = consumer.committed()?.into_iter().collect();
         let numbers: BTreeSet<i32> = partitions.iter().map(|it| it.number).collect();
-        let mut lanes = BTreeMap::new();
+        let mut tasks = BTreeMap::new();
         for number in numbers {
-            let mut lane = Lane::open(worker, plugin, number)?;
-            if plugin.facts.stores.is_empty() && lane.stores.resume_at().is_some() {
-                // An earlier plug-in has kept state, and nobody follows its changelog now.
-                lane.stores.forget();
+            let mut task = PartitionTask::open(worker, plugin, number)?;
+            if plugin.facts.stores.is_empty() && task.stores.resume_at().is_some() {
+                // An earlier plug-in had stores, whose changelog is no longer written.
+                task.stores.forget();
             }
-            lanes.insert(number, lane);
+            tasks.insert(number, task);
         }
         let mut next = BTreeMap::new();
         for partition in partitions {
             let offset = committed.get(&partition).copied();
-            if let Some(lane) = lanes.get_mut(&partition.number)
-                && let Some(known) = lane.stores.submissions_known(&partition.topic)
+            if let Some(task) = tasks.get_mut(&partition.number)
+                && let Some(known) = task.stores.submissions_known(&partition.topic)
                 && offset.is_none_or(|offset| offset < known)
             {
-                // Offsets do not go back by themselves: it is another topic of that name, or an operator begins anew.
-                lane.stores.forget();
+                // Offsets never decrease by themselves: either the topic was recreated, or an
+                // operator has reset the offsets.
+                task.stores.forget();
             }
             next.insert(partition, offset.unwrap_or(0));
         }
         let mut restore = Self {
             next,
-            lanes,
+            tasks,
             changelog: None,
             recalls: None,
             total: None,
-            told: Instant::now(),
+            reported: Instant::now(),
             begun_ms: Timestamp::now().as_millisecond(),
         };
         if !plugin.facts.stores.is_empty() {
-            let numbers = restore.lanes.keys().copied().collect();
+            let numbers = restore.tasks.keys().copied().collect();
             restore.read_changelog(worker, numbers)?;
         }
         Ok(restore)
     }
 
     fn read_changelog(&mut self, worker: &Worker, numbers: Vec<i32>) -> Result<(), Error> {
-        let lanes = &self.lanes;
+        let tasks = &self.tasks;
         let range = |number| Range {
             partition: number,
-            from: match lanes.get(&number).and_then(|lane| lane.stores.resume_at()) {
+            from: match tasks.get(&number).and_then(|task| task.stores.resume_at()) {
                 Some(offset) => From::Offset(offset),
                 None => From::Beginning,
             },
@@ -110,24 +115,24 @@ impl Restore {
         Ok(())
     }
 
-    /// Reads for about as long as `limit`; true when everything is there.
+    /// Reads for about `limit`. True when everything is restored.
     pub(super) fn advance(&mut self, worker: &Worker, limit: Duration) -> Result<bool, Error> {
         if self.changelog.is_some() {
             self.advance_changelog(worker, limit)?;
             return Ok(false);
         }
         let Some(recalls) = &mut self.recalls else {
-            self.recalls = Some(begin_recalls(worker, &self.next, &self.lanes)?);
+            self.recalls = Some(begin_recalls(worker, &self.next, &self.tasks)?);
             return Ok(false);
         };
         let Some(mut recall) = recalls.pop() else {
             return Ok(true);
         };
-        let (lanes, mut failed) = (&mut self.lanes, None);
+        let (tasks, mut failed) = (&mut self.tasks, None);
         let is_read = recall.advance(limit, |keyed, record| {
             let number = record.partition.number;
-            let lane = lanes.get_mut(&number);
-            if lane.is_some_and(|lane| lane.stores.is_repetition(&keyed, record).is_err()) {
+            let task = tasks.get_mut(&number);
+            if task.is_some_and(|task| task.stores.is_repetition(&keyed, record).is_err()) {
                 failed = Some(number);
             }
         })?;
@@ -143,12 +148,12 @@ impl Restore {
         let Some(changelog) = &mut self.changelog else {
             return Ok(());
         };
-        let (lanes, mut failed, mut records) = (&mut self.lanes, None, 0);
+        let (tasks, mut failed, mut records) = (&mut self.tasks, None, 0);
         let is_read = changelog.advance(limit, |record| {
             records += 1;
             let number = record.partition.number;
-            let lane = lanes.get_mut(&number);
-            if lane.is_some_and(|lane| lane.stores.restore(&record).is_err()) {
+            let task = tasks.get_mut(&number);
+            if task.is_some_and(|task| task.stores.restore(&record).is_err()) {
                 failed = Some(number);
             }
         })?;
@@ -160,33 +165,33 @@ impl Restore {
             return Ok(());
         }
         self.changelog = None;
-        let mut strange = Vec::new();
-        for (number, lane) in &mut self.lanes {
-            if !lane.stores.is_proven() {
+        let mut foreign = Vec::new();
+        for (number, task) in &mut self.tasks {
+            if !task.stores.is_proven() {
                 tracing::warn!(
                     step = worker.step.title(),
                     partition = number,
-                    "the changelog is not the one that the state file was made of, so the file is made anew"
+                    "the state file was built from another changelog; rebuilding it"
                 );
-                lane.stores.forget();
-                strange.push(*number);
+                task.stores.forget();
+                foreign.push(*number);
             }
         }
-        self.read_changelog(worker, strange)?;
+        self.read_changelog(worker, foreign)?;
         if self.changelog.is_none() {
-            self.go_on_behind_state(worker)?;
+            self.skip_applied(worker)?;
         }
         Ok(())
     }
 
-    /// What the state contains must not be counted again, whatever became of the group's offsets.
-    fn go_on_behind_state(&mut self, worker: &Worker) -> Result<(), Error> {
+    /// Skips events whose effects the state already contains, whatever the group's offsets are.
+    fn skip_applied(&mut self, worker: &Worker) -> Result<(), Error> {
         for (partition, next) in &mut self.next {
-            let Some(lane) = self.lanes.get_mut(&partition.number) else {
+            let Some(task) = self.tasks.get_mut(&partition.number) else {
                 continue;
             };
-            let known = lane.stores.input(&partition.topic);
-            let known = known.or_else(|Broken| lane.fail())?.unwrap_or(0);
+            let known = task.stores.input(&partition.topic);
+            let known = known.or_else(|StoreFailed| task.fail())?.unwrap_or(0);
             if known > *next {
                 tracing::warn!(
                     step = worker.step.title(),
@@ -194,7 +199,7 @@ impl Restore {
                     partition = partition.number,
                     committed = *next,
                     known,
-                    "the state contains more than the group has committed; the step goes on behind it"
+                    "the state is ahead of the group's committed offset; continuing after the state"
                 );
                 *next = known;
             }
@@ -202,27 +207,27 @@ impl Restore {
         Ok(())
     }
 
-    /// Keeps what is in memory small, and what was read once.
+    /// Writes files that are due, so that little stays in memory and nothing has to be read again.
     fn write_due(&mut self) -> Result<(), Error> {
-        for lane in self.lanes.values_mut() {
-            if lane.stores.is_due() {
-                lane.stores.write().or_else(|Broken| lane.fail())?;
+        for task in self.tasks.values_mut() {
+            if task.stores.is_due() {
+                task.stores.write().or_else(|StoreFailed| task.fail())?;
             }
         }
         Ok(())
     }
 
     fn check(&mut self, failed: Option<i32>) -> Result<(), Error> {
-        let lane = failed.and_then(|number| self.lanes.get_mut(&number));
-        lane.map_or(Ok(()), Lane::fail)
+        let task = failed.and_then(|number| self.tasks.get_mut(&number));
+        task.map_or(Ok(()), PartitionTask::fail)
     }
 
-    /// Tells operators how far it is, now and then.
-    pub(super) fn tell(&mut self, worker: &Worker) {
-        if self.told.elapsed() < TELLING {
+    /// Reports the progress at intervals.
+    pub(super) fn report(&mut self, worker: &Worker) {
+        if self.reported.elapsed() < REPORT_INTERVAL {
             return;
         }
-        self.told = Instant::now();
+        self.reported = Instant::now();
         let left = self.changelog.as_ref().and_then(Reader::left);
         let progress = match (left, self.total) {
             (Some(left), Some(total)) => {
@@ -238,12 +243,12 @@ impl Restore {
         worker.part.waiting(progress);
     }
 
-    /// The partitions, ready to be worked on.
+    /// The restored partitions, ready to be processed.
     pub(super) fn finish(
         self,
         worker: &Worker,
-    ) -> (BTreeMap<Partition, Input>, BTreeMap<i32, Lane>) {
-        let (mut inputs, mut lanes) = (BTreeMap::new(), self.lanes);
+    ) -> (BTreeMap<Partition, Input>, BTreeMap<i32, PartitionTask>) {
+        let (mut inputs, mut tasks) = (BTreeMap::new(), self.tasks);
         for (partition, next) in self.next {
             let port = worker.step.port_of(&partition.topic);
             let source = Source {
@@ -251,34 +256,34 @@ impl Restore {
                 port: port.unwrap_or_default().into(),
             };
             let is_form = worker.form_topics.contains(&*partition.topic);
-            if let (true, Some(lane)) = (is_form, lanes.get_mut(&partition.number)) {
-                lane.stores.know_submissions(&partition.topic, next);
+            if let (true, Some(task)) = (is_form, tasks.get_mut(&partition.number)) {
+                task.stores.know_submissions(&partition.topic, next);
             }
             inputs.insert(partition, Input::new(source, next, is_form));
         }
-        for lane in lanes.values_mut() {
-            lane.stores.begin(self.begun_ms);
+        for task in tasks.values_mut() {
+            task.stores.begin(self.begun_ms);
         }
-        (inputs, lanes)
+        (inputs, tasks)
     }
 
-    /// What was restored so far.
-    pub(super) fn give_up(self) -> BTreeMap<i32, Lane> {
-        self.lanes
+    /// What has been restored so far.
+    pub(super) fn abort(self) -> BTreeMap<i32, PartitionTask> {
+        self.tasks
     }
 }
 
-/// One for each topic of a form: only there can a submission stand twice.
+/// One recall for each topic of a form: only there can a submission occur more than once.
 fn begin_recalls(
     worker: &Worker,
     next: &BTreeMap<Partition, i64>,
-    lanes: &BTreeMap<i32, Lane>,
+    tasks: &BTreeMap<i32, PartitionTask>,
 ) -> Result<Vec<Recall>, Error> {
     let mut by_topic: BTreeMap<&str, Vec<Known>> = BTreeMap::new();
     for (partition, next) in next {
         if worker.form_topics.contains(&*partition.topic) {
-            let lane = lanes.get(&partition.number);
-            let until = lane.and_then(|lane| lane.stores.submissions_known(&partition.topic));
+            let task = tasks.get(&partition.number);
+            let until = task.and_then(|task| task.stores.submissions_known(&partition.topic));
             let of_topic = by_topic.entry(&partition.topic).or_default();
             of_topic.push(Known {
                 partition: partition.number,

@@ -118,20 +118,20 @@ fn a_case_that_cannot_run_says_why() {
         ("1", "event 1: it is not a JSON object"),
         (
             r#"{"values": 1}"#,
-            "event 1: unknown `values`; known are port, key",
+            "event 1: unknown key `values`; the known keys are port, key",
         ),
         (
             r#"{"port": "x"}"#,
-            "event 1: its port is none of submissions",
+            "event 1: its port is not one of submissions",
         ),
-        (r#"{"key": 1}"#, "event 1: its key is not a text"),
+        (r#"{"key": 1}"#, "event 1: its key is not a string"),
         (
             r#"{"value_hex": "f"}"#,
             "event 1: its value_hex is not hexadecimal",
         ),
         (
             r#"{"headers": {"a": 1}}"#,
-            "event 1: its header a is not a text",
+            "event 1: its header a is not a string",
         ),
         (r#"{"timestamp": -1}"#, "event 1: its timestamp is not"),
     ] {

@@ -1,8 +1,14 @@
-//! A host in memory that keeps the contract's rules: savepoints, limits and reserved headers.
+//! A host in memory that applies the rules of the contract: savepoints, limits, expiry and reserved
+//! headers.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+
+use formline_plugin_contract::{
+    self as contract, EventBudget, LIMITS, Refusal, ScanPage, is_alive, is_reserved_header,
+    is_timestamp, record_bytes, scan_start,
+};
 
 use super::{Input, Outcome, Sent};
 use crate::bindings::formline::plugin::{
@@ -17,17 +23,25 @@ use crate::{Reject, StoreDeclaration};
 
 type Stores = BTreeMap<&'static str, BTreeMap<Vec<u8>, Stored>>;
 
-/// What stands under a key, and until when.
+/// A value and its expiry.
 #[derive(Debug, Clone)]
 struct Stored {
     value: Vec<u8>,
-    end_ms: Option<i64>,
+    expires_ms: Option<i64>,
 }
 
-/// What the host refuses.
+/// Limits of a [`Partition`](super::Partition). The default values are those of the host; only
+/// `entries` is the test bench's own, because the host limits the bytes of stores instead.
+///
+/// ```
+/// use formline_plugin_sdk::testing::Limits;
+///
+/// let small = Limits { records_per_event: 2, ..Limits::default() };
+/// assert_eq!(small.record_bytes, 960_000);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of key and value of one record, and of one entry of a store.
+    /// Bytes of one record (key, value and headers), and of one entry of a store (key and value).
     pub record_bytes: usize,
     /// Records that one event may send.
     pub records_per_event: usize,
@@ -43,9 +57,11 @@ struct State {
     batch: BatchInfo,
     batch_time_ms: Option<i64>,
     newest_ms: i64,
-    limits: Limits,
+    limits: contract::Limits,
+    /// Entries that one store may hold.
+    entries: usize,
     outputs: &'static [&'static str],
-    waiting: VecDeque<Input>,
+    pending: VecDeque<Input>,
     next_offset: i64,
     current: Option<Current>,
     outcomes: Vec<Outcome>,
@@ -54,12 +70,13 @@ struct State {
     log: Vec<(Level, String)>,
 }
 
-/// The event that the plug-in has in hand.
+/// The event that the plug-in is processing.
 #[derive(Debug)]
 struct Current {
     input: Input,
     sent: Vec<Sent>,
-    /// The stores as they were before it.
+    budget: EventBudget,
+    /// The stores before the event.
     savepoint: Stores,
     ids: u32,
 }
@@ -69,9 +86,20 @@ struct Current {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            record_bytes: 1 << 20,
-            records_per_event: 1_000,
+            record_bytes: LIMITS.record_bytes,
+            records_per_event: LIMITS.event_records,
             entries: 1_000_000,
+        }
+    }
+}
+
+impl From<Limits> for contract::Limits {
+    fn from(limits: Limits) -> Self {
+        Self {
+            record_bytes: limits.record_bytes,
+            entry_bytes: limits.record_bytes,
+            event_records: limits.records_per_event,
+            ..LIMITS
         }
     }
 }
@@ -85,6 +113,7 @@ impl Bench {
         stores: &[StoreDeclaration],
         counters: &[&'static str],
     ) -> Self {
+        let limits = Limits::default();
         Self(RefCell::new(State {
             batch: BatchInfo {
                 port: port.to_owned(),
@@ -95,9 +124,10 @@ impl Bench {
             },
             batch_time_ms: None,
             newest_ms: 0,
-            limits: Limits::default(),
+            limits: limits.into(),
+            entries: limits.entries,
             outputs,
-            waiting: VecDeque::new(),
+            pending: VecDeque::new(),
             next_offset: 0,
             current: None,
             outcomes: Vec::new(),
@@ -117,7 +147,8 @@ impl Bench {
     }
 
     pub(super) fn limit(&self, limits: Limits) {
-        self.0.borrow_mut().limits = limits;
+        let mut state = self.0.borrow_mut();
+        (state.limits, state.entries) = (limits.into(), limits.entries);
     }
 
     pub(super) fn set_batch_time_ms(&self, batch_time_ms: i64) {
@@ -126,11 +157,11 @@ impl Bench {
 
     pub(super) fn begin(&self, inputs: impl IntoIterator<Item = Input>) {
         let mut state = self.0.borrow_mut();
-        state.waiting = inputs.into_iter().collect();
-        let times = state.waiting.iter().map(|input| input.timestamp_ms);
+        state.pending = inputs.into_iter().collect();
+        let times = state.pending.iter().map(|input| input.timestamp_ms);
         state.newest_ms = times.max().unwrap_or(0).max(state.newest_ms);
         state.batch.first_offset = state.next_offset;
-        state.batch.size = u32::try_from(state.waiting.len()).expect("a test's batch is small");
+        state.batch.size = u32::try_from(state.pending.len()).expect("a test's batch is small");
     }
 
     pub(super) fn end(&self) -> Vec<Outcome> {
@@ -169,30 +200,31 @@ impl State {
         self.current.as_mut().expect("there is a current event")
     }
 
+    /// The checks and their order are those of the host.
     fn send(&mut self, port: &str, record: &OutRecord) -> Result<(), SendError> {
         let limits = self.limits;
-        let current = self.current();
-        let key = record.key.as_ref().or(current.input.key.as_ref());
-        if key.map_or(0, Vec::len) + record.value.len() > limits.record_bytes {
-            return Err(SendError::RecordTooLarge);
-        }
-        if current.sent.len() == limits.records_per_event {
-            return Err(SendError::QuotaExceeded);
-        }
-        if record
-            .headers
-            .iter()
-            .any(|header| is_reserved(&header.name))
-        {
+        let mut headers = record.headers.iter();
+        if headers.any(|header| is_reserved_header(&header.name)) {
             return Err(SendError::ReservedHeader);
         }
+        if let Some(timestamp_ms) = record.timestamp_ms {
+            assert!(
+                is_timestamp(timestamp_ms),
+                "the host stops a plug-in that sends a record with a timestamp before 1970"
+            );
+        }
         let headers = record.headers.iter();
+        let pairs = headers.map(|header| (header.name.as_str(), header.value.as_slice()));
+        let bytes = record_bytes(record.key.as_deref(), &record.value, pairs.clone());
+        let current = self.current();
+        let checked = limits.check_record(bytes);
+        checked.and_then(|()| current.budget.send(bytes, &limits))?;
         let sent = Sent {
             port: port.to_owned(),
-            key: key.cloned(),
+            key: record.key.clone().or_else(|| current.input.key.clone()),
             value: record.value.clone(),
-            headers: headers
-                .map(|header| (header.name.clone(), header.value.clone()))
+            headers: pairs
+                .map(|(name, value)| (name.to_owned(), value.to_vec()))
                 .collect(),
             timestamp_ms: record.timestamp_ms.unwrap_or(current.input.timestamp_ms),
         };
@@ -207,37 +239,51 @@ impl State {
         value: &[u8],
         ttl_ms: Option<u64>,
     ) -> Option<Result<(), StateError>> {
-        let limits = self.limits;
-        let now_ms = self.now_ms();
-        let end_ms =
-            ttl_ms.map(|ttl| now_ms.saturating_add(i64::try_from(ttl).unwrap_or(i64::MAX)));
-        let entries = self.stores.get_mut(store)?;
-        if key.len() + value.len() > limits.record_bytes {
-            return Some(Err(StateError::TooLarge));
+        if !self.stores.contains_key(store) {
+            return None;
         }
-        if !entries.contains_key(key) && entries.len() == limits.entries {
+        let limits = self.limits;
+        let bytes = key.len() + value.len();
+        let current = self.current();
+        let expires_ms =
+            ttl_ms.map(|ttl_ms| contract::expires_ms(current.input.timestamp_ms, ttl_ms));
+        let checked = limits.check_entry(bytes);
+        if let Err(refusal) = checked.and_then(|()| current.budget.charge(bytes, &limits)) {
+            return Some(Err(refusal.into()));
+        }
+        let capacity = self.entries;
+        let entries = self.stores.get_mut(store)?;
+        if !entries.contains_key(key) && entries.len() == capacity {
             return Some(Err(StateError::QuotaExceeded));
         }
         let value = value.to_vec();
-        entries.insert(key.to_vec(), Stored { value, end_ms });
+        entries.insert(key.to_vec(), Stored { value, expires_ms });
         Some(Ok(()))
     }
 
-    /// The time of the current event, by which entries end.
+    /// The time of the current event, at which entries expire.
     fn now_ms(&self) -> i64 {
         let current = self.current.as_ref();
         current.map_or(0, |current| current.input.timestamp_ms)
     }
 }
 
-impl Stored {
-    fn is_alive(&self, now_ms: i64) -> bool {
-        self.end_ms.is_none_or(|end_ms| now_ms < end_ms)
+impl From<Refusal> for SendError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TooLarge => Self::RecordTooLarge,
+            Refusal::QuotaExceeded => Self::QuotaExceeded,
+        }
     }
 }
 
-fn is_reserved(header: &str) -> bool {
-    header.starts_with("ce_") || header.starts_with("formline-") || header == "traceparent"
+impl From<Refusal> for StateError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TooLarge => Self::TooLarge,
+            Refusal::QuotaExceeded => Self::QuotaExceeded,
+        }
+    }
 }
 
 impl Host for Bench {
@@ -248,7 +294,7 @@ impl Host for Bench {
     fn next(&self) -> Option<types::Event> {
         let mut state = self.0.borrow_mut();
         state.accept();
-        let input = state.waiting.pop_front()?;
+        let input = state.pending.pop_front()?;
         let event = types::Event {
             offset: state.next_offset,
             timestamp_ms: input.timestamp_ms,
@@ -260,6 +306,7 @@ impl Host for Bench {
         state.current = Some(Current {
             input,
             sent: Vec::new(),
+            budget: EventBudget::default(),
             savepoint: state.stores.clone(),
             ids: 0,
         });
@@ -275,12 +322,12 @@ impl Host for Bench {
             .map(|(_, value)| value.clone())
     }
 
-    fn settle(&self, why: Reject) {
+    fn reject(&self, why: Reject) {
         let mut state = self.0.borrow_mut();
         let current = state.current.take().expect("there is a current event");
         state.stores = current.savepoint;
         if matches!(why, Reject::RetryLater { .. }) {
-            state.waiting.clear();
+            state.pending.clear();
             state.next_offset -= 1;
         }
         state.outcomes.push(Err(why));
@@ -288,22 +335,17 @@ impl Host for Bench {
 
     fn send(&self, port: &str, record: &OutRecord) -> Option<Result<(), SendError>> {
         let mut state = self.0.borrow_mut();
-        state
-            .outputs
-            .contains(&port)
-            .then(|| state.send(port, record))
+        let is_declared = state.outputs.contains(&port);
+        is_declared.then(|| state.send(port, record))
     }
 
     fn get(&self, store: &str, key: &[u8]) -> Option<Option<Vec<u8>>> {
         let state = self.0.borrow();
         let now_ms = state.now_ms();
-        let alive = |stored: &&Stored| stored.is_alive(now_ms);
-        state.stores.get(store).map(|entries| {
-            entries
-                .get(key)
-                .filter(alive)
-                .map(|stored| stored.value.clone())
-        })
+        let entries = state.stores.get(store)?;
+        let stored = entries.get(key);
+        let alive = stored.filter(|stored| is_alive(stored.expires_ms, now_ms));
+        Some(alive.map(|stored| stored.value.clone()))
     }
 
     fn put(&self, store: &str, key: &[u8], value: &[u8]) -> Option<Result<(), StateError>> {
@@ -322,9 +364,17 @@ impl Host for Bench {
 
     fn delete(&self, store: &str, key: &[u8]) -> Option<()> {
         let mut state = self.0.borrow_mut();
-        state.stores.get_mut(store).map(|entries| {
-            entries.remove(key);
-        })
+        if !state.stores.contains_key(store) {
+            return None;
+        }
+        let limits = state.limits;
+        let charged = state.current().budget.charge(key.len(), &limits);
+        assert!(
+            charged.is_ok(),
+            "the host stops a plug-in that exceeds the event's quota with deletions"
+        );
+        state.stores.get_mut(store)?.remove(key);
+        Some(())
     }
 
     fn scan(
@@ -335,21 +385,22 @@ impl Host for Bench {
         limit: u32,
     ) -> Option<Vec<Entry>> {
         let state = self.0.borrow();
-        let first = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let entries = state
-            .stores
-            .get(store)?
-            .range::<[u8], _>((first, Bound::Unbounded));
         let now_ms = state.now_ms();
+        let start = scan_start(prefix, after);
+        let range = (Bound::Included(start.as_slice()), Bound::Unbounded);
+        let mut page = ScanPage::new(limit);
+        let entries = state.stores.get(store)?.range::<[u8], _>(range);
         let found = entries
             .take_while(|(key, _)| key.starts_with(prefix))
-            .filter(|(_, stored)| stored.is_alive(now_ms))
-            .take(limit as usize)
-            .map(|(key, stored)| (key.clone(), stored.value.clone()));
-        Some(found.collect())
+            .filter(|(_, stored)| is_alive(stored.expires_ms, now_ms))
+            .take_while(|(key, stored)| page.take(key.len() + stored.value.len()))
+            .map(|(key, stored)| (key.clone(), stored.value.clone()))
+            .collect();
+        assert!(
+            !page.is_too_large(),
+            "the host stops a plug-in whose scan returns too much; request fewer entries"
+        );
+        Some(found)
     }
 
     fn log(&self, level: Level, message: &str) {

@@ -1,4 +1,4 @@
-//! Runs a plug-in natively, in an author's unit tests, through the same loop as in a component.
+//! Runs a plug-in natively, in unit tests, with the same loop as in a component.
 //!
 //! ```
 //! # use formline_plugin_sdk::prelude::*;
@@ -37,10 +37,11 @@ use crate::{InitError, Level, Plugin, Reject};
 pub use self::bench::Limits;
 pub use self::record::{Input, Sent};
 
-/// What became of one event: the records that it sent, or why it did not pass.
+/// The result of one event: the records that it sent, or why it was not accepted.
 pub type Outcome = Result<Vec<Sent>, Reject>;
 
-/// One partition of a step that runs `P`, with its state, in memory.
+/// One partition of a step that runs the plug-in `P`, with its state in memory. See the
+/// [module](self) for an example.
 pub struct Partition<P> {
     plugin: P,
     config: String,
@@ -50,14 +51,14 @@ pub struct Partition<P> {
 // === impl Partition ===
 
 impl<P: Plugin> Partition<P> {
-    /// Starts the plug-in on partition 0, with `config` as JSON.
+    /// Starts the plug-in for partition 0, with `config` as JSON.
     ///
     /// # Errors
-    /// Those of [`Plugin::new`], and `bad-config` for a `config` of another form.
+    /// Those of [`Plugin::new`], and `bad-config` for a `config` of another format.
     pub fn start(config: &str) -> Result<Self, InitError> {
         let input = P::INPUTS
             .first()
-            .expect("`register!` has checked that there is one");
+            .expect("`register!` checks that there is one");
         Ok(Self {
             plugin: configure(config)?,
             config: config.to_owned(),
@@ -65,23 +66,23 @@ impl<P: Plugin> Partition<P> {
         })
     }
 
-    /// Moves to another partition, or to another input of the plug-in.
+    /// Changes to another partition, or to another input of the plug-in.
     pub fn assign(&mut self, port: &'static str, partition: i32) {
         self.bench.assign(port, partition);
     }
 
-    /// Sets limits, which are generous otherwise.
+    /// Sets lower limits, to test what happens when they are exceeded.
     pub fn limit(&mut self, limits: Limits) {
         self.bench.limit(limits);
     }
 
-    /// Sets the wall clock that the plug-in sees, in milliseconds since 1970. Until then it shows
+    /// Sets the wall clock that the plug-in sees, in milliseconds since 1970. By default it shows
     /// the newest timestamp of all events.
     pub fn set_batch_time_ms(&mut self, batch_time_ms: i64) {
         self.bench.set_batch_time_ms(batch_time_ms);
     }
 
-    /// Works on one event.
+    /// Processes one event.
     ///
     /// # Errors
     /// What the plug-in returned.
@@ -90,14 +91,14 @@ impl<P: Plugin> Partition<P> {
         outcomes.pop().expect("one event has one outcome")
     }
 
-    /// Works on a batch. Outcomes are fewer than inputs if one of them is to be retried later.
+    /// Processes a batch. Returns fewer outcomes than inputs if an event is to be retried later.
     pub fn process_batch(&mut self, inputs: impl IntoIterator<Item = Input>) -> Vec<Outcome> {
         self.bench.begin(inputs);
         process_batch(&mut self.plugin, &self.bench);
         self.bench.end()
     }
 
-    /// Makes a new instance, as after a crash: guest memory is lost, stores are kept.
+    /// Creates a new instance, as after a crash: guest memory is lost, stores are kept.
     pub fn restart(&mut self) {
         self.plugin = configure(&self.config).expect("the configuration was accepted before");
     }
@@ -107,17 +108,17 @@ impl<P: Plugin> Partition<P> {
         self.bench.store(name)
     }
 
-    /// The sum of what was added to a counter.
+    /// The value of a counter.
     pub fn counter(&self, name: &str) -> u64 {
         self.bench.counter(name)
     }
 
-    /// What was logged.
+    /// All log lines.
     pub fn log(&self) -> Vec<(Level, String)> {
         self.bench.log_lines()
     }
 
-    /// The JSON Schema that `formline check` holds a step's `config` against.
+    /// The JSON Schema against which `formline check` validates a step's `config`.
     pub fn config_schema() -> Value {
         let schema = describe::<P>().config_schema;
         serde_json::from_str(&schema).expect("the schema was written as JSON")

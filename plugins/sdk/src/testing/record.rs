@@ -1,8 +1,17 @@
-//! What goes into a plug-in under test, and what comes out.
+//! The input and output records of a plug-in under test.
 
 use serde_json::Value;
 
 /// An event to process.
+///
+/// ```
+/// use formline_plugin_sdk::testing::Input;
+///
+/// let input = Input::new(r#"{"name":"Ann"}"#)
+///     .key("1")
+///     .header("ce_source", "/forms/students")
+///     .timestamp_ms(1_000);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Input {
     pub(super) key: Option<Vec<u8>>,
@@ -17,20 +26,20 @@ pub struct Input {
 pub struct Sent {
     /// The plug-in's name for the output.
     pub port: String,
-    /// The key: the event's, where the plug-in has set none.
+    /// The key; the event's, unless the plug-in has set one.
     pub key: Option<Vec<u8>>,
     /// The value.
     pub value: Vec<u8>,
     /// The headers that the plug-in has added.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The timestamp: the event's, where the plug-in has set none.
+    /// The timestamp; the event's, unless the plug-in has set one.
     pub timestamp_ms: i64,
 }
 
 // === impl Input ===
 
 impl Input {
-    /// An event with this value, and neither key nor headers, at the beginning of 1970.
+    /// An event with this value, without key and headers, at the beginning of 1970.
     pub fn new(value: impl Into<Vec<u8>>) -> Self {
         Self {
             value: value.into(),
@@ -59,7 +68,7 @@ impl Input {
         self
     }
 
-    /// Sets how often the event was given to the plug-in before.
+    /// Sets how often the plug-in has received the event before.
     #[must_use]
     pub fn attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt;

@@ -1,60 +1,31 @@
-//! What has changed, and the way back, until Kafka has it.
+//! Changes, and how they are rolled back, until Kafka has them.
 
-use std::{collections::BTreeMap, mem, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, mem, time::Instant};
 
 use formline_core::{EventId, cause::Cause};
 
-use super::{Broken, Stores};
+use super::{
+    partition_stores::{StoreFailed, Stores},
+    undo::{ChangelogEntry, Savepoint, UndoEntry},
+};
 use crate::state::entry::Entry;
 
-/// How a key was before a change.
-#[derive(Debug)]
-pub(super) struct Change {
-    key: Vec<u8>,
-    /// None if the file says what it was.
-    before: Option<Option<Entry>>,
-    bytes_before: u64,
-    /// The event that has made it; none if it was the host.
-    cause: Option<(Arc<str>, i64)>,
-}
-
-/// A change as the changelog tells it.
-#[derive(Debug)]
-pub(crate) struct Logged<'a> {
-    pub(crate) key: &'a [u8],
-    /// None for a deletion.
-    pub(crate) entry: Option<&'a Entry>,
-    /// The events that have made it, by topic.
-    pub(crate) causes: Vec<Cause>,
-}
-
-/// A point to return to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Mark(usize);
-
-/// What a change costs in memory besides its bytes.
-const CHANGE: usize = 96;
-
-// === impl Mark ===
-
-impl Mark {
-    /// Where the transaction began.
-    pub(crate) const START: Self = Self(0);
-}
+/// What a change occupies in memory in addition to its own bytes.
+const OVERHEAD: usize = 96;
 
 // === impl Stores ===
 
 impl Stores {
     /// The present point.
-    pub(crate) fn mark(&self) -> Mark {
-        Mark(self.undo.len())
+    pub(crate) fn savepoint(&self) -> Savepoint {
+        Savepoint(self.undo.len())
     }
 
-    /// Undoes everything since the mark.
-    pub(crate) fn roll_back(&mut self, to: Mark) {
+    /// Undoes all changes since the savepoint.
+    pub(crate) fn roll_back(&mut self, to: Savepoint) {
         while self.undo.len() > to.0 {
-            let change = self.undo.pop().expect("it is longer than the mark");
-            self.origin.bytes = change.bytes_before;
+            let change = self.undo.pop().expect("it is longer than the savepoint");
+            self.coverage.bytes = change.bytes_before;
             match change.before {
                 Some(entry) => drop(self.set(change.key, entry)),
                 None => drop(self.changed.remove(&change.key)),
@@ -67,8 +38,8 @@ impl Stores {
         !self.undo.is_empty()
     }
 
-    /// What has changed since the last commit, each key once.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = Logged<'_>> {
+    /// The changes since the last commit, each key once.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = ChangelogEntry<'_>> {
         let mut causes: BTreeMap<&[u8], BTreeMap<&str, Vec<i64>>> = BTreeMap::new();
         for change in &self.undo {
             let of_key = causes.entry(&change.key).or_default();
@@ -78,7 +49,7 @@ impl Stores {
         }
         causes.into_iter().map(|(key, causes)| {
             let causes = causes.into_iter();
-            Logged {
+            ChangelogEntry {
                 key,
                 entry: self.changed.get(key).and_then(Option::as_ref),
                 causes: causes
@@ -90,20 +61,23 @@ impl Stores {
 
     /// The changelog's id, for the headers of its records.
     pub(crate) fn generation(&self) -> Option<EventId> {
-        self.origin.generation
+        self.coverage.generation
     }
 
-    /// The changes are in Kafka, the last of them before this offset of the changelog, if there was one.
+    /// Records that the changes are in Kafka. `changelog_end` is the changelog offset after the
+    /// last of them, if there were any.
     pub(crate) fn commit(&mut self, changelog_end: Option<i64>) {
         self.undo.clear();
         self.renew();
-        self.origin.next = changelog_end.unwrap_or(self.origin.next);
+        self.coverage.next = changelog_end.unwrap_or(self.coverage.next);
     }
 
+    /// Changes an entry so that it can be rolled back. `bytes` is the size of all entries
+    /// afterwards.
     pub(super) fn change(&mut self, key: Vec<u8>, entry: Option<Entry>, bytes: u64) {
-        let bytes_before = mem::replace(&mut self.origin.bytes, bytes);
+        let bytes_before = mem::replace(&mut self.coverage.bytes, bytes);
         let before = self.set(key.clone(), entry);
-        self.undo.push(Change {
+        self.undo.push(UndoEntry {
             key,
             before,
             bytes_before,
@@ -111,18 +85,20 @@ impl Stores {
         });
     }
 
+    /// Changes an entry for good, and returns the previous change of the same key.
     pub(super) fn set(&mut self, key: Vec<u8>, entry: Option<Entry>) -> Option<Option<Entry>> {
         self.changed_since.get_or_insert_with(Instant::now);
         let value = entry.as_ref().map_or(0, |entry| entry.value.len());
-        self.changed_bytes += key.len() + value + CHANGE;
+        self.changed_bytes += key.len() + value + OVERHEAD;
         self.changed.insert(key, entry)
     }
 
-    pub(super) fn look(&mut self, key: &[u8]) -> Result<Option<Entry>, Broken> {
+    /// The entry of a key, expired or not.
+    pub(super) fn look(&mut self, key: &[u8]) -> Result<Option<Entry>, StoreFailed> {
         if let Some(changed) = self.changed.get(key) {
             return Ok(changed.clone());
         }
-        let found = self.disk.as_ref().map(|disk| disk.get(key)).transpose();
+        let found = self.file.as_ref().map(|file| file.get(key)).transpose();
         Ok(self.note(found)?.flatten())
     }
 }

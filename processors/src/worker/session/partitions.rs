@@ -1,4 +1,4 @@
-//! Which partitions a session has, and what it reads of them.
+//! The partitions of a session, and reading them.
 
 use std::{
     mem,
@@ -7,13 +7,13 @@ use std::{
 
 use formline_core::{Record, consumer::Polled, record::Partition};
 
-use super::{Session, Shown, WAIT};
+use super::membership::{ReportedState, Session, WAIT};
 use crate::{
     error::Error,
     worker::{input::Input, restore::Restore},
 };
 
-/// A batch is what is there, up to these bounds; at the bound the rest stays in the consumer.
+/// Bounds of the events that are read ahead. Beyond them records stay in the consumer.
 const RECORDS: usize = 2000;
 const BYTES: usize = 4 << 20;
 
@@ -23,7 +23,7 @@ const SLICE: Duration = Duration::from_millis(100);
 // === impl Session ===
 
 impl Session<'_> {
-    /// Takes what the consumer holds. True if it holds nothing, for a while.
+    /// Takes the records that the consumer holds. True if there were none.
     pub(super) fn gather(&mut self) -> Result<bool, Error> {
         let mut polled = self.consumer.poll(self.patience())?;
         let mut is_quiet = true;
@@ -71,13 +71,13 @@ impl Session<'_> {
     }
 
     fn push(&mut self, record: Record) {
-        // A record of a partition that was given up in the meantime is somebody else's.
+        // A record of a partition that was revoked in the meantime belongs to another worker.
         if let Some(input) = self.inputs.get_mut(&record.partition) {
             input.push(record);
         }
     }
 
-    /// Fetches nothing of new partitions until their state is there.
+    /// Pauses new partitions until their state is restored.
     pub(super) fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), Error> {
         self.consumer.pause(&partitions, true)?;
         let (worker, consumer) = (self.worker, &mut self.consumer);
@@ -85,25 +85,26 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Reads a slice of what is to be restored. At its end the partitions can be worked on.
+    /// Reads a slice of the state. At its end the partitions can be processed.
     pub(super) fn restore(&mut self) -> Result<(), Error> {
         let Some(restore) = &mut self.restore else {
             return Ok(());
         };
         if !restore.advance(self.worker, SLICE)? {
-            restore.tell(self.worker);
+            restore.report(self.worker);
             return Ok(());
         }
         let restored = self.restore.take().map(|it| it.finish(self.worker));
-        (self.inputs, self.lanes) = restored.unwrap_or_default();
+        (self.inputs, self.tasks) = restored.unwrap_or_default();
         for (partition, input) in &self.inputs {
             self.worker.committed.set(partition, input.committed);
-            // It may have been read further before: until it was paused, or by a transaction that failed.
+            // The consumer may have read further before: until it was paused, or before a
+            // transaction failed.
             self.consumer.seek(partition, input.committed)?;
         }
         let partitions: Vec<_> = self.inputs.keys().cloned().collect();
         self.consumer.pause(&partitions, false)?;
-        self.shown = Shown::Restoring;
+        self.reported = ReportedState::Restoring;
         tracing::info!(
             step = self.worker.step.title(),
             worker = self.worker.name,
@@ -113,16 +114,17 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Gives all partitions up, with what of them is not published: the range assignor takes everything before it gives
-    /// anew. No transaction is open, each is over before the next call of `poll`.
+    /// Releases all partitions with their unpublished events, because the range assignor revokes
+    /// all partitions before it assigns any. No transaction is open: each one ends before the next
+    /// `poll`.
     pub(in crate::worker) fn revoke(&mut self) {
         for partition in self.inputs.keys() {
             self.worker.committed.remove(partition);
         }
-        let restoring = self.restore.take().map(Restore::give_up);
-        let lanes = restoring.unwrap_or_default().into_values();
-        for lane in lanes.chain(mem::take(&mut self.lanes).into_values()) {
-            lane.stores.close();
+        let restored = self.restore.take().map(Restore::abort);
+        let tasks = restored.unwrap_or_default().into_values();
+        for task in tasks.chain(mem::take(&mut self.tasks).into_values()) {
+            task.stores.close();
         }
         self.inputs.clear();
     }

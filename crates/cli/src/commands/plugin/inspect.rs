@@ -1,7 +1,7 @@
 //! `formline plugin inspect FILE`: what a plug-in says of itself, and what it may use.
 
 use anyhow::{Result, anyhow};
-use formline_processors::{Inspected, Workbench};
+use formline_processors::{Inspector, PluginInfo};
 use serde_json::{Map, Value, json};
 
 use super::say;
@@ -9,8 +9,8 @@ use crate::arguments::PluginInspect;
 
 pub(super) fn run(arguments: &PluginInspect) -> Result<()> {
     let file = arguments.file.display();
-    let workbench = Workbench::open(&arguments.data.cache())?;
-    let loaded = workbench.load(&arguments.file);
+    let inspector = Inspector::open(&arguments.data.cache())?;
+    let loaded = inspector.load(&arguments.file);
     let loaded = loaded.map_err(|problem| anyhow!("{file} cannot be used: {problem}"))?;
     let plugin = loaded.inspect();
     if arguments.output.json {
@@ -24,12 +24,12 @@ pub(super) fn run(arguments: &PluginInspect) -> Result<()> {
 }
 
 /// What there is to read, line by line; a line that goes on has nothing in front.
-fn lines(plugin: &Inspected) -> Vec<(&'static str, String)> {
+fn lines(plugin: &PluginInfo) -> Vec<(&'static str, String)> {
     let stores = plugin.stores.iter();
     let stores: Vec<_> = stores
         .map(|(name, version)| format!("{name} (schema version {version})"))
         .collect();
-    let limits: Vec<_> = Workbench::limits()
+    let limits: Vec<_> = Inspector::limits()
         .into_iter()
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
@@ -57,9 +57,9 @@ fn all_of(names: &[String]) -> String {
     }
 }
 
-fn as_json(plugin: &Inspected) -> Value {
+fn as_json(plugin: &PluginInfo) -> Value {
     let stores = plugin.stores.iter();
-    let limits = Workbench::limits().into_iter();
+    let limits = Inspector::limits().into_iter();
     json!({
         "contract": plugin.contract,
         "name": plugin.name,

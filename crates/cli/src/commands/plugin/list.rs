@@ -8,7 +8,7 @@ use formline_core::{
     App,
     app::{Step, UnknownPlugins},
 };
-use formline_processors::{Catalog, Listed};
+use formline_processors::{Catalog, CatalogEntry};
 use serde_json::{Value, json};
 
 use super::{
@@ -20,7 +20,7 @@ use crate::arguments::{Folders, PluginList};
 
 /// One file with the steps that run it.
 struct Row {
-    listed: Listed,
+    listed: CatalogEntry,
     steps: Vec<String>,
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use formline_processors::{Candidate, Case, Workbench};
+use formline_processors::{Candidate, Inspector, TestCase};
 use serde_json::{Value, json};
 
 use super::say;
@@ -36,7 +36,7 @@ const EXPECTED: &str = "expected.jsonl";
 
 pub(super) fn run(arguments: &PluginTest) -> Result<()> {
     let file = arguments.file.display();
-    let loaded = Workbench::open(&arguments.data.cache())?.load(&arguments.file);
+    let loaded = Inspector::open(&arguments.data.cache())?.load(&arguments.file);
     let candidate = loaded.map_err(|problem| anyhow!("{file} cannot be used: {problem}"))?;
     let mut tested = Vec::new();
     for folder in find(&arguments.cases)? {
@@ -82,7 +82,7 @@ fn find(cases: &Path) -> Result<Vec<PathBuf>> {
 
 /// Runs a case and compares. An unreadable file is an error, and a plug-in that does not start a failed case.
 fn test(candidate: &Candidate, folder: &Path) -> Result<Tested> {
-    let case = Case {
+    let case = TestCase {
         config: read(&folder.join(CONFIG))?.unwrap_or_else(|| json!({})),
         events: read_lines(&folder.join(EVENTS))?,
     };

@@ -1,4 +1,4 @@
-//! A plug-in for the tests of the host: the value of an event says which rule it breaks.
+//! A plug-in for the tests of the host: the value of an event decides which rule it violates.
 
 use std::{collections::HashMap, hash::BuildHasher as _, hint::black_box, time::Duration};
 
@@ -9,7 +9,7 @@ struct Misbehave;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// Refuses to start.
+    /// Makes the start fail.
     #[serde(default)]
     broken: bool,
 }
@@ -30,7 +30,7 @@ impl Plugin for Misbehave {
 
     fn process(&mut self, event: &Event, out: &mut Outputs) -> Result<(), Reject> {
         let value = String::from_utf8_lossy(event.value()).into_owned();
-        // Whatever goes wrong below has to be taken back.
+        // A failure below must roll these effects back.
         out.count("worked", 1);
         out.store("seen").put(&value, b"seen")?;
         out.send("out", Record::new(value.as_bytes()))?;
@@ -59,7 +59,7 @@ impl Plugin for Misbehave {
             "output" => out.send("out", Record::new(vec![b'x'; 2_000_000]))?,
             "big" => out.send("out", Record::new(vec![b'x'; 50_000]))?,
             "future" => out.send("out", Record::new("late").timestamp_ms(i64::MAX / 2))?,
-            // Kafka takes it: the host must not.
+            // Kafka would accept it, but the host must not.
             "past" => out.send("out", Record::new("early").timestamp_ms(-5))?,
             "store" => (0..).try_for_each(|n: u32| {
                 out.store("seen").put(n.to_be_bytes(), &vec![b'x'; 900_000])
@@ -86,9 +86,9 @@ impl Plugin for Misbehave {
     }
 }
 
-/// What a language without checks takes for text: no UTF-8.
+/// Invalid UTF-8 in a string, as a language without checks may produce it.
 fn not_text() -> String {
-    // SAFETY: none. That it breaks the rule is what it is for; nothing but the host looks at it.
+    // SAFETY: none. Violating the rule is the purpose; only the host reads the string.
     black_box(unsafe { String::from_utf8_unchecked(b"\xff\xfe not text".to_vec()) })
 }
 
@@ -101,7 +101,7 @@ fn recurse(depth: u64) -> u64 {
     black_box(depth) + recurse(black_box(depth + 1))
 }
 
-/// What a plug-in can find out about where it runs.
+/// What a plug-in can find out about its environment.
 fn look_around(event: &Event) -> HashMap<&'static str, String> {
     let random = std::collections::hash_map::RandomState::new().hash_one(0);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -1,4 +1,5 @@
-//! A later version of the plug-in `misbehave` whose entries have another form, for the tests of stores.
+//! A later version of the plug-in `misbehave` whose entries have another format, for the tests of
+//! stores.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ impl Plugin for Moved {
         Ok(Self)
     }
 
-    /// `what KEY` sends what is kept under it, `briefly KEY` keeps it for a second.
+    /// `what KEY` sends the stored value of the key, `briefly KEY` stores it for a second.
     fn process(&mut self, event: &Event, out: &mut Outputs) -> Result<(), Reject> {
         let text = String::from_utf8_lossy(event.value()).into_owned();
         match text.split_once(' ') {

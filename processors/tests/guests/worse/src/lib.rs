@@ -1,4 +1,4 @@
-//! A later version of the plug-in `misbehave`, by which the host has to notice that newer is not better.
+//! A later version of the plug-in `misbehave`. The host must notice that it is worse.
 
 use formline_plugin_sdk::prelude::*;
 
