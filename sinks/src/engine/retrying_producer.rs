@@ -1,4 +1,4 @@
-//! Writes what a sink has to keep into its own topics: entries of its journal, records that it puts off, dead letters.
+//! Writes the records that a sink must not lose: journal entries, deferred records and dead letters.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,23 +6,23 @@ use formline_core::{
     Producer, Shutdown, producer, record::Outgoing, retry::Backoff, telemetry::Part,
 };
 
-/// The way of one sink into Kafka. Cheap to clone.
+/// A producer that retries until Kafka accepts the record. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Outbox {
+pub(crate) struct RetryingProducer {
     pub(crate) producer: Arc<Producer>,
     pub(crate) shutdown: Shutdown,
-    pub(crate) part: Part,
+    pub(crate) health: Part,
 }
 
-// === impl Outbox ===
+// === impl RetryingProducer ===
 
-impl Outbox {
-    /// Writes a record, for as long as Kafka is away or does not let us. False if the shutdown came first, after one
-    /// attempt at least: what was done just before it is to be known, too.
+impl RetryingProducer {
+    /// Sends a record, and retries while Kafka is unavailable or the queue is full. Returns false if the shutdown
+    /// began first; even then it makes one attempt, because the record may describe an effect that was just made.
     ///
     /// # Errors
-    /// If Kafka will never take the record.
-    pub(crate) async fn put<'a>(
+    /// If Kafka will never accept the record.
+    pub(crate) async fn send<'a>(
         &self,
         outgoing: impl Fn() -> Outgoing<'a>,
     ) -> Result<bool, producer::Error> {
@@ -34,9 +34,9 @@ impl Outbox {
             match self.producer.send(outgoing).await {
                 Ok(_) => break,
                 Err(error @ (producer::Error::QueueFull | producer::Error::NotAcknowledged(_))) => {
-                    tracing::warn!(%error, topic, "a record is not written yet");
-                    self.part
-                        .waiting(format!("{topic} takes no record: {error}"));
+                    tracing::warn!(%error, topic, "a record is not written yet; retrying");
+                    let state = format!("cannot write to {topic}: {error}");
+                    self.health.waiting(state);
                 }
                 Err(error) => return Err(error),
             }
@@ -47,7 +47,7 @@ impl Outbox {
             tokio::time::sleep(backoff.delay()).await;
         }
         if has_waited {
-            self.part.ready();
+            self.health.ready();
         }
         Ok(true)
     }
