@@ -30,8 +30,9 @@ pub(crate) type Work = BoxFuture<'static, Result<(), Error>>;
 pub struct Flushed {
     /// Rows that it has written.
     pub rows: usize,
-    /// Why it has ended before all rows that were due were written: Google accepts no row, a service did not
-    /// answer in time, or an operator must act. The remaining rows are still in Redis.
+    /// Why it has ended before all rows that were due were written: Google accepts no row, a
+    /// service did not answer in time, or an operator must act. The remaining rows are still in
+    /// Redis.
     pub trouble: Option<Error>,
 }
 

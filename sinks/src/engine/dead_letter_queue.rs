@@ -29,7 +29,8 @@ pub(crate) struct DeadLetter {
 // === impl DeadLetterQueue ===
 
 impl DeadLetterQueue {
-    /// Writes a dead letter, and retries while Kafka is unavailable. Returns false if the shutdown began first.
+    /// Writes a dead letter, and retries while Kafka is unavailable. Returns false if the shutdown
+    /// began first.
     ///
     /// # Errors
     /// If the topic will never accept the record.

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::Error;
 
-/// What every kind of sink offers. The settings of each kind implement it; `kinds` has the table, and the function
-/// `open` of each kind opens all of its sinks at once.
+/// What every kind of sink offers. The settings of each kind implement it; `kinds` has the table,
+/// and the function `open` of each kind opens all of its sinks at once.
 pub(crate) trait Kind {
     /// Which id the outcomes of its sinks carry.
     fn id_source(&self) -> IdSource;
@@ -22,8 +22,9 @@ pub(crate) trait Kind {
     /// Which setting is missing.
     fn require(&self, sink: &Sink, options: &Options) -> Result<(), Error>;
 
-    /// What is wrong with the settings of a sink, beyond what the parser of `app.toml` checks. `networks` are those
-    /// that webhook sinks may call although they are not public; `None` if they are not known.
+    /// What is wrong with the settings of a sink, beyond what the parser of `app.toml` checks.
+    /// `networks` are those that webhook sinks may call although they are not public; `None` if
+    /// they are not known.
     fn check(&self, _app: &App, _sink: &Sink, _networks: Option<&[IpNet]>) -> Option<Mistake> {
         None
     }
@@ -33,8 +34,8 @@ pub(crate) trait Kind {
         false
     }
 
-    /// Passes each outcome of a sink to `visit`. An outcome whose id Formline did not make, such as a row that a
-    /// user added, is left out.
+    /// Passes each outcome of a sink to `visit`. An outcome whose id Formline did not make, such as
+    /// a row that a user added, is left out.
     fn audit<'a>(
         &'a self,
         sources: &'a AuditSources,

@@ -1,5 +1,6 @@
-//! The membership of one sink in its consumer group, the same for every kind: it polls Kafka, locates where a
-//! new assignment begins, keeps one session with the destination while partitions are assigned, and commits.
+//! The membership of one sink in its consumer group, the same for every kind: it polls Kafka,
+//! locates where a new assignment begins, keeps one session with the destination while partitions
+//! are assigned, and commits.
 //!
 //! A kind of sink is a [`Destination`]; the partitions of one assignment are a [`Session`].
 
@@ -27,14 +28,15 @@ pub(crate) type Leftover = BoxFuture<'static, Result<(), Error>>;
 
 /// What a sink writes to.
 pub(crate) trait Destination: Send + Sync + 'static {
-    /// What must be known before an assignment can begin, such as the offsets that the destination holds.
+    /// What must be known before an assignment can begin, such as the offsets that the destination
+    /// holds.
     type Position: Send + 'static;
 
     /// The state that health shows while the position is being located.
     fn locating(&self) -> &'static str;
 
-    /// Locates the position of newly assigned partitions. The returned future retries for as long as the other
-    /// side is unavailable; it is dropped when the partitions are revoked.
+    /// Locates the position of newly assigned partitions. The returned future retries for as long
+    /// as the other side is unavailable; it is dropped when the partitions are revoked.
     ///
     /// # Errors
     /// If the consumer failed. An error of the future stops the sink.
@@ -51,16 +53,18 @@ pub(crate) trait Destination: Send + Sync + 'static {
     fn open(&self, position: Self::Position, assignment: &Assignment) -> Result<Opened, Error>;
 }
 
-/// One assignment of partitions, from its position until the partitions are revoked or the position is lost. It
-/// holds records until they are delivered and leaves polling Kafka to the membership.
+/// One assignment of partitions, from its position until the partitions are revoked or the position
+/// is lost. It holds records until they are delivered and leaves polling Kafka to the membership.
 pub(crate) trait Session: Send {
-    /// Whether the next record may be polled. While there is no room, the membership does not poll at all and
-    /// waits for [`next`](Self::next) alone, which must end well before `max.poll.interval.ms` (5 minutes).
+    /// Whether the next record may be polled. While there is no room, the membership does not poll
+    /// at all and waits for [`next`](Self::next) alone, which must end well before
+    /// `max.poll.interval.ms` (5 minutes).
     fn has_room(&self) -> bool {
         true
     }
 
-    /// Whether this partition is paused until the session has room for its records. Polling continues.
+    /// Whether this partition is paused until the session has room for its records. Polling
+    /// continues.
     fn is_full(&self, _: &Partition) -> bool {
         false
     }
@@ -71,23 +75,25 @@ pub(crate) trait Session: Send {
     /// Takes a record that was read.
     fn take(&mut self, record: Record);
 
-    /// Starts what is due. `positions` are the offsets that the consumer reads next, which control records can
-    /// move beyond the last record. After a seek, the client may report the position from before it until the
-    /// first record arrives. Returns offsets to commit, if there are any without waiting.
+    /// Starts what is due. `positions` are the offsets that the consumer reads next, which control
+    /// records can move beyond the last record. After a seek, the client may report the position
+    /// from before it until the first record arrives. Returns offsets to commit, if there are any
+    /// without waiting.
     fn advance<'a>(
         &'a mut self,
         positions: &'a [(Partition, i64)],
     ) -> BoxFuture<'a, Result<Offsets, Error>>;
 
-    /// Waits until a piece of work has ended, and says what follows. Pending while nothing is under way. Cancel
-    /// safe.
+    /// Waits until a piece of work has ended, and says what follows. Pending while nothing is under
+    /// way. Cancel safe.
     fn next(&mut self) -> BoxFuture<'_, Result<Progress, Error>>;
 
-    /// Ends the session because the sink leaves the group: waits for the work under way, for a bounded time, and
-    /// returns the offsets to commit.
+    /// Ends the session because the sink leaves the group: waits for the work under way, for a
+    /// bounded time, and returns the offsets to commit.
     fn finish(self: Box<Self>) -> BoxFuture<'static, Offsets>;
 
-    /// Ends the session because its partitions were revoked. By default, the work under way is dropped.
+    /// Ends the session because its partitions were revoked. By default, the work under way is
+    /// dropped.
     fn revoke(self: Box<Self>) -> Vec<Leftover> {
         Vec::new()
     }
@@ -115,11 +121,11 @@ pub(crate) enum Progress {
     Unchanged,
     /// These offsets are committed.
     Advanced(Offsets),
-    /// These offsets are committed, and the position is located again at once: the destination continues
-    /// elsewhere, or another writer was faster.
+    /// These offsets are committed, and the position is located again at once: the destination
+    /// continues elsewhere, or another writer was faster.
     Relocate(Offsets),
-    /// The destination failed. The position is located again after a delay that grows until records advance. The
-    /// session has said why in its health.
+    /// The destination failed. The position is located again after a delay that grows until records
+    /// advance. The session has said why in its health.
     Lost,
 }
 
@@ -162,11 +168,12 @@ const BUSY_POLL: Duration = Duration::from_millis(1);
 /// Records of one burst.
 const BURST: usize = 500;
 
-/// How long work of a revoked session may take before the next assignment drops it. What is dropped is done
-/// again.
+/// How long work of a revoked session may take before the next assignment drops it. What is dropped
+/// is done again.
 const REVOKE_GRACE: Duration = Duration::from_secs(10);
 
-/// The work of a sink until the shutdown begins or an error stops it. A consumer that failed is replaced.
+/// The work of a sink until the shutdown begins or an error stops it. A consumer that failed is
+/// replaced.
 pub(crate) fn work(context: &SinkContext, destination: impl Destination) -> Work {
     let context = context.clone();
     Box::pin(async move {
@@ -203,7 +210,8 @@ impl<'a, D: Destination> Membership<'a, D> {
         let mut pause = Some(POLL);
         loop {
             let event = tokio::select! {
-                // A position that was read during the shutdown may be incomplete, so the shutdown comes first.
+                // A position that was read during the shutdown may be incomplete, so the shutdown
+                // comes first.
                 biased;
                 () = self.context.shutdown.begun() => return Ok(()),
                 event = next(&mut self.phase, &mut self.leftovers, self.cut) => Some(event?),
@@ -238,7 +246,8 @@ impl<'a, D: Destination> Membership<'a, D> {
         left.expect("dropping a consumer does not panic");
     }
 
-    /// Takes what Kafka has brought, and says when to poll again; `None` if the session has no room.
+    /// Takes what Kafka has brought, and says when to poll again; `None` if the session has no
+    /// room.
     fn poll(&mut self) -> Result<Option<Duration>, Error> {
         for _ in 0..BURST {
             if matches!(&self.phase, Phase::Running(session) if !session.has_room()) {
@@ -258,7 +267,8 @@ impl<'a, D: Destination> Membership<'a, D> {
         let partition = record.partition.clone();
         let first = self.assignment.first.entry(partition.clone());
         first.or_insert(record.offset);
-        // While the position is being located, records are dropped: reading begins again where it is.
+        // While the position is being located, records are dropped: reading begins again where it
+        // is.
         if let Phase::Running(session) = &mut self.phase {
             session.take(record);
             if session.is_full(&partition) && !self.paused.contains(&partition) {
@@ -369,8 +379,8 @@ impl<'a, D: Destination> Membership<'a, D> {
         Ok(())
     }
 
-    /// The destination or the journal decides where a new owner begins; the committed offsets only mirror it, so
-    /// a commit that fails is made up for by the next.
+    /// The destination or the journal decides where a new owner begins; the committed offsets only
+    /// mirror it, so a commit that fails is made up for by the next.
     fn commit(&self, offsets: &[(Partition, i64)]) {
         if offsets.is_empty() {
             return;
@@ -386,8 +396,8 @@ impl<'a, D: Destination> Membership<'a, D> {
     }
 }
 
-/// Waits for the next event. An assignment begins only when the leftovers of the earlier ones have ended or are
-/// cut off, because a journal must contain what became of them. Cancel safe.
+/// Waits for the next event. An assignment begins only when the leftovers of the earlier ones have
+/// ended or are cut off, because a journal must contain what became of them. Cancel safe.
 async fn next<P>(
     phase: &mut Phase<P>,
     leftovers: &mut FuturesUnordered<Leftover>,

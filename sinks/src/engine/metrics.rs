@@ -106,7 +106,8 @@ impl SinkMetrics {
             .inc_by(count);
     }
 
-    /// Records a write, by the times when the submissions in it were accepted, in microseconds since 1970.
+    /// Records a write, by the times when the submissions in it were accepted, in microseconds
+    /// since 1970.
     pub(crate) fn written(&self, accepted: impl ExactSizeIterator<Item = i64>) {
         if accepted.len() == 0 {
             return;

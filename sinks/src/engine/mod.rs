@@ -1,5 +1,6 @@
-//! What sinks of every kind are built on: their context, the membership in their consumer group, the topics that
-//! they write, and the trait that describes a kind. Nothing in here knows a particular kind.
+//! What sinks of every kind are built on: their context, the membership in their consumer group,
+//! the topics that they write, and the trait that describes a kind. Nothing in here knows a
+//! particular kind.
 
 pub(crate) mod context;
 pub(crate) mod dead_letter_queue;

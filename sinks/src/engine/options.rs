@@ -17,8 +17,8 @@ pub struct Options {
     pub instance: String,
     /// The Sheets API that sheets sinks write to.
     pub google: Option<Google>,
-    /// Limit of read calls, and of write calls, to Google in one minute: for all processes together if there is a
-    /// Redis, else for this process.
+    /// Limit of read calls, and of write calls, to Google in one minute: for all processes together
+    /// if there is a Redis, else for this process.
     pub google_calls_per_minute: u32,
     /// Address of the PostgreSQL server that postgres sinks write to.
     pub postgres_url: Option<Secret>,
@@ -26,7 +26,8 @@ pub struct Options {
     pub smtp: Option<Smtp>,
     /// Networks that webhook sinks may call although they are not public.
     pub webhook_private_addresses: Vec<IpNet>,
-    /// The Redis that sheets sinks buffer in, and through which processes share the quota of Google.
+    /// The Redis that sheets sinks buffer in, and through which processes share the quota of
+    /// Google.
     pub redis: Option<settings::Redis>,
     /// Where metrics and health go.
     pub telemetry: Telemetry,

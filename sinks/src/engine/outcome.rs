@@ -10,8 +10,8 @@ use jiff::Timestamp;
 pub struct AuditQuery<'a> {
     /// The sink.
     pub sink: &'a Sink,
-    /// The `ce_source` of each form whose submissions are audited. A sheet does not store it, so outcomes of other
-    /// forms are passed on too.
+    /// The `ce_source` of each form whose submissions are audited. A sheet does not store it, so
+    /// outcomes of other forms are passed on too.
     pub sources: &'a [String],
     /// Submissions that were accepted from this time on. A sheet passes on earlier ones too.
     pub since: Timestamp,
@@ -26,7 +26,8 @@ pub struct SinkOutcome {
     pub state: OutcomeState,
     /// Whether the row is flagged as written after a later submission.
     pub is_late: bool,
-    /// Where the row is, for a sink that keeps order. Outcomes of such a sink are passed on in the order of rows.
+    /// Where the row is, for a sink that keeps order. Outcomes of such a sink are passed on in the
+    /// order of rows.
     pub location: Option<RowLocation>,
 }
 
@@ -35,8 +36,9 @@ pub struct SinkOutcome {
 pub enum OutcomeState {
     /// The effect is there.
     Done,
-    /// The outcome is unknown, and the sink does not retry: the SMTP server twice did not confirm an e-mail.
-    Uncertain,
+    /// The outcome is unknown, and the sink does not retry: the SMTP server twice did not confirm
+    /// an e-mail.
+    Unknown,
     /// Not yet: the sink has passed the record in its input, and keeps it for a later attempt.
     UnderWay,
 }
@@ -55,7 +57,8 @@ pub struct RowLocation {
 /// Which id the outcomes of a sink carry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum IdSource {
-    /// The id of the submission. If a step makes several records of one submission, their outcomes share its id.
+    /// The id of the submission. If a step makes several records of one submission, their outcomes
+    /// share its id.
     Submission,
     /// The id of the record that the sink has read.
     Record,

@@ -1,4 +1,5 @@
-//! Writes the records that a sink must not lose: journal entries, deferred records and dead letters.
+//! Writes the records that a sink must not lose: journal entries, deferred records and dead
+//! letters.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,8 +18,9 @@ pub(crate) struct RetryingProducer {
 // === impl RetryingProducer ===
 
 impl RetryingProducer {
-    /// Sends a record, and retries while Kafka is unavailable or the queue is full. Returns false if the shutdown
-    /// began first; even then it makes one attempt, because the record may describe an effect that was just made.
+    /// Sends a record, and retries while Kafka is unavailable or the queue is full. Returns false
+    /// if the shutdown began first; even then it makes one attempt, because the record may describe
+    /// an effect that was just made.
     ///
     /// # Errors
     /// If Kafka will never accept the record.

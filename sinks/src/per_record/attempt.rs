@@ -1,5 +1,6 @@
-//! A record in the hands of a sink that makes several attempts. What is to be tried later waits in a topic of the sink's own,
-//! with one partition for each delay, so that it holds up nothing but what is due later.
+//! One attempt to deliver a record. A record whose next attempt is due later is deferred: it waits
+//! in the retries topic of the sink, which has one partition for each delay, so that it holds up
+//! only records that are due later.
 
 use std::{hash::Hasher as _, time::Duration};
 
@@ -11,86 +12,108 @@ use formline_core::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A record and how far the sink is with it.
+/// A record, and how far its delivery is.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     /// The record as it was read first, wherever it waits now.
     pub(crate) record: Record,
-    /// Where it lies now.
+    /// What the journal knows the record by.
+    pub(crate) key: AttemptKey,
+    /// When the submission was accepted.
+    pub(crate) accepted: Timestamp,
+    /// The partition that it was read from now: of an input, or of the retries topic.
     pub(crate) partition: Partition,
+    /// Its offset there.
     pub(crate) offset: i64,
-    /// From 1.
+    /// Number of the attempt, from 1.
     pub(crate) number: u32,
-    /// Attempts before this one of which nobody knows what came.
-    pub(crate) doubts: u32,
-    /// When it is due, in milliseconds since 1970.
+    /// Earlier attempts whose outcome is unknown.
+    pub(crate) unknown_outcomes: u32,
+    /// When the attempt is due, in milliseconds since 1970.
     due: i64,
 }
 
-/// What is noted about a record belongs to its id and its first place: an id can come again, if a key of a form is used
-/// again after a day or a dead letter is replayed.
+/// Identifies the attempts to deliver one record. The id alone does not: it can come again when the
+/// key of a form is used again after a day, or when a dead letter is replayed.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct Chain {
+pub(crate) struct AttemptKey {
     pub(crate) id: Vec<u8>,
-    pub(crate) place: Place,
+    /// Where the record was read first.
+    pub(crate) position: RecordPosition,
 }
 
-/// A place in Kafka.
+/// The position of a record in Kafka.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, Deserialize, Serialize)]
-pub(crate) struct Place {
+pub(crate) struct RecordPosition {
     pub(crate) topic: String,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
 }
 
-/// What a record that waits says of itself in its header.
-#[derive(Debug, Deserialize, Serialize)]
-struct Waiting {
-    #[serde(flatten)]
-    place: Place,
-    attempt: u32,
-    doubts: u32,
-    due: i64,
-}
-
 /// The next attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Retry {
-    /// Number of the delay, and of the partition.
+pub(crate) struct NextAttempt {
+    /// Index of the delay, and number of the partition in the retries topic.
     pub(crate) delay: usize,
     number: u32,
-    doubts: u32,
+    unknown_outcomes: u32,
     due: i64,
 }
 
-/// A delay is prolonged by up to a tenth, so that what has failed at one moment does not come back at one moment.
+/// How a delivery has ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum DeliveryStatus {
+    /// The record needs no more work here: it is delivered, deferred or dead-lettered.
+    Done,
+    /// The delivery was stopped; the next owner of the partition continues where the journal ends.
+    Stopped,
+}
+
+/// The value of the header `formline-retry` of a deferred record.
+#[derive(Debug, Deserialize, Serialize)]
+struct RetryHeader {
+    #[serde(flatten)]
+    position: RecordPosition,
+    attempt: u32,
+    #[serde(rename = "doubts")]
+    unknown_outcomes: u32,
+    due: i64,
+}
+
+/// A delay is prolonged by up to a tenth, so that records that failed at one moment do not return
+/// at one moment.
 const JITTER: f64 = 0.1;
 
 // === impl Attempt ===
 
 impl Attempt {
-    /// The first attempt at a record of an input, or the one that a record waits for.
+    /// The first attempt at a record of an input, or the attempt that a deferred record waits for.
     pub(crate) fn of(read: Record) -> Self {
         let (partition, offset) = (read.partition.clone(), read.offset);
-        let waiting = read.header(header::RETRY);
-        let waiting = waiting.and_then(|text| serde_json::from_slice::<Waiting>(text).ok());
-        let Some(waiting) = waiting else {
-            return Self {
-                record: read,
-                partition,
-                offset,
-                number: 1,
-                doubts: 0,
-                due: 0,
-            };
+        let retry = read.header(header::RETRY);
+        let retry = retry.and_then(|text| serde_json::from_slice::<RetryHeader>(text).ok());
+        let (record, number, unknown_outcomes, due) = match retry {
+            None => (read, 1, 0, 0),
+            Some(retry) => (
+                retry.position.restore(&read),
+                retry.attempt,
+                retry.unknown_outcomes,
+                retry.due,
+            ),
+        };
+        let key = AttemptKey {
+            id: event::identity(&record),
+            position: RecordPosition::of(&record.partition, record.offset),
         };
         Self {
-            record: waiting.place.record(&read),
+            accepted: event::time(&record),
+            key,
+            record,
             partition,
             offset,
-            number: waiting.attempt,
-            doubts: waiting.doubts,
-            due: waiting.due,
+            number,
+            unknown_outcomes,
+            due,
         }
     }
 
@@ -98,56 +121,49 @@ impl Attempt {
         self.due <= now.as_millisecond()
     }
 
-    pub(crate) fn chain(&self) -> Chain {
-        Chain {
-            id: event::identity(&self.record),
-            place: Place::of(&self.record.partition, self.record.offset),
-        }
-    }
-
-    /// The attempt after this one; none if this was the last. Who is called may ask for more patience, up to the longest
-    /// delay.
+    /// The attempt after this one; `None` if this was the last. The receiver may ask for a longer
+    /// delay (`retry_after`), up to the longest of the schedule.
     pub(crate) fn next(
         &self,
         schedule: &[Duration],
-        doubts: u32,
-        patience: Option<Duration>,
+        unknown_outcomes: u32,
+        retry_after: Option<Duration>,
         now: Timestamp,
-    ) -> Option<Retry> {
+    ) -> Option<NextAttempt> {
         let first = usize::try_from(self.number).ok()?.checked_sub(1)?;
         let last = schedule
             .len()
             .checked_sub(1)
             .filter(|last| first <= *last)?;
-        let is_enough = |delay: &usize| Some(schedule[*delay]) >= patience;
+        let is_enough = |delay: &usize| Some(schedule[*delay]) >= retry_after;
         let delay = (first..=last).find(is_enough).unwrap_or(last);
-        let wait = schedule[delay].mul_f64(1.0 + JITTER * share(&self.record));
-        Some(Retry {
+        let wait = schedule[delay].mul_f64(1.0 + JITTER * jitter_of(&self.record));
+        Some(NextAttempt {
             delay,
             number: u32::try_from(delay).ok()? + 2,
-            doubts,
+            unknown_outcomes,
             due: now.as_millisecond() + i64::try_from(wait.as_millis()).ok()?,
         })
     }
 
-    /// The record to be written into the partition of the delay. It gets its identity if it has none of its own, since its
-    /// place is another one there.
-    pub(crate) fn waiting<'a>(&'a self, retry: &Retry, topic: &'a str) -> Outgoing<'a> {
+    /// The record to write into the partition of the delay. It gets the header `ce_id` if it has
+    /// none, because its identity would follow from another position there.
+    pub(crate) fn deferred<'a>(&'a self, next: &NextAttempt, topic: &'a str) -> Outgoing<'a> {
         let record = &self.record;
-        let waiting = Waiting {
-            place: self.chain().place,
-            attempt: retry.number,
-            doubts: retry.doubts,
-            due: retry.due,
+        let retry = RetryHeader {
+            position: self.key.position.clone(),
+            attempt: next.number,
+            unknown_outcomes: next.unknown_outcomes,
+            due: next.due,
         };
-        let text = serde_json::to_vec(&waiting).expect("it has only text and numbers");
+        let text = serde_json::to_vec(&retry).expect("it has only text and numbers");
         let mut headers = Headers::copied(record.headers(), 2);
         if record.header(header::ID).is_none() {
-            headers = headers.with(header::ID, event::identity(record));
+            headers = headers.with(header::ID, &*self.key.id);
         }
         Outgoing {
             topic,
-            partition: i32::try_from(retry.delay).ok(),
+            partition: i32::try_from(next.delay).ok(),
             key: record.key(),
             value: record.value(),
             headers: headers.with(header::RETRY, text),
@@ -156,9 +172,9 @@ impl Attempt {
     }
 }
 
-// === impl Place ===
+// === impl RecordPosition ===
 
-impl Place {
+impl RecordPosition {
     pub(crate) fn of(partition: &Partition, offset: i64) -> Self {
         Self {
             topic: partition.topic.to_string(),
@@ -167,26 +183,28 @@ impl Place {
         }
     }
 
-    /// The record that lay here, as one that waits has kept it.
-    fn record(&self, waiting: &Record) -> Record {
+    /// The record that was read at this position, from the deferred copy of it.
+    fn restore(&self, deferred: &Record) -> Record {
         let partition = Partition {
             topic: self.topic.as_str().into(),
             number: self.partition,
         };
-        let own = waiting.headers().filter(|(name, _)| *name != header::RETRY);
+        let own = deferred
+            .headers()
+            .filter(|(name, _)| *name != header::RETRY);
         Record::new(
             partition,
             self.offset,
-            waiting.timestamp_ms,
-            waiting.key(),
-            waiting.value(),
+            deferred.timestamp_ms,
+            deferred.key(),
+            deferred.value(),
             &own.collect::<Vec<_>>(),
         )
     }
 }
 
-/// From 0 to 1, another one for each record and the same again for the same.
-fn share(record: &Record) -> f64 {
+/// From 0 to 1: differs between records, and is always the same for one record.
+fn jitter_of(record: &Record) -> f64 {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write_i64(record.offset);
     hasher.write_i32(record.partition.number);
@@ -216,18 +234,18 @@ mod tests {
         }
     }
 
-    /// Number of the delay, and of the attempt.
-    fn next(number: u32, patience: Option<u64>) -> Option<(usize, u32)> {
-        let patience = patience.map(Duration::from_secs);
+    /// Index of the delay, and number of the attempt.
+    fn next(number: u32, retry_after: Option<u64>) -> Option<(usize, u32)> {
+        let retry_after = retry_after.map(Duration::from_secs);
         let epoch = Timestamp::UNIX_EPOCH;
-        let retry = attempt(number).next(&SCHEDULE, 0, patience, epoch)?;
-        let (unit, wait) = (SCHEDULE[retry.delay].as_millis(), retry.due.unsigned_abs());
+        let next = attempt(number).next(&SCHEDULE, 0, retry_after, epoch)?;
+        let (unit, wait) = (SCHEDULE[next.delay].as_millis(), next.due.unsigned_abs());
         assert!((unit..=unit + unit / 10).contains(&wait.into()), "{wait}");
-        Some((retry.delay, retry.number))
+        Some((next.delay, next.number))
     }
 
     #[test]
-    fn each_attempt_waits_for_the_next_delay_until_there_is_none() {
+    fn each_attempt_has_the_next_delay_until_the_schedule_ends() {
         assert_eq!(next(1, None), Some((0, 2)));
         assert_eq!(next(2, None), Some((1, 3)));
         assert_eq!(next(3, None), Some((2, 4)));
@@ -236,18 +254,18 @@ mod tests {
     }
 
     #[test]
-    fn who_is_called_is_left_alone_for_as_long_as_it_asks() {
+    fn a_receiver_can_ask_for_a_longer_delay() {
         assert_eq!(next(1, Some(5)), Some((0, 2)));
         assert_eq!(next(1, Some(11)), Some((1, 3)));
         assert_eq!(next(1, Some(u64::MAX)), Some((2, 4)));
     }
 
     #[test]
-    fn a_record_that_waited_is_what_it_was() {
+    fn a_deferred_record_is_restored_as_it_was() {
         let (first, now) = (attempt(1), Timestamp::UNIX_EPOCH);
-        let retry = first.next(&SCHEDULE, 1, None, now).expect("it waits");
-        let outgoing = first.waiting(&retry, "retries");
-        let header = |name| outgoing.headers.get(name).expect("it is there");
+        let next = first.next(&SCHEDULE, 1, None, now).expect("a next attempt");
+        let outgoing = first.deferred(&next, "retries");
+        let header = |name| outgoing.headers.get(name).expect("a header");
         let headers = [
             ("a", b"1".as_slice()),
             (header::ID, header(header::ID)),
@@ -255,12 +273,13 @@ mod tests {
         ];
         let partition = Partition {
             topic: "retries".into(),
-            number: outgoing.partition.expect("that of the delay"),
+            number: outgoing.partition.expect("the partition of the delay"),
         };
-        let waiting = Record::new(partition, 5, 8, outgoing.key, outgoing.value, &headers);
-        let second = Attempt::of(waiting);
-        assert_eq!((second.number, second.doubts, second.offset), (2, 1, 5));
-        assert_eq!(second.chain(), first.chain());
+        let deferred = Record::new(partition, 5, 8, outgoing.key, outgoing.value, &headers);
+        let second = Attempt::of(deferred);
+        let counts = (second.number, second.unknown_outcomes, second.offset);
+        assert_eq!(counts, (2, 1, 5));
+        assert_eq!((&second.key, second.accepted), (&first.key, first.accepted));
         assert!(!second.is_due(now) && second.is_due(now + SCHEDULE[0] * 2));
         let (record, original) = (&second.record, &first.record);
         assert_eq!(format!("{record:?}"), "rows/3@7");
@@ -270,5 +289,17 @@ mod tests {
         );
         let expected = [("a", b"1".as_slice()), (header::ID, b"rows/3@7")];
         assert_eq!(record.headers().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_retry_header_keeps_its_form() {
+        let header = RetryHeader {
+            position: attempt(1).key.position,
+            attempt: 2,
+            unknown_outcomes: 1,
+            due: 9,
+        };
+        let text = r#"{"topic":"rows","partition":3,"offset":7,"attempt":2,"doubts":1,"due":9}"#;
+        assert_eq!(serde_json::to_string(&header).expect("json"), text);
     }
 }

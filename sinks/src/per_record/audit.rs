@@ -1,4 +1,4 @@
-//! What journals say that sinks have done, and what waits for its next attempt.
+//! What a journal says that its sink has done, and what waits for its next attempt.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,29 +13,36 @@ use formline_core::{
 };
 use jiff::Timestamp;
 
-use super::{Entry, MARGIN, Noted, Outcome as Was, milliseconds};
+use super::{
+    attempt::Attempt,
+    entry::{AttemptOutcome, JournalEntry, RecordedEntry},
+    journal::{CLOCK_SKEW, milliseconds},
+};
 use crate::{
     Error,
-    outcomes::{Outcome, Question, State, Visit},
+    engine::outcome::{AuditQuery, OutcomeState, OutcomeVisitor, SinkOutcome},
 };
 
 /// A record: its id, and the partition and offset where it was read first.
-type Key = (EventId, i32, i64);
+type RecordKey = (EventId, i32, i64);
 
-/// How long a dead letter may take to be there after the entry that announces it.
-const PARKING: Duration = Duration::from_secs(10 * 60);
+/// How long a dead letter may take to appear after the entry that announces it.
+const DEAD_LETTER_DELAY: Duration = Duration::from_secs(10 * 60);
 
 /// How far back a journal goes (`formline_core::app::Sink`).
-const KEPT: Duration = Duration::from_secs(30 * 86_400);
+const RETENTION: Duration = Duration::from_secs(30 * 86_400);
 
-/// Gives each record to `visit` that the sink is done with, or that waits for its next attempt.
-pub(crate) async fn outcomes(
+/// Passes each record to `visit` that the sink has finished, or that waits for its next attempt.
+///
+/// # Errors
+/// If the journal does not go back far enough, or if Kafka is unavailable.
+pub(crate) async fn audit(
     client: &Client,
-    question: Question<'_>,
-    visit: Visit<'_>,
+    query: AuditQuery<'_>,
+    visit: OutcomeVisitor<'_>,
 ) -> Result<(), Error> {
-    let sink = question.sink;
-    if question.since < Timestamp::now() - KEPT {
+    let sink = query.sink;
+    if query.since < Timestamp::now() - RETENTION {
         return Err(Error::Unread {
             sink: sink.group(),
             why: "its journal goes back 30 days; ask for less with --since".to_owned(),
@@ -43,43 +50,47 @@ pub(crate) async fn outcomes(
     }
     let (client, group) = (client.clone(), sink.group());
     let (journal, retries) = (sink.journal_topic(), sink.retries_topic());
-    let since = question.since.as_millisecond() - milliseconds(MARGIN);
+    let since = query.since.as_millisecond() - milliseconds(CLOCK_SKEW);
     let read = tokio::task::spawn_blocking(move || {
-        // Before the journal: what is done meanwhile then is in both, and else it would be in neither.
+        // Before the journal: what is finished meanwhile is then in both, and otherwise it would be
+        // in neither.
         let waiting = match retries {
-            Some(topic) => or_nothing(read_waiting(&client, group, &topic))?,
+            Some(topic) => empty_if_missing(read_deferred(&client, group, &topic))?,
             None => HashSet::new(),
         };
-        let last = or_nothing(read_last(&client, &journal, since.max(0)))?;
+        let last = empty_if_missing(read_last(&client, &journal, since.max(0)))?;
         Ok::<_, client::Error>((waiting, last))
     });
     let (waiting, last) = read.await.expect("reading does not panic")?;
     for (key, entry) in last {
         if let Some(state) = state(&entry, waiting.contains(&key)) {
-            visit(Outcome {
+            visit(SinkOutcome {
                 id: key.0,
                 state,
                 is_late: false,
-                place: None,
+                location: None,
             });
         }
     }
     Ok(())
 }
 
-/// None if the record is in the sink's input still, or nowhere.
-fn state(entry: &Entry, is_waiting: bool) -> Option<State> {
+/// `None` if the record is still in the input of the sink, or lost.
+fn state(entry: &JournalEntry, is_waiting: bool) -> Option<OutcomeState> {
+    use AttemptOutcome::{Attempting, DeadLettered, Deferred, Failed, Sent, Unknown};
     match entry.outcome {
-        Was::Sent => Some(State::Done),
-        Was::Uncertain => Some(State::Uncertain),
-        _ if is_waiting => Some(State::UnderWay),
-        Was::GivenUp if entry.at > Timestamp::now() - PARKING => Some(State::UnderWay),
-        Was::GivenUp | Was::PutOff | Was::Attempting | Was::Failed => None,
+        Sent => Some(OutcomeState::Done),
+        Unknown => Some(OutcomeState::Unknown),
+        _ if is_waiting => Some(OutcomeState::UnderWay),
+        DeadLettered if entry.at > Timestamp::now() - DEAD_LETTER_DELAY => {
+            Some(OutcomeState::UnderWay)
+        }
+        DeadLettered | Deferred | Attempting | Failed => None,
     }
 }
 
-/// A topic that is not there holds nothing: the sink has never run.
-fn or_nothing<T: Default>(read: Result<T, client::Error>) -> Result<T, client::Error> {
+/// A topic that does not exist is empty: the sink has never run.
+fn empty_if_missing<T: Default>(read: Result<T, client::Error>) -> Result<T, client::Error> {
     match read {
         Err(client::Error::NoTopic(_)) => Ok(T::default()),
         read => read,
@@ -90,32 +101,32 @@ fn read_last(
     client: &Client,
     journal: &str,
     since: i64,
-) -> Result<HashMap<Key, Entry>, client::Error> {
-    let mut last: HashMap<Key, Entry> = HashMap::new();
+) -> Result<HashMap<RecordKey, JournalEntry>, client::Error> {
+    let mut last: HashMap<RecordKey, JournalEntry> = HashMap::new();
     let mut reader = Reader::open(client, journal, &[], From::Time(since))?;
     reader.read_to_end(
         || true,
         |record| {
             if let Some((key, entry)) = keyed(&record) {
-                entry.count(&mut last, key);
+                entry.keep_latest(&mut last, key);
             }
         },
     )?;
     Ok(last)
 }
 
-fn keyed(record: &Record) -> Option<(Key, Entry)> {
-    let Noted { chain, entry, .. } = Noted::of(record)?;
+fn keyed(record: &Record) -> Option<(RecordKey, JournalEntry)> {
+    let RecordedEntry { key, entry, .. } = RecordedEntry::of(record)?;
     let id = record.text_header(header::ID)?.parse().ok()?;
-    Some(((id, chain.place.partition, chain.place.offset), entry))
+    Some(((id, key.position.partition, key.position.offset), entry))
 }
 
-/// The records in the topic of retries that the sink's group has not passed.
-fn read_waiting(
+/// The records in the retries topic that the group of the sink has not passed.
+fn read_deferred(
     client: &Client,
     group: String,
     topic: &str,
-) -> Result<HashSet<Key>, client::Error> {
+) -> Result<HashSet<RecordKey>, client::Error> {
     let stage = Stage {
         group,
         topics: vec![topic.to_owned()],
@@ -130,15 +141,15 @@ fn read_waiting(
         until: None,
     });
     let mut reader = Reader::open_ranges(client, topic, ranges.collect())?;
-    let mut waiting = HashSet::new();
+    let mut deferred = HashSet::new();
     reader.read_to_end(
         || true,
         |record| {
             let id = record.text_header(header::ID);
             let id = id.and_then(|text| text.parse::<EventId>().ok());
-            let first = crate::attempt::Attempt::of(record).record;
-            waiting.extend(id.map(|id| (id, first.partition.number, first.offset)));
+            let position = Attempt::of(record).key.position;
+            deferred.extend(id.map(|id| (id, position.partition, position.offset)));
         },
     )?;
-    Ok(waiting)
+    Ok(deferred)
 }

@@ -1,42 +1,45 @@
-//! What was read back of a journal: what is to be known of records that are still to come.
+//! What was read back of a journal about records that the consumer group has not passed.
 
 use std::collections::{HashMap, VecDeque};
 
 use formline_core::record::Partition;
 use jiff::Timestamp;
 
-use super::{Entry, Noted};
-use crate::attempt::{Attempt, Chain, Place};
+use super::{
+    attempt::{Attempt, AttemptKey, RecordPosition},
+    entry::{JournalEntry, RecordedEntry},
+};
 
-/// What was noted about records that the sink's group has not passed.
+/// What a journal says about records that the consumer group has not passed.
 #[derive(Debug, Default)]
-pub(crate) struct Past {
-    /// Where each partition goes on.
+pub(crate) struct History {
+    /// The next offset of each partition.
     next: HashMap<(String, i32), i64>,
-    /// Of each chain of attempts the entry that counts.
-    last: HashMap<Chain, Entry>,
-    /// Since when everything is kept.
+    /// The entry of each record that counts.
+    last: HashMap<AttemptKey, JournalEntry>,
+    /// Since when all entries are kept.
     since: Timestamp,
-    recent: VecDeque<Noted>,
-    /// More than fits.
-    has_more: bool,
+    recent: VecDeque<RecordedEntry>,
+    /// More records than the limit have entries.
+    is_truncated: bool,
 }
 
-/// Chains of attempts; some 300 bytes each. A sink commits as it goes, so few records lie behind its offsets; only if Kafka
-/// has forgotten these can there be so many. Then the sink stops: without knowing all it would do things twice.
-const MOST: usize = 1_000_000;
+/// Limit of records with entries; about 300 bytes each. A sink commits as it delivers, so few
+/// records are beyond its offsets; only if Kafka has lost these can there be so many. At the limit
+/// the sink stops: with an incomplete history it would repeat effects.
+const MAX_RECORDS: usize = 1_000_000;
 
-/// Entries that are kept for their time alone; at the bound the oldest goes.
-const RECENT: usize = 100_000;
+/// Limit of entries that are kept only because they are recent; at the limit the oldest is dropped.
+const MAX_RECENT: usize = 100_000;
 
-// === impl Past ===
+// === impl History ===
 
-impl Past {
-    /// Keeps what matters from these offsets on, and everything since a time.
+impl History {
+    /// Keeps entries about records from these offsets on, and all entries since a time.
     pub(super) fn new(next: &[(Partition, Option<i64>)], since: Timestamp) -> Self {
         let next = next.iter().map(|(partition, offset)| {
-            let place = (partition.topic.to_string(), partition.number);
-            (place, offset.unwrap_or_default())
+            let partition = (partition.topic.to_string(), partition.number);
+            (partition, offset.unwrap_or_default())
         });
         Self {
             next: next.collect(),
@@ -45,52 +48,49 @@ impl Past {
         }
     }
 
-    /// What counts of what was noted about the record of an attempt.
-    pub(crate) fn of(&self, attempt: &Attempt) -> Option<Entry> {
-        if self.last.is_empty() {
-            return None;
-        }
-        self.last.get(&attempt.chain()).cloned()
+    /// The entry that counts of those about the record of an attempt.
+    pub(crate) fn last_entry(&self, attempt: &Attempt) -> Option<JournalEntry> {
+        self.last.get(&attempt.key).cloned()
     }
 
-    /// Every entry since the time that it was asked for, oldest first.
-    pub(crate) fn recent(&mut self) -> Vec<Noted> {
-        let mut recent: Vec<Noted> = std::mem::take(&mut self.recent).into();
-        recent.sort_by_key(|noted| noted.entry.at);
+    /// Every entry since the given time, oldest first. Each is returned once.
+    pub(crate) fn take_recent(&mut self) -> Vec<RecordedEntry> {
+        let mut recent: Vec<RecordedEntry> = std::mem::take(&mut self.recent).into();
+        recent.sort_by_key(|recorded| recorded.entry.at);
         recent
     }
 
-    pub(super) fn is_whole(&self) -> bool {
-        !self.has_more
+    pub(super) fn is_complete(&self) -> bool {
+        !self.is_truncated
     }
 
-    pub(super) fn extend(&mut self, noted: Option<Noted>) {
-        let Some(noted) = noted else {
+    pub(super) fn extend(&mut self, recorded: Option<RecordedEntry>) {
+        let Some(recorded) = recorded else {
             return;
         };
-        if noted.entry.at >= self.since {
-            if self.recent.len() == RECENT {
+        if recorded.entry.at >= self.since {
+            if self.recent.len() == MAX_RECENT {
                 self.recent.pop_front();
             }
-            self.recent.push_back(noted.clone());
+            self.recent.push_back(recorded.clone());
         }
-        if self.is_ahead(&noted.read) || self.is_ahead(&noted.chain.place) {
-            self.count(noted, MOST);
+        if self.is_ahead(&recorded.read) || self.is_ahead(&recorded.key.position) {
+            self.keep(recorded, MAX_RECORDS);
         }
     }
 
-    /// Whether the record at a place is still to come.
-    fn is_ahead(&self, place: &Place) -> bool {
-        let next = self.next.get(&(place.topic.clone(), place.partition));
-        next.is_some_and(|next| place.offset >= *next)
+    /// Whether the group has not passed the record at a position.
+    fn is_ahead(&self, position: &RecordPosition) -> bool {
+        let next = self.next.get(&(position.topic.clone(), position.partition));
+        next.is_some_and(|next| position.offset >= *next)
     }
 
-    fn count(&mut self, Noted { chain, entry, .. }: Noted, most: usize) {
-        if self.last.len() >= most && !self.last.contains_key(&chain) {
-            self.has_more = true;
+    fn keep(&mut self, RecordedEntry { key, entry, .. }: RecordedEntry, limit: usize) {
+        if self.last.len() >= limit && !self.last.contains_key(&key) {
+            self.is_truncated = true;
             return;
         }
-        entry.count(&mut self.last, chain);
+        entry.keep_latest(&mut self.last, key);
     }
 }
 
@@ -98,7 +98,7 @@ impl Past {
 mod tests {
     use formline_core::Record;
 
-    use super::{super::Outcome, *};
+    use super::{super::entry::AttemptOutcome, *};
 
     fn attempt(offset: i64) -> Attempt {
         let partition = Partition {
@@ -108,47 +108,56 @@ mod tests {
         Attempt::of(Record::new(partition, offset, 0, None, None, &[]))
     }
 
-    fn past() -> Past {
+    fn history() -> History {
         let from = [(attempt(0).partition, Some(5))];
-        Past::new(&from, Timestamp::MAX)
+        History::new(&from, Timestamp::MAX)
     }
 
-    fn noted(offset: i64, outcome: Outcome, number: u32, detail: &str) -> Option<Noted> {
+    fn recorded(
+        offset: i64,
+        outcome: AttemptOutcome,
+        number: u32,
+        detail: &str,
+    ) -> Option<RecordedEntry> {
         let mut attempt = attempt(offset);
         attempt.number = number;
-        Some(Noted {
-            chain: attempt.chain(),
-            read: attempt.chain().place,
-            entry: Entry::now(outcome, &attempt, 0).with_detail(detail),
+        Some(RecordedEntry {
+            key: attempt.key.clone(),
+            read: attempt.key.position.clone(),
+            entry: JournalEntry::now(outcome, &attempt, 0).with_detail(detail),
         })
     }
 
     #[test]
-    fn the_final_entry_of_a_record_counts_and_else_the_last_attempt() {
-        let mut past = past();
-        past.extend(noted(5, Outcome::Sent, 1, "taken"));
-        past.extend(noted(5, Outcome::PutOff, 2, "a second chain"));
-        past.extend(noted(6, Outcome::Failed, 3, "third"));
-        past.extend(noted(6, Outcome::Failed, 1, "first"));
-        past.extend(noted(7, Outcome::Failed, 1, "first"));
-        past.extend(noted(7, Outcome::Attempting, 1, "again"));
-        let details = [5, 6, 7].map(|offset| past.of(&attempt(offset)).map(|entry| entry.detail));
-        let expected = ["taken", "third", "again"].map(|detail| Some(detail.to_owned()));
-        assert_eq!(details, expected);
+    fn the_final_entry_of_a_record_counts_or_else_the_last_attempt() {
+        use AttemptOutcome::{Attempting, Deferred, Failed, Sent};
+        let mut history = history();
+        history.extend(recorded(5, Sent, 1, "sent"));
+        history.extend(recorded(5, Deferred, 2, "a second chain of attempts"));
+        history.extend(recorded(6, Failed, 3, "third"));
+        history.extend(recorded(6, Failed, 1, "first"));
+        history.extend(recorded(7, Failed, 1, "first"));
+        history.extend(recorded(7, Attempting, 1, "again"));
+        let detail = |offset| {
+            let last = history.last_entry(&attempt(offset));
+            last.map(|entry| entry.detail)
+        };
+        let expected = ["sent", "third", "again"].map(|detail| Some(detail.to_owned()));
+        assert_eq!([5, 6, 7].map(detail), expected);
     }
 
     #[test]
-    fn what_lies_behind_is_not_kept_and_too_much_is_found_out() {
-        let mut past = past();
-        past.extend(None);
-        past.extend(noted(4, Outcome::Sent, 1, ""));
-        assert_eq!(past.of(&attempt(4)), None);
-        for offset in [5, 6] {
-            past.count(noted(offset, Outcome::Sent, 1, "").expect("an entry"), 2);
+    fn passed_records_are_dropped_and_too_many_records_are_detected() {
+        let sent = |offset| recorded(offset, AttemptOutcome::Sent, 1, "").expect("an entry");
+        let mut history = history();
+        history.extend(None);
+        history.extend(Some(sent(4)));
+        assert_eq!(history.last_entry(&attempt(4)), None);
+        for offset in [5, 6, 5] {
+            history.keep(sent(offset), 2);
         }
-        past.count(noted(5, Outcome::Sent, 1, "").expect("an entry"), 2);
-        assert!(past.is_whole());
-        past.count(noted(7, Outcome::Sent, 1, "").expect("an entry"), 2);
-        assert!(!past.is_whole());
+        assert!(history.is_complete());
+        history.keep(sent(7), 2);
+        assert!(!history.is_complete());
     }
 }

@@ -1,378 +1,238 @@
-//! The task of a sink that delivers records one by one and keeps a journal: reads its topics, and works on the first records
-//! of each partition that are due.
+//! The session of a sink that delivers records one by one: works on the first records of each
+//! partition that are due.
 
-mod lane;
-
-use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
-
-use formline_core::{Consumer, Record, consumer::Polled, record::Partition, retry::Backoff};
-use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use jiff::Timestamp;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-
-use self::lane::Lane;
-use crate::{
-    Error,
-    attempt::Attempt,
-    books::Books,
-    journal::{Entry, Noted, Past},
-    rejoin::Rejoin,
-    run::{Common, Work},
+use std::{
+    collections::BTreeMap,
+    future::{pending, ready},
+    sync::Arc,
+    time::Duration,
 };
 
-/// How a kind of sink delivers one record.
-pub(crate) trait Desk: Send + Sync {
-    /// Where it notes what it does.
-    fn books(&self) -> &Books;
+use formline_core::{Consumer, Record, record::Partition, retry::Backoff};
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
-    /// How far back it must know its own entries, whatever lies behind its offsets.
-    fn memory(&self) -> Duration {
-        Duration::ZERO
-    }
+use super::{
+    attempt::{Attempt, DeliveryStatus},
+    entry::JournalEntry,
+    handler::RecordHandler,
+    history::History,
+    partition_queue::PartitionQueue,
+};
+use crate::{
+    Error,
+    engine::{
+        context::{SinkContext, Work},
+        membership::{self, Assignment, Destination, Leftover, Offsets, Opened, Progress, Session},
+    },
+};
 
-    /// Takes the entries of that time, oldest first.
-    fn recall(&self, _: &[Noted]) {}
-
-    /// How many records of one partition it works on at one time.
-    fn in_flight(&self) -> usize {
-        1
-    }
-
-    /// Makes an attempt that is due. `past` is what counts of what was noted about the record. Waits for as long as the
-    /// other side is away, but not longer than `stop`.
-    fn deliver<'a>(
-        &'a self,
-        attempt: &'a Attempt,
-        past: Option<&'a Entry>,
-        stop: &'a CancellationToken,
-    ) -> BoxFuture<'a, Result<End, Error>>;
+/// A handler of records as the destination of a sink.
+struct HandlerDestination {
+    context: SinkContext,
+    handler: Arc<dyn RecordHandler>,
 }
 
-/// How a delivery ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum End {
-    /// The sink is done with the record.
-    Done,
-    /// It was told to stop; the next owner of the partition begins where the journal ends.
-    Stopped,
+/// What must be known before records are delivered.
+struct JournalPosition {
+    history: History,
+    committed: BTreeMap<Partition, i64>,
 }
 
-/// What the task of one sink works with.
-struct Worker {
-    common: Common,
-    desk: Arc<dyn Desk>,
-}
-
-/// One membership in the consumer group.
-struct Membership<'a> {
-    worker: &'a Worker,
-    consumer: Consumer,
-    lanes: BTreeMap<Partition, Lane>,
-    /// What the journal says of records that are still to come.
-    past: Past,
-    reading: Option<Reading>,
-    /// Also those of partitions that are not ours any more, until they have ended.
+/// The records of one assignment.
+struct PerRecordSession {
+    handler: Arc<dyn RecordHandler>,
+    queues: BTreeMap<Partition, PartitionQueue>,
+    history: History,
     deliveries: FuturesUnordered<BoxFuture<'static, Delivered>>,
-    /// Ends the waiting of deliveries when the partitions go.
+    /// Ends the waiting of deliveries when the session ends.
     stop: CancellationToken,
-    /// When deliveries of partitions that went are cut off.
-    cut: Instant,
 }
 
-type Reading = BoxFuture<'static, Result<Past, Error>>;
+/// The record of a delivery, and how it has ended.
+type Delivered = (Partition, i64, Result<DeliveryStatus, Error>);
 
-/// A record that a delivery has ended for.
-type Delivered = (Partition, i64, Result<End, Error>);
-
-enum Event {
-    Read(Result<Past, Error>),
-    Delivered(Delivered),
-}
-
-/// Between two looks at Kafka. librdkafka fetches in the background, so it bounds only the delay.
-const POLL: Duration = Duration::from_millis(20);
-
-/// Records of one look.
-const BURST: usize = 500;
-
-/// Records that wait in one lane; at the bound its partition is not read, and membership goes on. If all of them are due
-/// later than one behind them, as after a change of the schedule, that one waits with them.
-const WAITING: usize = 100;
-
-/// How long deliveries under way are waited for when the sink stops or its partitions go. Those that are cut off are made
-/// again.
+/// How long deliveries in flight are waited for when the sink stops. Those that are cut off are
+/// made again.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The work of a sink that delivers records in this way.
-pub(crate) fn work(common: Common, desk: impl Desk + 'static) -> (Common, Work) {
-    let worker = Worker {
-        common: common.clone(),
-        desk: Arc::new(desk),
+/// The work of a sink that delivers records with this handler.
+pub(crate) fn work(context: &SinkContext, handler: impl RecordHandler) -> Work {
+    let destination = HandlerDestination {
+        context: context.clone(),
+        handler: Arc::new(handler),
     };
-    (common, Box::pin(worker.run()))
+    membership::work(context, destination)
 }
 
-// === impl Worker ===
+// === impl HandlerDestination ===
 
-impl Worker {
-    /// Works until the shutdown begins or a person must act.
-    async fn run(self) -> Result<(), Error> {
-        let mut rejoin = Rejoin::new(&self.common);
-        while rejoin.is_wanted() {
-            let consumer = rejoin.join(self.common.sink.topics())?;
-            let mut membership = Membership::new(&self, consumer);
-            let ended = membership.work().await;
-            membership.leave().await;
-            rejoin.after(ended).await?;
-        }
-        Ok(())
+impl Destination for HandlerDestination {
+    type Position = JournalPosition;
+
+    fn locating(&self) -> &'static str {
+        "reading its journal"
     }
 
-    /// Reads the journal, for as long as Kafka is away.
-    fn read(&self, next: Vec<(Partition, Option<i64>)>) -> Reading {
-        let (journal, part) = (self.desk.books().journal.clone(), self.common.part.clone());
-        let (memory, sink) = (self.desk.memory(), self.common.sink.group());
-        Box::pin(async move {
+    /// Reads the journal, and retries while Kafka is unavailable.
+    fn locate(
+        &self,
+        consumer: &mut Consumer,
+        partitions: &[Partition],
+    ) -> Result<BoxFuture<'static, Result<JournalPosition, Error>>, Error> {
+        let committed: BTreeMap<Partition, i64> = consumer.committed()?.into_iter().collect();
+        let next = partitions
+            .iter()
+            .map(|partition| (partition.clone(), committed.get(partition).copied()));
+        let next: Vec<_> = next.collect();
+        let journal = self.handler.tracker().journal.clone();
+        let (memory, health) = (self.handler.memory(), self.context.health.clone());
+        let sink = self.context.sink.group();
+        Ok(Box::pin(async move {
             let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
             loop {
                 match journal.read(next.clone(), memory).await {
+                    Ok(history) => return Ok(JournalPosition { history, committed }),
                     Err(Error::Client(error)) => {
-                        tracing::warn!(%error, sink, "the journal cannot be read yet");
-                        part.waiting(error.to_string());
+                        tracing::warn!(%error, sink, "the journal cannot be read yet; retrying");
+                        health.waiting(error.to_string());
                     }
-                    read => return read,
+                    Err(error) => return Err(error),
                 }
                 tokio::time::sleep(backoff.delay()).await;
             }
+        }))
+    }
+
+    fn open(&self, position: JournalPosition, assignment: &Assignment) -> Result<Opened, Error> {
+        let JournalPosition {
+            mut history,
+            committed,
+        } = position;
+        self.handler.recall(&history.take_recent());
+        // Records that arrived before the session are read again.
+        let starts: Offsets = (assignment.first.iter())
+            .map(|(partition, first)| (partition.clone(), *first))
+            .collect();
+        let queues = assignment.partitions.iter().map(|partition| {
+            let committed = committed.get(partition).copied().unwrap_or_default();
+            let is_sought = assignment.first.contains_key(partition);
+            let queue = PartitionQueue::new(committed, is_sought);
+            (partition.clone(), queue)
+        });
+        let (sink, partitions) = (self.context.sink.group(), assignment.partitions.len());
+        tracing::info!(sink, partitions, "delivering");
+        let session = PerRecordSession {
+            handler: Arc::clone(&self.handler),
+            queues: queues.collect(),
+            history,
+            deliveries: FuturesUnordered::new(),
+            stop: CancellationToken::new(),
+        };
+        Ok(Opened {
+            session: Box::new(session),
+            starts,
         })
     }
 }
 
-// === impl Membership ===
+// === impl PerRecordSession ===
 
-impl<'a> Membership<'a> {
-    fn new(worker: &'a Worker, consumer: Consumer) -> Self {
-        Self {
-            worker,
-            consumer,
-            lanes: BTreeMap::new(),
-            past: Past::default(),
-            reading: None,
-            deliveries: FuturesUnordered::new(),
-            stop: CancellationToken::new(),
-            cut: Instant::now(),
+impl PerRecordSession {
+    /// The offset up to which the partition of a delivery is done, if it has advanced.
+    fn finished(
+        &mut self,
+        (partition, offset, status): Delivered,
+    ) -> Result<Option<(Partition, i64)>, Error> {
+        if status? == DeliveryStatus::Stopped {
+            return Ok(None);
+        }
+        let queue = self.queues.get_mut(&partition);
+        let next = queue.and_then(|queue| queue.finish(offset));
+        Ok(next.map(|next| (partition, next)))
+    }
+}
+
+impl Session for PerRecordSession {
+    fn is_full(&self, partition: &Partition) -> bool {
+        let queue = self.queues.get(partition);
+        queue.is_some_and(PartitionQueue::is_full)
+    }
+
+    fn buffered(&self) -> usize {
+        self.queues.values().map(PartitionQueue::len).sum()
+    }
+
+    fn take(&mut self, record: Record) {
+        if let Some(queue) = self.queues.get_mut(&record.partition) {
+            queue.push(Attempt::of(record));
         }
     }
 
-    async fn work(&mut self) -> Result<(), Error> {
-        loop {
-            let event = tokio::select! {
-                // A journal that was read during a shutdown may not be whole.
-                biased;
-                () = self.worker.common.shutdown.begun() => return Ok(()),
-                event = next(&mut self.reading, &mut self.deliveries) => Some(event),
-                () = tokio::time::sleep(POLL) => None,
-            };
-            match event {
-                Some(Event::Read(past)) => self.begin(past?),
-                Some(Event::Delivered(delivered)) => self.settle(delivered)?,
-                None => {}
-            }
-            if self.reading.is_some() && Instant::now() >= self.cut {
-                self.deliveries.clear();
-            }
-            self.poll()?;
-            self.advance()?;
-        }
-    }
-
-    /// Finishes the deliveries under way and goes.
-    async fn leave(mut self) {
-        self.stop.cancel();
-        let deliveries = &mut self.deliveries;
-        let mut ended = Vec::new();
-        let finish = async {
-            while let Some((partition, offset, end)) = deliveries.next().await {
-                ended.extend(matches!(end, Ok(End::Done)).then_some((partition, offset)));
-            }
-        };
-        // What has not ended by then is cut off.
-        let _ = tokio::time::timeout(GRACE, finish).await;
-        for (partition, offset) in ended {
-            let lane = self.lanes.get_mut(&partition);
-            let next = lane.and_then(|lane| lane.finish(offset));
-            let next: Vec<_> = next.map(|next| (partition, next)).into_iter().collect();
-            commit(&self.consumer, &next);
-        }
-        self.worker.common.parking.metrics.buffered(0);
-        let consumer = self.consumer;
-        // Leaving asks the brokers, which blocks the thread.
-        let left = tokio::task::spawn_blocking(move || drop(consumer)).await;
-        left.expect("dropping a consumer does not panic");
-    }
-
-    /// Takes what Kafka has brought.
-    fn poll(&mut self) -> Result<(), Error> {
-        for _ in 0..BURST {
-            match self.consumer.poll(Duration::ZERO)? {
-                Polled::Record(record) => self.take(record)?,
-                Polled::Assigned(partitions) => self.assigned(partitions)?,
-                Polled::Revoked(_) => self.revoked(),
-                Polled::Idle => break,
-            }
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, record: Record) -> Result<(), Error> {
-        let Some(lane) = self.lanes.get_mut(&record.partition) else {
-            return Ok(());
-        };
-        let partition = record.partition.clone();
-        lane.read = record.offset + 1;
-        lane.waiting.push_back(Attempt::of(record));
-        if lane.waiting.len() >= WAITING && !lane.is_paused {
-            lane.is_paused = true;
-            self.consumer.pause(&[partition], true)?;
-        }
-        Ok(())
-    }
-
-    /// Reads the journal first. Reading records waits, membership goes on.
-    fn assigned(&mut self, partitions: Vec<Partition>) -> Result<(), Error> {
-        self.revoked();
-        let part = &self.worker.common.part;
-        if partitions.is_empty() {
-            // Other processes have them.
-            part.ready();
-            return Ok(());
-        }
-        part.waiting("reading its journal");
-        self.consumer.pause(&partitions, true)?;
-        let committed: BTreeMap<Partition, i64> = self.consumer.committed()?.into_iter().collect();
-        let next = (partitions.iter())
-            .map(|partition| (partition.clone(), committed.get(partition).copied()));
-        self.reading = Some(self.worker.read(next.collect()));
-        for partition in partitions {
-            let done = committed.get(&partition).copied().unwrap_or_default();
-            let lane = Lane {
-                is_paused: true,
-                read: done,
-                done,
-                ..Lane::default()
-            };
-            self.lanes.insert(partition, lane);
-        }
-        Ok(())
-    }
-
-    /// Forgets everything: it is the next owner's. Deliveries under way have some time to end, since nobody knows what comes
-    /// of one that is cut off; if the next owner is another process, it may make them once more.
-    fn revoked(&mut self) {
-        self.stop.cancel();
-        self.stop = CancellationToken::new();
-        self.cut = Instant::now() + GRACE;
-        self.lanes.clear();
-        self.past = Past::default();
-        self.reading = None;
-        self.worker.common.parking.metrics.buffered(0);
-    }
-
-    fn begin(&mut self, mut past: Past) {
-        self.reading = None;
-        self.worker.desk.recall(&past.recent());
-        self.past = past;
-        let (sink, partitions) = (self.worker.common.sink.group(), self.lanes.len());
-        tracing::info!(sink, partitions, "delivering");
-        self.worker.common.part.ready();
-    }
-
-    fn settle(&mut self, (partition, offset, end): Delivered) -> Result<(), Error> {
-        if end? == End::Stopped {
-            return Ok(());
-        }
-        // Whatever a partition that went and came back is at: it begins at its committed offset.
-        let lane = self.lanes.get_mut(&partition);
-        if let Some(next) = lane.and_then(|lane| lane.finish(offset)) {
-            commit(&self.consumer, &[(partition, next)]);
-        }
-        Ok(())
-    }
-
-    /// Begins what can begin: not before the journal is read.
-    fn advance(&mut self) -> Result<(), Error> {
-        if self.reading.is_some() {
-            return Ok(());
-        }
-        let (desk, now) = (&self.worker.desk, Timestamp::now());
-        let mut buffered = 0;
-        for (partition, lane) in &mut self.lanes {
-            if lane.is_paused && lane.waiting.len() < WAITING / 2 {
-                lane.is_paused = false;
-                self.consumer
-                    .pause(std::slice::from_ref(partition), false)?;
-            }
-            while let Some(attempt) = lane.begin(desk.in_flight(), now) {
-                let past = self.past.of(&attempt);
-                let delivery = deliver(Arc::clone(desk), attempt, past, self.stop.clone());
+    fn advance<'a>(
+        &'a mut self,
+        positions: &'a [(Partition, i64)],
+    ) -> BoxFuture<'a, Result<Offsets, Error>> {
+        let (limit, now) = (self.handler.max_in_flight(), Timestamp::now());
+        for queue in self.queues.values_mut() {
+            while let Some(attempt) = queue.begin(limit, now) {
+                let last = self.history.last_entry(&attempt);
+                let handler = Arc::clone(&self.handler);
+                let delivery = deliver(handler, attempt, last, self.stop.clone());
                 self.deliveries.push(Box::pin(delivery));
             }
-            buffered += lane.waiting.len() + lane.busy.len();
         }
-        self.worker.common.parking.metrics.buffered(buffered);
-        self.commit_empty()
+        let skipped = positions.iter().filter_map(|(partition, position)| {
+            let next = self.queues.get_mut(partition)?.skip_to(*position)?;
+            Some((partition.clone(), next))
+        });
+        Box::pin(ready(Ok(skipped.collect())))
     }
 
-    /// Where nothing waits, control records behind the last record are done, too.
-    fn commit_empty(&mut self) -> Result<(), Error> {
-        let mut beyond = Vec::new();
-        for (partition, next) in self.consumer.positions()? {
-            if let Some(lane) = self.lanes.get_mut(&partition)
-                && lane.busy.is_empty()
-                && lane.waiting.is_empty()
-                && next > lane.done
-            {
-                (lane.read, lane.done) = (next, next);
-                beyond.push((partition, next));
+    fn next(&mut self) -> BoxFuture<'_, Result<Progress, Error>> {
+        Box::pin(async move {
+            let Some(delivered) = self.deliveries.next().await else {
+                return pending().await;
+            };
+            let next = self.finished(delivered)?;
+            Ok(next.map_or(Progress::Unchanged, |next| Progress::Advanced(vec![next])))
+        })
+    }
+
+    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Offsets> {
+        self.stop.cancel();
+        Box::pin(async move {
+            let until = Instant::now() + GRACE;
+            let mut offsets = BTreeMap::new();
+            while let Ok(Some(delivered)) = timeout_at(until, self.deliveries.next()).await {
+                offsets.extend(self.finished(delivered).ok().flatten());
             }
-        }
-        commit(&self.consumer, &beyond);
-        Ok(())
+            offsets.into_iter().collect()
+        })
+    }
+
+    /// Deliveries in flight have some time to end, because the outcome of one that is cut off is
+    /// unknown. If the next owner is another process, it may make them once more.
+    fn revoke(self: Box<Self>) -> Vec<Leftover> {
+        self.stop.cancel();
+        let leftover = |delivery: BoxFuture<'static, Delivered>| -> Leftover {
+            Box::pin(async move {
+                let (_, _, status) = delivery.await;
+                status.map(drop)
+            })
+        };
+        self.deliveries.into_iter().map(leftover).collect()
     }
 }
 
 async fn deliver(
-    desk: Arc<dyn Desk>,
+    handler: Arc<dyn RecordHandler>,
     attempt: Attempt,
-    past: Option<Entry>,
+    last: Option<JournalEntry>,
     stop: CancellationToken,
 ) -> Delivered {
-    let end = desk.deliver(&attempt, past.as_ref(), &stop).await;
-    (attempt.partition, attempt.offset, end)
-}
-
-/// The journal is read only when the deliveries of an earlier assignment have ended: their entries belong to it. Cancel
-/// safe.
-async fn next(
-    reading: &mut Option<Reading>,
-    deliveries: &mut FuturesUnordered<BoxFuture<'static, Delivered>>,
-) -> Event {
-    if let Some(delivered) = deliveries.next().await {
-        return Event::Delivered(delivered);
-    }
-    match reading {
-        Some(reading) => Event::Read(reading.await),
-        None => pending().await,
-    }
-}
-
-/// A commit that fails is made up for by the next; what it would have said the journal says as well.
-fn commit(consumer: &Consumer, next: &[(Partition, i64)]) {
-    if next.is_empty() {
-        return;
-    }
-    if let Err(error) = consumer.commit(next) {
-        tracing::warn!(%error, "offsets were not committed");
-    }
+    let status = handler.deliver(&attempt, last.as_ref(), &stop).await;
+    (attempt.partition, attempt.offset, status)
 }

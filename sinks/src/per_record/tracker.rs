@@ -1,77 +1,87 @@
-//! What a sink does with a record beside the effect itself, whatever its kind: look at what was noted, note what happens,
-//! put it off, give it up.
+//! What a sink does with a record beside the effect itself: it reads the journal, records attempts,
+//! and defers or dead-letters the record.
 
 use std::{sync::Arc, time::Duration};
 
 use formline_core::event;
 use jiff::Timestamp;
 
+use super::{
+    attempt::{Attempt, DeliveryStatus},
+    entry::{AttemptOutcome, JournalEntry},
+    journal::Journal,
+};
 use crate::{
     Error,
-    attempt::Attempt,
-    journal::{Entry, Journal, Outcome},
-    lanes::End,
-    metrics::Metrics,
-    parking::{Letter, Parking},
-    run::Common,
+    engine::{
+        context::SinkContext,
+        dead_letter_queue::{DeadLetter, DeadLetterQueue},
+        metrics::SinkMetrics,
+    },
 };
 
-/// The books of one sink.
+/// Tracks the attempts of one sink. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Books {
-    pub(crate) journal: Journal,
-    metrics: Metrics,
-    parking: Parking,
-    retries: Arc<str>,
+pub(crate) struct AttemptTracker {
+    pub(super) journal: Journal,
+    metrics: SinkMetrics,
+    dead_letters: DeadLetterQueue,
+    retries_topic: Arc<str>,
     schedule: Arc<[Duration]>,
 }
 
-/// Why an attempt had no effect.
+/// Why an attempt had no effect, or none that is known.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    /// For logs, health and the journal: nothing of the submission.
-    pub(crate) why: String,
-    /// What the other side has said, for the dead letter, which holds the submission anyway.
-    pub(crate) said: String,
-    /// How long the other side wants to be left alone.
-    pub(crate) patience: Option<Duration>,
+pub(crate) struct AttemptFailure {
+    /// For logs, health and the journal. It contains nothing of the submission.
+    pub(crate) cause: String,
+    /// The answer of the other side, for the dead letter, which contains the submission anyway.
+    pub(crate) response: String,
+    /// The delay that the other side asks for.
+    pub(crate) retry_after: Option<Duration>,
 }
 
-// === impl Books ===
+// === impl AttemptTracker ===
 
-impl Books {
-    pub(crate) fn of(common: &Common) -> Self {
-        let (sink, parking) = (&common.sink, common.parking.clone());
+impl AttemptTracker {
+    pub(crate) fn of(context: &SinkContext) -> Self {
+        let (sink, dead_letters) = (&context.sink, context.dead_letters.clone());
+        let producer = dead_letters.producer.clone();
         Self {
-            journal: Journal::of(sink, common.client.clone(), parking.outbox.clone()),
-            metrics: parking.metrics.clone(),
-            retries: sink.retries_topic().unwrap_or_default().into(),
+            journal: Journal::of(sink, context.client.clone(), producer),
+            metrics: dead_letters.metrics.clone(),
+            retries_topic: sink.retries_topic().unwrap_or_default().into(),
             schedule: sink.kind.schedule().into(),
-            parking,
+            dead_letters,
         }
     }
 
-    /// Whether nothing is left to do, by what was noted about the record: it is none of ours, it has had its effect, or it
-    /// waits elsewhere. What was about to be given up is given up.
-    pub(crate) async fn is_settled(
+    /// The status of a record that needs no attempt, according to the entry that counts: it is
+    /// meant for another group, it has had its effect, or it waits elsewhere. If the record was
+    /// about to be dead-lettered, that is completed.
+    ///
+    /// # Errors
+    /// If the dead-letter topic will never accept the record.
+    pub(crate) async fn known_status(
         &self,
         attempt: &Attempt,
-        past: Option<&Entry>,
-    ) -> Result<Option<End>, Error> {
-        if !event::is_for(&attempt.record, &self.parking.sink.group()) {
-            return Ok(Some(End::Done));
+        last: Option<&JournalEntry>,
+    ) -> Result<Option<DeliveryStatus>, Error> {
+        if !event::is_for(&attempt.record, &self.dead_letters.sink.group()) {
+            return Ok(Some(DeliveryStatus::Done));
         }
-        let Some(entry) = past else {
+        let Some(entry) = last else {
             return Ok(None);
         };
-        if entry.outcome == Outcome::GivenUp {
+        if entry.outcome == AttemptOutcome::DeadLettered {
             let (reason, detail) = (entry.reason.clone(), entry.detail.clone());
-            return self.park(attempt, reason, detail).await.map(Some);
+            let status = self.send_dead_letter(attempt, reason, detail).await?;
+            return Ok(Some(status));
         }
-        let waits = entry.outcome == Outcome::PutOff && entry.attempt == attempt.number;
+        let waits = entry.outcome == AttemptOutcome::Deferred && entry.attempt == attempt.number;
         if entry.is_final() || waits || entry.attempt > attempt.number {
             self.metrics.records("known", 1);
-            return Ok(Some(End::Done));
+            return Ok(Some(DeliveryStatus::Done));
         }
         Ok(None)
     }
@@ -81,113 +91,140 @@ impl Books {
         self.metrics.sink()
     }
 
-    /// Says in the sink's health why attempts fail.
-    pub(crate) fn waiting(&self, why: String) {
-        self.parking.outbox.part.waiting(why);
+    /// Reports in the sink's health why attempts fail.
+    pub(crate) fn report_waiting(&self, cause: String) {
+        self.dead_letters.producer.health.waiting(cause);
     }
 
-    /// Notes an outcome. False if Kafka was away until the shutdown: then the attempt is one without a known outcome.
-    pub(crate) async fn note(&self, attempt: &Attempt, entry: Entry) -> Result<bool, Error> {
+    /// Writes an entry into the journal. Returns false if Kafka was unavailable until the shutdown:
+    /// then the outcome of the attempt is unknown.
+    ///
+    /// # Errors
+    /// If the journal will never accept the entry.
+    pub(crate) async fn write(
+        &self,
+        attempt: &Attempt,
+        entry: JournalEntry,
+    ) -> Result<bool, Error> {
         self.journal.write(attempt, entry).await
     }
 
-    /// Notes the final outcome.
+    /// Records the final outcome.
+    ///
+    /// # Errors
+    /// If the journal will never accept the entry.
     pub(crate) async fn finish(
         &self,
         attempt: &Attempt,
-        outcome: Outcome,
-        doubts: u32,
-    ) -> Result<End, Error> {
-        self.parking.outbox.part.ready();
-        let entry = Entry::now(outcome, attempt, doubts);
-        if !self.note(attempt, entry).await? {
-            return Ok(End::Stopped);
+        outcome: AttemptOutcome,
+        unknown_outcomes: u32,
+    ) -> Result<DeliveryStatus, Error> {
+        self.dead_letters.producer.health.ready();
+        let entry = JournalEntry::now(outcome, attempt, unknown_outcomes);
+        if !self.write(attempt, entry).await? {
+            return Ok(DeliveryStatus::Stopped);
         }
-        let outcome = match outcome {
-            Outcome::Uncertain => "uncertain",
+        let label = match outcome {
+            AttemptOutcome::Unknown => "uncertain",
             _ => "written",
         };
-        self.metrics.records(outcome, 1);
-        let accepted = event::time(&attempt.record).as_microsecond();
+        self.metrics.records(label, 1);
+        let accepted = attempt.accepted.as_microsecond();
         self.metrics.written(std::iter::once(accepted));
-        Ok(End::Done)
+        Ok(DeliveryStatus::Done)
     }
 
-    /// Has the record wait for its next attempt; a dead letter if this was the last.
+    /// Defers the record until its next attempt; dead-letters it if this was the last.
     ///
-    /// First the record is where it waits, then the journal says so: a crash between the two costs a second chain of
-    /// attempts, and the other order would cost the record.
-    pub(crate) async fn put_off(
+    /// The record is written into the retries topic first, and the entry after it: a crash between
+    /// the two causes a second chain of attempts, and the other order would lose the record.
+    ///
+    /// # Errors
+    /// If a topic will never accept what is written.
+    pub(crate) async fn defer(
         &self,
         attempt: &Attempt,
-        doubts: u32,
-        failure: Failure,
-    ) -> Result<End, Error> {
-        let Failure {
-            why,
-            said,
-            patience,
+        unknown_outcomes: u32,
+        failure: AttemptFailure,
+    ) -> Result<DeliveryStatus, Error> {
+        let AttemptFailure {
+            cause,
+            response,
+            retry_after,
         } = failure;
-        let next = attempt.next(&self.schedule, doubts, patience, Timestamp::now());
-        let Some(retry) = next else {
-            return self.give_up(attempt, "exhausted", why, said).await;
+        let now = Timestamp::now();
+        let Some(next) = attempt.next(&self.schedule, unknown_outcomes, retry_after, now) else {
+            return self
+                .dead_letter(attempt, "exhausted", cause, response)
+                .await;
         };
-        let outgoing = || attempt.waiting(&retry, &self.retries);
-        let written = self.parking.outbox.put(outgoing).await;
+        let outgoing = || attempt.deferred(&next, &self.retries_topic);
+        let written = self.dead_letters.producer.send(outgoing).await;
         let written = written.map_err(|source| Error::Retries {
-            topic: self.retries.to_string(),
+            topic: self.retries_topic.to_string(),
             source,
         })?;
-        let entry = Entry::now(Outcome::PutOff, attempt, doubts).with_detail(why);
-        if !written || !self.note(attempt, entry).await? {
-            return Ok(End::Stopped);
+        let entry = JournalEntry::now(AttemptOutcome::Deferred, attempt, unknown_outcomes);
+        if !written || !self.write(attempt, entry.with_detail(cause)).await? {
+            return Ok(DeliveryStatus::Stopped);
         }
         self.metrics.records("put-off", 1);
-        Ok(End::Done)
+        Ok(DeliveryStatus::Done)
     }
 
-    /// Parks the record. First the journal says so: after a crash between the two it is parked, and not tried again.
-    pub(crate) async fn give_up(
+    /// Dead-letters the record. The entry is written first: after a crash between the two, the
+    /// record is dead-lettered and not tried again.
+    ///
+    /// # Errors
+    /// If a topic will never accept what is written.
+    pub(crate) async fn dead_letter(
         &self,
         attempt: &Attempt,
         reason: &str,
-        why: impl Into<String>,
-        said: impl Into<String>,
-    ) -> Result<End, Error> {
-        let entry = Entry {
+        cause: impl Into<String>,
+        response: impl Into<String>,
+    ) -> Result<DeliveryStatus, Error> {
+        let entry = JournalEntry::now(AttemptOutcome::DeadLettered, attempt, 0);
+        let entry = JournalEntry {
             reason: reason.to_owned(),
-            ..Entry::now(Outcome::GivenUp, attempt, 0).with_detail(why)
+            ..entry.with_detail(cause)
         };
-        if !self.note(attempt, entry).await? {
-            return Ok(End::Stopped);
+        if !self.write(attempt, entry).await? {
+            return Ok(DeliveryStatus::Stopped);
         }
-        self.park(attempt, reason.to_owned(), said.into()).await
+        self.send_dead_letter(attempt, reason.to_owned(), response.into())
+            .await
     }
 
-    async fn park(&self, attempt: &Attempt, reason: String, detail: String) -> Result<End, Error> {
-        let letter = Letter {
+    async fn send_dead_letter(
+        &self,
+        attempt: &Attempt,
+        reason: String,
+        detail: String,
+    ) -> Result<DeliveryStatus, Error> {
+        let letter = DeadLetter {
             record: attempt.record.clone(),
             reason: reason.into(),
             detail,
             attempts: attempt.number,
         };
-        Ok(match self.parking.park(&letter).await? {
-            true => End::Done,
-            false => End::Stopped,
+        Ok(match self.dead_letters.send(&letter).await? {
+            true => DeliveryStatus::Done,
+            false => DeliveryStatus::Stopped,
         })
     }
 }
 
-// === impl Failure ===
+// === impl AttemptFailure ===
 
-impl Failure {
-    /// One that may be told to everybody.
-    pub(crate) fn open(why: impl Into<String>, patience: Option<Duration>) -> Self {
-        let why = why.into();
+impl AttemptFailure {
+    /// A failure whose cause may be shown everywhere.
+    pub(crate) fn public(cause: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        let cause = cause.into();
         Self {
-            said: why.clone(),
-            why,
-            patience,
+            response: cause.clone(),
+            cause,
+            retry_after,
         }
     }
 }

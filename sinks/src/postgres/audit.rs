@@ -1,4 +1,4 @@
-//! The rows of a postgres sink, read as anybody with the right to read the table would.
+//! Reads the rows of a postgres sink as any client with read access would.
 
 use std::time::Duration;
 
@@ -10,29 +10,34 @@ use futures::TryStreamExt as _;
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
-use super::failure::Failure;
+use super::failure::PostgresFailure;
 use crate::{
     Error,
-    outcomes::{Outcome, Question, State, Visit},
+    engine::outcome::{AuditQuery, OutcomeState, OutcomeVisitor, SinkOutcome},
 };
 
-/// For the connection, and for each part of the answer. sqlx waits for ever for a server that says nothing.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Limit of time for the connection, and for each part of the answer. sqlx itself has no time
+/// limit.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-const IS_THERE: &str = "SELECT to_regclass('responses') IS NOT NULL";
+const TABLE_EXISTS: &str = "SELECT to_regclass('responses') IS NOT NULL";
 
-/// By the index on both. A row that other sinks of the schema have stored comes too: its id is of none of our records.
+/// Uses the index on both columns. Rows that other sinks of the schema have stored are returned
+/// too; their ids are not those of records of this sink.
 const RESPONSES: &str = "
 SELECT id FROM responses
 WHERE source = ANY($1) AND accepted_at >= 'epoch'::timestamptz + $2 * interval '1 microsecond'";
 
-/// Gives every row of the forms to `visit`, in no order. Without a table there are none: the sink makes it when it first
-/// runs.
-pub(crate) async fn outcomes(
+/// Passes every row of the forms to `visit`, in no order. Without a table there are none: the sink
+/// creates it when it first runs.
+///
+/// # Errors
+/// If the address or the schema is invalid, or PostgreSQL does not answer.
+pub(crate) async fn audit(
     url: &Secret,
     settings: &Postgres,
-    question: Question<'_>,
-    visit: Visit<'_>,
+    query: AuditQuery<'_>,
+    visit: OutcomeVisitor<'_>,
 ) -> Result<(), Error> {
     let options: PgConnectOptions = url.expose().parse().map_err(Error::PostgresUrl)?;
     if !is_postgres_schema(&settings.schema) {
@@ -42,36 +47,36 @@ pub(crate) async fn outcomes(
         .application_name("formline.verify")
         .options([("search_path", settings.schema.as_str())])
         .disable_statement_logging();
-    let read = read(&options, question, visit).await;
+    let read = read(&options, query, visit).await;
     read.map_err(|failure| Error::Unread {
-        sink: question.sink.group(),
+        sink: query.sink.group(),
         why: failure.to_string(),
     })
 }
 
 async fn read(
     options: &PgConnectOptions,
-    question: Question<'_>,
-    visit: Visit<'_>,
-) -> Result<(), Failure> {
-    let late = |_| Failure::timed_out();
-    let mut connection = timeout(PATIENCE, options.connect()).await.map_err(late)??;
-    let is_there = sqlx::query_scalar(IS_THERE).fetch_one(&mut connection);
-    if !timeout(PATIENCE, is_there).await.map_err(late)?? {
+    query: AuditQuery<'_>,
+    visit: OutcomeVisitor<'_>,
+) -> Result<(), PostgresFailure> {
+    let late = |_| PostgresFailure::timed_out();
+    let mut connection = timeout(TIMEOUT, options.connect()).await.map_err(late)??;
+    let exists = sqlx::query_scalar(TABLE_EXISTS).fetch_one(&mut connection);
+    if !timeout(TIMEOUT, exists).await.map_err(late)?? {
         return Ok(());
     }
     let mut rows = sqlx::query_scalar::<_, String>(RESPONSES)
-        .bind(question.sources)
-        .bind(question.since.as_microsecond())
+        .bind(query.sources)
+        .bind(query.since.as_microsecond())
         .fetch(&mut connection);
-    while let Some(id) = timeout(PATIENCE, rows.try_next()).await.map_err(late)?? {
-        // A record of a foreign producer has no id of ours.
+    while let Some(id) = timeout(TIMEOUT, rows.try_next()).await.map_err(late)?? {
+        // Formline did not make the id of a record of another producer.
         if let Ok(id) = id.parse() {
-            visit(Outcome {
+            visit(SinkOutcome {
                 id,
-                state: State::Done,
+                state: OutcomeState::Done,
                 is_late: false,
-                place: None,
+                location: None,
             });
         }
     }

@@ -1,5 +1,5 @@
-//! How many mails go to one address and for one form in an hour. Without it, a form would be a way to bury somebody in
-//! mail.
+//! Limits how many e-mails are sent to one address and for one form in an hour. Without them, a
+//! form could be used to flood a mailbox.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -10,30 +10,30 @@ use std::{
 use jiff::Timestamp;
 
 use super::compose::Mail;
-use crate::journal::{Noted, Outcome};
+use crate::per_record::entry::{AttemptOutcome, RecordedEntry};
 
 /// The limits of one sink in this process. Other processes count for the partitions that they own.
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub(crate) struct RateLimits {
     per_address: usize,
     per_form: usize,
-    counted: Mutex<Counted>,
+    counted: Mutex<SentTimes>,
 }
 
-/// When mails went, each oldest first. Every form holds at most `per_form` times and there are few forms, so that also
-/// the addresses are bounded.
+/// When messages were sent, each queue with the oldest first. A form has at most `per_form` times,
+/// and there are few forms, so the number of addresses is bounded as well.
 #[derive(Debug, Default)]
-struct Counted {
+struct SentTimes {
     forms: BTreeMap<String, VecDeque<Timestamp>>,
     addresses: BTreeMap<String, VecDeque<Timestamp>>,
 }
 
-/// The time that is counted over.
+/// The period that the limits refer to.
 pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
 
-// === impl Limits ===
+// === impl RateLimits ===
 
-impl Limits {
+impl RateLimits {
     pub(crate) fn new(per_address: usize, per_form: usize) -> Self {
         Self {
             per_address,
@@ -42,23 +42,23 @@ impl Limits {
         }
     }
 
-    /// Counts a mail.
+    /// Counts a message.
     ///
     /// # Errors
-    /// Which limit it would exceed; then it is not counted.
+    /// Which limit the message would exceed; then it is not counted.
     pub(crate) fn take(&self, mail: &Mail) -> Result<(), String> {
         let now = Timestamp::now();
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.forget_before(now - HOUR);
+        counted.drop_before(now - HOUR);
         if counted.of_address(&mail.recipient) >= self.per_address {
             return Err(format!(
-                "more than {} mails to one address in an hour",
+                "more than {} e-mails to one address in an hour",
                 self.per_address
             ));
         }
         if counted.of_form(&mail.form) >= self.per_form {
             return Err(format!(
-                "more than {} mails for one form in an hour",
+                "more than {} e-mails for one form in an hour",
                 self.per_form
             ));
         }
@@ -66,15 +66,15 @@ impl Limits {
         Ok(())
     }
 
-    /// Counts what the journal knows of the last hour, instead of what was counted so far.
-    pub(crate) fn recall<'a>(&self, entries: impl IntoIterator<Item = &'a Noted>) {
+    /// Replaces the counts by what the journal says about the last hour.
+    pub(crate) fn recall<'a>(&self, entries: impl IntoIterator<Item = &'a RecordedEntry>) {
         let since = Timestamp::now() - HOUR;
-        let mut counted = Counted::default();
+        let mut counted = SentTimes::default();
         let mut seen = HashSet::new();
-        for Noted { chain, entry, .. } in entries {
-            let is_new = entry.outcome == Outcome::Attempting && entry.at >= since;
+        for RecordedEntry { key, entry, .. } in entries {
+            let is_new = entry.outcome == AttemptOutcome::Attempting && entry.at >= since;
             if let Some((form, recipient)) = entry.detail.split_once(' ').filter(|_| is_new)
-                && seen.insert(chain)
+                && seen.insert(key)
             {
                 counted.add(form, recipient, entry.at);
             }
@@ -83,14 +83,15 @@ impl Limits {
     }
 }
 
-/// What the journal has to say of an attempt for `recall`. Names of forms have no spaces.
+/// The detail of an entry about an attempt, which `recall` reads back. Names of forms have no
+/// spaces.
 pub(crate) fn detail(mail: &Mail) -> String {
     format!("{} {}", mail.form, mail.recipient)
 }
 
-// === impl Counted ===
+// === impl SentTimes ===
 
-impl Counted {
+impl SentTimes {
     fn add(&mut self, form: &str, recipient: &str, at: Timestamp) {
         self.forms.entry(form.to_owned()).or_default().push_back(at);
         let addresses = self.addresses.entry(recipient.to_owned());
@@ -105,7 +106,7 @@ impl Counted {
         self.addresses.get(recipient).map_or(0, VecDeque::len)
     }
 
-    fn forget_before(&mut self, time: Timestamp) {
+    fn drop_before(&mut self, time: Timestamp) {
         for times in [&mut self.forms, &mut self.addresses] {
             times.retain(|_, times| {
                 while times.front().is_some_and(|first| *first < time) {
