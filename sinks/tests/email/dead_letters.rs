@@ -1,4 +1,4 @@
-//! Dead letters as an operator finds and replays them.
+//! Finds and replays dead letters as an operator does.
 
 use formline_core::{
     Client, client,
@@ -8,9 +8,9 @@ use formline_core::{
 };
 use formline_testing::eventually;
 
-use crate::line::DEADLINE;
+use crate::running::DEADLINE;
 
-/// The open ones. A partition that has just been made may have no leader yet.
+/// The open dead letters. A partition that was just created may have no leader yet.
 pub(crate) async fn open(client: &Client, owner: &DeadLetters) -> Vec<Letter> {
     eventually(DEADLINE, async || {
         let (client, owner) = (client.clone(), owner.clone());
@@ -26,7 +26,7 @@ pub(crate) async fn open(client: &Client, owner: &DeadLetters) -> Vec<Letter> {
     .await
 }
 
-/// Replays every open one.
+/// Replays every open dead letter.
 pub(crate) async fn replay(client: &Client, owner: DeadLetters) {
     let (client, letters) = (client.clone(), open(client, &owner).await);
     let settle = move || {

@@ -1,4 +1,4 @@
-//! The vocabulary: a line with a topic of records, a sink with its own topics, and a receiver.
+//! The test fixture: a topic of records, a sink with its own topics, and a receiver.
 
 use std::{collections::BTreeMap, ops::Deref, time::Duration};
 
@@ -10,44 +10,42 @@ use formline_core::{
 };
 use formline_sinks::{
     Error, Options,
-    outcomes::{Outside, Question, State},
+    audit::{self, AuditQuery, AuditSources, OutcomeState, SinkOutcome},
 };
 use formline_testing::{Kafka, Receiver, eventually, kafka};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::{records::Records, running::Running};
+use crate::records::Records;
+pub(crate) use crate::running::{DEADLINE, Running};
 
-/// Longer than anything that a healthy line on a busy machine needs.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-
-/// So long that a test never sees its end.
+/// Longer than any test.
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Records, a receiver, and what the sink between them is told.
-pub(crate) struct Line {
+/// Records, a receiver, and the settings of the sink between them.
+pub(crate) struct Pipeline {
     pub(crate) records: Records,
     pub(crate) settings: Webhook,
     pub(crate) receiver: Receiver,
-    /// What the installation lets be called although it is not public.
+    /// Networks that the installation allows although they are not public.
     pub(crate) networks: Vec<&'static str>,
 }
 
-impl Line {
-    /// With these delays.
+impl Pipeline {
+    /// A pipeline whose retries have these delays.
     pub(crate) async fn new(schedule: &[Duration]) -> Self {
         Self::on(kafka().await, schedule).await
     }
 
     pub(crate) async fn on(kafka: &Kafka, schedule: &[Duration]) -> Self {
-        Self::with_topics(kafka, schedule, "1048576").await
+        Self::with_limit(kafka, schedule, "1048576").await
     }
 
-    /// The sink's own topics take records of at most so many bytes.
-    pub(crate) async fn with_topics(kafka: &Kafka, schedule: &[Duration], bytes: &str) -> Self {
+    /// A pipeline whose retries topic has a limit for the size of records.
+    pub(crate) async fn with_limit(kafka: &Kafka, schedule: &[Duration], bytes: &str) -> Self {
         let records = Records::on(kafka, "crm").await;
         let receiver = Receiver::start().await;
-        let line = Self {
+        let pipeline = Self {
             settings: Webhook {
                 url: Secret::new(receiver.url()),
                 secrets: vec![Secret::new(Receiver::SECRET)],
@@ -59,15 +57,15 @@ impl Line {
             receiver,
             networks: vec!["127.0.0.0/8"],
         };
-        // As many partitions as are needed: an app has 20, which costs Kafka time.
+        // Only the partitions that are needed; an app has 20, which take Kafka longer to create.
         let delays = i32::try_from(schedule.len()).unwrap();
         let (retries, journal) = (
-            topic::retries(&line.app, "crm"),
-            topic::journal(&line.app, "crm"),
+            topic::retries(&pipeline.app, "crm"),
+            topic::journal(&pipeline.app, "crm"),
         );
-        line.create_for(&retries, delays, bytes).await;
-        line.create(&journal, delays.max(2)).await;
-        line
+        pipeline.create_with_limit(&retries, delays, bytes).await;
+        pipeline.create(&journal, delays.max(2)).await;
+        pipeline
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -100,7 +98,7 @@ impl Line {
         Running::start(options, vec![self.placed(self.kind())])
     }
 
-    /// A record; its id.
+    /// Writes a record and returns its id.
     pub(crate) async fn submit_one(&self) -> String {
         self.submit(&json!({ "name": "Ada" })).await
     }
@@ -113,7 +111,7 @@ impl Line {
         ids
     }
 
-    /// Waits until the receiver has taken these, each once, and nothing else.
+    /// Waits until the receiver has accepted these records, each once, and no others.
     pub(crate) async fn expect(&self, ids: &[String]) {
         let mut expected = ids.to_vec();
         expected.sort();
@@ -124,7 +122,7 @@ impl Line {
         .await;
     }
 
-    /// Waits until the receiver has taken these, at least once each.
+    /// Waits until the receiver has accepted these records, each at least once.
     pub(crate) async fn expect_all(&self, ids: &[String]) {
         eventually(DEADLINE, async || {
             let found = self.receiver.taken();
@@ -133,8 +131,8 @@ impl Line {
         .await;
     }
 
-    /// Waits until an outsider is told that these were taken, and these are under way.
-    pub(crate) async fn expect_outcomes(&self, taken: &[String], under_way: &[String]) {
+    /// Waits until an audit reports these records as delivered, and these as under way.
+    pub(crate) async fn expect_outcomes(&self, delivered: &[String], under_way: &[String]) {
         let sorted = |ids: &[String]| {
             let mut ids = ids.to_vec();
             ids.sort();
@@ -144,14 +142,14 @@ impl Line {
             let recently = Timestamp::now() - HOUR;
             let (found, waiting) = self.outcomes(recently).await.unwrap_or_default();
             let found = (sorted(&found), sorted(&waiting));
-            let is_it = found == (sorted(taken), sorted(under_way));
-            is_it.then_some(()).ok_or(found)
+            let is_equal = found == (sorted(delivered), sorted(under_way));
+            is_equal.then_some(()).ok_or(found)
         })
         .await;
     }
 
-    /// How many records were ever put off, by the number of the delay.
-    async fn put_off(&self) -> BTreeMap<i32, usize> {
+    /// The number of records that were ever deferred, by the index of the delay.
+    async fn deferred(&self) -> BTreeMap<i32, usize> {
         let mut found = BTreeMap::new();
         for record in self.read(&topic::retries(&self.app, "crm")).await {
             *found.entry(record.partition.number).or_default() += 1;
@@ -159,43 +157,43 @@ impl Line {
         found
     }
 
-    pub(crate) async fn expect_put_off(&self, expected: &[(i32, usize)]) {
+    pub(crate) async fn expect_deferred(&self, expected: &[(i32, usize)]) {
         let expected: BTreeMap<_, _> = expected.iter().copied().collect();
         eventually(DEADLINE, async || {
-            let found = self.put_off().await;
+            let found = self.deferred().await;
             (found == expected).then_some(()).ok_or(found)
         })
         .await;
     }
 
-    /// Ids that were taken, and ids that are still under way.
+    /// Ids of delivered records, and ids of records that are under way.
     pub(crate) async fn outcomes(
         &self,
         since: Timestamp,
     ) -> Result<(Vec<String>, Vec<String>), Error> {
-        let outside = Outside {
+        let sources = AuditSources {
             client: self.client.clone(),
             google: None,
             postgres_url: None,
         };
         let (_, sink) = self.placed(self.kind());
-        let question = Question {
+        let query = AuditQuery {
             sink: &sink,
             sources: &[],
             since,
         };
-        let (mut taken, mut under_way) = (Vec::new(), Vec::new());
-        let mut visit = |outcome: formline_sinks::outcomes::Outcome| match outcome.state {
-            State::Done => taken.push(outcome.id.to_string()),
-            State::UnderWay => under_way.push(outcome.id.to_string()),
-            State::Uncertain => panic!("{outcome:?}"),
+        let (mut delivered, mut under_way) = (Vec::new(), Vec::new());
+        let mut visit = |outcome: SinkOutcome| match outcome.state {
+            OutcomeState::Done => delivered.push(outcome.id.to_string()),
+            OutcomeState::UnderWay => under_way.push(outcome.id.to_string()),
+            OutcomeState::Unknown => panic!("{outcome:?}"),
         };
-        outside.outcomes(question, &mut visit).await?;
-        Ok((taken, under_way))
+        audit::outcomes(&sources, query, &mut visit).await?;
+        Ok((delivered, under_way))
     }
 }
 
-impl Deref for Line {
+impl Deref for Pipeline {
     type Target = Records;
 
     fn deref(&self) -> &Records {

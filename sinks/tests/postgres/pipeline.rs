@@ -1,4 +1,4 @@
-//! The vocabulary: a line with a topic of submissions, a sink and a database.
+//! The test fixture: a topic of submissions, a sink and a database.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,30 +18,29 @@ use formline_testing::{Postgres, eventually, kafka, unique};
 use jiff::Timestamp;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::{letters, running::Running};
-
-/// Longer than anything that a healthy line on a busy machine needs.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+use crate::dead_letters;
+pub(crate) use crate::running::{DEADLINE, Running};
 
 pub(crate) const FORM: &str = "student-data";
 
-/// A topic of submissions with two partitions, a database, and what the sink between them is told.
-pub(crate) struct Line {
+/// A topic of submissions with two partitions, a database, and the settings of the sink between
+/// them.
+pub(crate) struct Pipeline {
     pub(crate) client: Client,
     pub(crate) app: String,
     pub(crate) topic: String,
     pub(crate) settings: app::Postgres,
     pub(crate) producer: Producer,
-    /// Where the sink believes the database to be.
+    /// The address of the database that the sink uses.
     pub(crate) url: String,
-    /// Where it is.
+    /// The address of the database itself.
     pub(crate) database: String,
 }
 
-/// A row as a test looks at it.
+/// Id, source and value of a row.
 pub(crate) type Stored = (String, String, Option<String>);
 
-impl Line {
+impl Pipeline {
     pub(crate) async fn new() -> Self {
         Self::on(Postgres::shared().await).await
     }
@@ -139,7 +138,7 @@ impl Line {
         futures::future::join_all(submitted).await
     }
 
-    /// Puts a record on the topic.
+    /// Writes a record into the topic.
     pub(crate) async fn put(&self, headers: Headers, value: Option<&[u8]>) {
         let id = headers.get(header::ID).map(<[u8]>::to_vec);
         let record = Outgoing {
@@ -158,7 +157,7 @@ impl Line {
         PgConnection::connect(&self.database).await.unwrap()
     }
 
-    /// Does something to the database that the sink has nothing to do with.
+    /// Executes statements in the database without the sink.
     pub(crate) async fn execute(&self, sql: &'static str) {
         sqlx::raw_sql(sql)
             .execute(&mut self.connect().await)
@@ -166,7 +165,7 @@ impl Line {
             .unwrap();
     }
 
-    /// Id, source and value of each row in the order of storing; none if the table is not there.
+    /// The rows in the order in which they were stored; none if the table does not exist.
     pub(crate) async fn stored(&self) -> Vec<Stored> {
         let rows = "SELECT id, source, value::text FROM formline.responses ORDER BY stored_at, id";
         let mut connection = self.connect().await;
@@ -194,7 +193,7 @@ impl Line {
         .await;
     }
 
-    /// The sum of the offsets that the database holds: everything before them is done with.
+    /// The sum of the offsets in the database: everything before them is done.
     pub(crate) async fn stored_offsets(&self) -> i64 {
         let sum = "SELECT COALESCE(SUM(next), 0)::bigint FROM formline.sink_offsets";
         let mut connection = self.connect().await;
@@ -202,7 +201,7 @@ impl Line {
         sum.unwrap_or(0)
     }
 
-    /// Waits until the database holds the offsets of so many records.
+    /// Waits until the sum of the offsets in the database is the number of these records.
     pub(crate) async fn expect_offsets(&self, records: i64) {
         eventually(DEADLINE, async || {
             let found = self.stored_offsets().await;
@@ -221,12 +220,12 @@ impl Line {
 
     /// The open dead letters.
     pub(crate) async fn dead_letters(&self) -> Vec<Letter> {
-        letters::open(&self.client, &self.dead_letter_owner()).await
+        dead_letters::open(&self.client, &self.dead_letter_owner()).await
     }
 
     /// Replays every open dead letter.
     pub(crate) async fn replay(&self) {
-        letters::replay(&self.client, self.dead_letter_owner()).await;
+        dead_letters::replay(&self.client, self.dead_letter_owner()).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The vocabulary: a line with a topic of records, a sink, its journal and an SMTP server.
+//! The test fixture: a topic of records, a sink, its journal and an SMTP server.
 
 use std::{ops::Deref, time::Duration};
 
@@ -12,22 +12,20 @@ use formline_sinks::Options;
 use formline_testing::{Smtp, eventually, kafka};
 use serde_json::json;
 
-use crate::{records::Records, running::Running};
+use crate::records::Records;
+pub(crate) use crate::running::{DEADLINE, Running};
 
-/// Longer than anything that a healthy line on a busy machine needs.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Records, a server, and what the sink between them is told.
-pub(crate) struct Line {
+/// Records, a server, and the settings of the sink between them.
+pub(crate) struct Pipeline {
     pub(crate) records: Records,
     pub(crate) settings: Email,
     pub(crate) smtp: Smtp,
     pub(crate) url: String,
-    /// How long the sink waits for an answer.
-    pub(crate) patience: Duration,
+    /// Time limit of the sink for a reply.
+    pub(crate) timeout: Duration,
 }
 
-impl Line {
+impl Pipeline {
     pub(crate) async fn new() -> Self {
         Self::before(Smtp::start().await).await
     }
@@ -56,7 +54,7 @@ impl Line {
             },
             url: smtp.url(),
             smtp,
-            patience: Duration::from_secs(20),
+            timeout: Duration::from_secs(20),
         }
     }
 
@@ -71,7 +69,7 @@ impl Line {
             webhook_private_addresses: Vec::new(),
             smtp: Some(SmtpSettings {
                 url: Secret::new(&self.url),
-                timeout: self.patience,
+                timeout: self.timeout,
             }),
             telemetry: Telemetry::new(),
         };
@@ -79,13 +77,13 @@ impl Line {
         Running::start(options, vec![self.placed(kind)])
     }
 
-    /// A record for this address; its id.
+    /// Writes a record for this address and returns its id.
     pub(crate) async fn submit_for(&self, address: &str) -> String {
         self.submit(&json!({ "email": address, "name": "Ada" }))
             .await
     }
 
-    /// The ids of the mails that the server has taken.
+    /// The ids of the messages that the server has accepted.
     pub(crate) fn ids(&self) -> Vec<String> {
         let mails = self.smtp.mails();
         let mut ids: Vec<String> = mails.iter().map(|mail| id_of(mail)).collect();
@@ -93,7 +91,7 @@ impl Line {
         ids
     }
 
-    /// Waits until the server has taken a mail for each of these records, and nothing else.
+    /// Waits until the server has accepted one message for each of these records, and no others.
     pub(crate) async fn expect(&self, ids: &[String]) {
         let mut expected = ids.to_vec();
         expected.sort();
@@ -105,7 +103,7 @@ impl Line {
     }
 }
 
-impl Deref for Line {
+impl Deref for Pipeline {
     type Target = Records;
 
     fn deref(&self) -> &Records {
@@ -113,10 +111,10 @@ impl Deref for Line {
     }
 }
 
-/// The record that a mail was made of.
+/// The id of the record that a message was composed for.
 fn id_of(mail: &str) -> String {
-    let line = mail
+    let header = mail
         .lines()
         .find_map(|line| line.strip_prefix("Message-ID: <"));
-    line.unwrap().split('.').next().unwrap().to_owned()
+    header.unwrap().split('.').next().unwrap().to_owned()
 }
