@@ -9,7 +9,7 @@ pub use crate::engine::{
     options::AuditSources,
     outcome::{AuditQuery, IdSource, OutcomeState, OutcomeVisitor, RowLocation, SinkOutcome},
 };
-use crate::{Error, kinds};
+use crate::{error::Error, kinds};
 
 /// Passes each outcome of a sink to `visit`. An outcome whose id Formline did not make, such as a
 /// row that a user added, is left out.

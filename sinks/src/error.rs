@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use formline_core::{client, consumer, producer};
 
-/// Why a sink stops. Its records wait in Kafka, and other sinks go on.
+/// Why a sink stops. Its records wait in Kafka, and other sinks continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

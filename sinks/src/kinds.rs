@@ -9,12 +9,13 @@ use formline_core::{
 use ipnet::IpNet;
 
 use crate::{
-    Error, email,
+    email,
     engine::{
         context::{Flushed, SinkContext, Work},
         kind::Kind,
         options::Options,
     },
+    error::Error,
     postgres, sheets, webhook,
 };
 

@@ -16,7 +16,7 @@ mod webhook;
 pub use self::{
     engine::{
         context::Flushed,
-        options::{Google, Options},
+        options::{EmulatorTiming, Google, Options},
     },
     error::Error,
     kinds::check,

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use formline_core::{App, Producer, Shutdown, app::Sink, producer};
 
 use crate::{
-    Error,
     engine::{
         context::{Flushed, SinkContext, Work},
         dead_letter_queue::DeadLetterQueue,
@@ -13,6 +12,7 @@ use crate::{
         options::Options,
         retrying_producer::RetryingProducer,
     },
+    error::Error,
     kinds,
     redis::Redis,
 };

@@ -12,8 +12,8 @@ use super::{
     server::{SmtpServer, SmtpVerdict},
 };
 use crate::{
-    Error,
     engine::metrics::OutcomeCounter,
+    error::Error,
     per_record::{
         attempt::{Attempt, DeliveryStatus},
         entry::{AttemptOutcome, JournalEntry, RecordedEntry},
@@ -32,8 +32,8 @@ pub(crate) struct EmailHandler {
     pub(crate) messages: OutcomeCounter,
 }
 
-/// After so many attempts with an unknown outcome, a message is not sent again: the first and one
-/// repetition.
+/// Limit of attempts with an unknown outcome: the first and one repetition. After that, a message is
+/// not sent again.
 const MAX_UNKNOWN_OUTCOMES: u32 = 2;
 
 // === impl EmailHandler ===
@@ -143,17 +143,25 @@ impl EmailHandler {
             };
             let (sink, record) = (tracker.sink(), &attempt.record);
             tracing::warn!(sink, ?record, cause, "an e-mail was not accepted");
-            if unknown_outcomes < MAX_UNKNOWN_OUTCOMES {
-                tracker.report_waiting(format!("an e-mail was not accepted: {cause}"));
-                tokio::select! {
-                    () = stop.cancelled() => return Ok(DeliveryStatus::Stopped),
-                    () = tokio::time::sleep(backoff.delay()) => {}
-                }
+            if unknown_outcomes < MAX_UNKNOWN_OUTCOMES
+                && !self.wait(&cause, backoff.delay(), stop).await
+            {
+                return Ok(DeliveryStatus::Stopped);
             }
         }
         self.messages.count(tracker.sink(), "uncertain");
         tracker
             .finish(attempt, AttemptOutcome::Unknown, unknown_outcomes)
             .await
+    }
+
+    /// Waits before the next attempt. Returns false if the delivery is stopped meanwhile.
+    async fn wait(&self, cause: &str, delay: Duration, stop: &CancellationToken) -> bool {
+        let state = format!("an e-mail was not accepted: {cause}");
+        self.tracker.report_waiting(state);
+        tokio::select! {
+            () = stop.cancelled() => false,
+            () = tokio::time::sleep(delay) => true,
+        }
     }
 }

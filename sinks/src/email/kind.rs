@@ -9,7 +9,6 @@ use ipnet::IpNet;
 
 use super::{compose::Composer, handler::EmailHandler, rate_limit::RateLimits, server::SmtpServer};
 use crate::{
-    Error,
     engine::{
         context::{SinkContext, Work, title},
         kind::Kind,
@@ -17,6 +16,7 @@ use crate::{
         options::{AuditSources, Options},
         outcome::{AuditQuery, IdSource, OutcomeVisitor},
     },
+    error::Error,
     per_record::{audit, session, tracker::AttemptTracker},
 };
 

@@ -17,7 +17,7 @@ use tokio::{sync::Mutex, time::timeout};
 use url::{Host, Url};
 
 use super::compose::Mail;
-use crate::{Error, per_record::tracker::AttemptFailure};
+use crate::{error::Error, per_record::tracker::AttemptFailure};
 
 /// One server, and the idle connections to it.
 pub(crate) struct SmtpServer {
@@ -260,6 +260,21 @@ mod tests {
             url: Secret::new(url),
             timeout: COMMAND_TIMEOUT,
         })
+    }
+
+    #[test]
+    fn the_labels_of_verdicts_keep_their_words() {
+        let failure = AttemptFailure::public("cause", None);
+        let (cause, response) = (String::new(), String::new());
+        for (verdict, label) in [
+            (SmtpVerdict::Accepted, "sent"),
+            (SmtpVerdict::Rejected { cause, response }, "refused"),
+            (SmtpVerdict::Deferred(failure), "put-off"),
+            (SmtpVerdict::Unavailable(String::new()), "not-sent"),
+            (SmtpVerdict::Unknown(String::new()), "unknown"),
+        ] {
+            assert_eq!(verdict.label(), label);
+        }
     }
 
     #[test]

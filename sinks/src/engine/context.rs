@@ -6,7 +6,7 @@ use formline_core::{App, Client, Shutdown, app::Sink, telemetry::Part};
 use futures::future::BoxFuture;
 
 use super::dead_letter_queue::DeadLetterQueue;
-use crate::{Error, redis::Redis};
+use crate::{error::Error, redis::Redis};
 
 /// What the task of one sink works with, whatever its kind. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use formline_core::{Record, app::Sink, dead_letter};
 
 use super::{metrics::SinkMetrics, retrying_producer::RetryingProducer};
-use crate::Error;
+use crate::error::Error;
 
 /// Dead-letters records of one sink. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use super::{
     options::{AuditSources, Options},
     outcome::{AuditQuery, IdSource, OutcomeVisitor},
 };
-use crate::Error;
+use crate::error::Error;
 
 /// What every kind of sink offers. The settings of each kind implement it; `kinds` has the table,
 /// and the function `open` of each kind opens all of its sinks at once.

@@ -18,7 +18,7 @@ use super::{
     context::{SinkContext, Work},
     rejoin::Rejoin,
 };
-use crate::Error;
+use crate::error::Error;
 
 /// Offsets by partition: everything before each of them is done.
 pub(crate) type Offsets = Vec<(Partition, i64)>;

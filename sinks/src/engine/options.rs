@@ -1,6 +1,6 @@
 //! What the installation provides to its sinks: addresses, credentials and limits.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use formline_core::{
     Client, Telemetry,
@@ -51,6 +51,8 @@ pub enum Google {
     Emulator {
         /// Its address with a slash at the end, such as `http://127.0.0.1:8082/`.
         base_url: String,
+        /// How the sinks call it.
+        timing: EmulatorTiming,
     },
     /// Google, as a service account that the spreadsheets are shared with.
     ServiceAccount {
@@ -59,4 +61,26 @@ pub enum Google {
         /// Another server of the same API, with a slash at the end.
         base_url: Option<String>,
     },
+}
+
+/// How sinks call the sheets emulator. Tests shorten the times.
+#[derive(Clone, Copy, Debug)]
+pub struct EmulatorTiming {
+    /// The timeout of one call.
+    pub call_timeout: Duration,
+    /// How often a sink checks that the headings of its tab are where it wrote them.
+    pub headings_interval: Duration,
+}
+
+// === impl EmulatorTiming ===
+
+impl Default for EmulatorTiming {
+    /// The emulator is local, so a call that takes 10 s is lost. Reading the checkpoints too early
+    /// is safe and only costs a call.
+    fn default() -> Self {
+        Self {
+            call_timeout: Duration::from_secs(10),
+            headings_interval: Duration::from_secs(20),
+        }
+    }
 }

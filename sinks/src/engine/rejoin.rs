@@ -6,7 +6,7 @@ use formline_core::{Consumer, consumer, retry::Backoff};
 use tokio::time::Instant;
 
 use super::context::SinkContext;
-use crate::Error;
+use crate::error::Error;
 
 /// The memberships of one sink, one after another.
 pub(crate) struct Rejoin<'a> {

@@ -19,8 +19,8 @@ use super::{
     journal::{CLOCK_SKEW, milliseconds},
 };
 use crate::{
-    Error,
     engine::outcome::{AuditQuery, OutcomeState, OutcomeVisitor, SinkOutcome},
+    error::Error,
 };
 
 /// A record: its id, and the partition and offset where it was read first.

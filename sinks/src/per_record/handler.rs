@@ -10,7 +10,7 @@ use super::{
     entry::{JournalEntry, RecordedEntry},
     tracker::AttemptTracker,
 };
-use crate::Error;
+use crate::error::Error;
 
 /// Delivers the records of one sink.
 pub(crate) trait RecordHandler: Send + Sync + 'static {

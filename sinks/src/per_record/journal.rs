@@ -18,7 +18,7 @@ use super::{
     entry::{JournalEntry, RecordedEntry},
     history::History,
 };
-use crate::{Error, engine::retrying_producer::RetryingProducer};
+use crate::{engine::retrying_producer::RetryingProducer, error::Error};
 
 /// The journal of one sink. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -48,7 +48,7 @@ impl PartitionQueue {
         self.is_full |= self.waiting.len() >= MAX_WAITING;
     }
 
-    /// Whether the partition is to be paused.
+    /// Whether the partition must be paused.
     pub(super) fn is_full(&self) -> bool {
         self.is_full
     }

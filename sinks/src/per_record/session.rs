@@ -22,11 +22,11 @@ use super::{
     partition_queue::PartitionQueue,
 };
 use crate::{
-    Error,
     engine::{
         context::{SinkContext, Work},
         membership::{self, Assignment, Destination, Leftover, Offsets, Opened, Progress, Session},
     },
+    error::Error,
 };
 
 /// A handler of records as the destination of a sink.

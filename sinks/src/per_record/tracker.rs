@@ -12,12 +12,12 @@ use super::{
     journal::Journal,
 };
 use crate::{
-    Error,
     engine::{
         context::SinkContext,
         dead_letter_queue::{DeadLetter, DeadLetterQueue},
         metrics::SinkMetrics,
     },
+    error::Error,
 };
 
 /// Tracks the attempts of one sink. Cheap to clone.

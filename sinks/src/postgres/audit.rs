@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::failure::PostgresFailure;
 use crate::{
-    Error,
     engine::outcome::{AuditQuery, OutcomeState, OutcomeVisitor, SinkOutcome},
+    error::Error,
 };
 
 /// Limit of time for the connection, and for each part of the answer. sqlx itself has no time

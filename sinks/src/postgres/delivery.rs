@@ -8,8 +8,8 @@ use super::{
     row::ResponseRow,
 };
 use crate::{
-    Error,
     engine::dead_letter_queue::{DeadLetter, DeadLetterQueue},
+    error::Error,
 };
 
 /// The delivery of one batch.

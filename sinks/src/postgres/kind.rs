@@ -9,7 +9,6 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::{audit, database::Target, metrics::PostgresMetrics, sink::PostgresDestination};
 use crate::{
-    Error,
     engine::{
         context::{SinkContext, Work, title},
         kind::Kind,
@@ -18,6 +17,7 @@ use crate::{
         options::{AuditSources, Options},
         outcome::{AuditQuery, IdSource, OutcomeVisitor},
     },
+    error::Error,
 };
 
 /// Opens the postgres sinks of a process.

@@ -17,11 +17,11 @@ use super::{
     metrics::PostgresMetrics,
 };
 use crate::{
-    Error,
     engine::{
         dead_letter_queue::DeadLetterQueue,
         membership::{Offsets, Progress, Session},
     },
+    error::Error,
 };
 
 /// Partitions that are being stored.

@@ -13,11 +13,11 @@ use super::{
     session::PostgresSession,
 };
 use crate::{
-    Error,
     engine::{
         context::SinkContext,
         membership::{Assignment, Destination, Opened},
     },
+    error::Error,
 };
 
 /// Where the rows of one sink go.

@@ -224,6 +224,12 @@ mod tests {
     }
 
     #[test]
+    fn the_labels_of_outcomes_keep_their_words() {
+        let labels = [200, 410, 500].map(|status| outcome(status, "1").label());
+        assert_eq!(labels, ["taken", "gone", "failed"]);
+    }
+
+    #[test]
     fn only_2xx_is_success_and_only_410_is_final() {
         for status in [200, 202, 204, 299] {
             assert_eq!(outcome(status, "1"), CallOutcome::Accepted);

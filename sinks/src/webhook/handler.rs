@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::endpoint::{CallOutcome, Endpoint};
 use crate::{
-    Error,
     engine::metrics::OutcomeCounter,
+    error::Error,
     per_record::{
         attempt::{Attempt, DeliveryStatus},
         entry::{AttemptOutcome, JournalEntry},

@@ -12,7 +12,6 @@ use super::{
     handler::WebhookHandler,
 };
 use crate::{
-    Error,
     engine::{
         context::{SinkContext, Work},
         kind::Kind,
@@ -20,6 +19,7 @@ use crate::{
         options::{AuditSources, Options},
         outcome::{AuditQuery, IdSource, OutcomeVisitor},
     },
+    error::Error,
     per_record::{audit, session, tracker::AttemptTracker},
 };
 
