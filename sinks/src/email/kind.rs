@@ -47,6 +47,8 @@ pub(crate) fn open(
     Ok(works)
 }
 
+// === impl Email ===
+
 impl Kind for Email {
     fn id_source(&self) -> IdSource {
         IdSource::Record

@@ -21,6 +21,9 @@ pub(crate) struct MailText {
     pub(crate) html: Option<String>,
 }
 
+/// A text that accepts at most `LIMIT` bytes.
+struct BoundedText(Vec<u8>);
+
 /// Limit of instructions of one template; beyond it, the record is rejected. One page of text takes
 /// a few hundred.
 const FUEL: u64 = 100_000;
@@ -99,7 +102,7 @@ impl Templates {
         let Ok(template) = self.environment.get_template(name) else {
             return Ok(None);
         };
-        let mut text = Bounded(Vec::new());
+        let mut text = BoundedText(Vec::new());
         let fields = minijinja::Value::from(Serde(fields));
         match template.render_captured_to(fields, &mut text) {
             Ok(_) => Ok(Some(String::from_utf8_lossy(&text.0).into_owned())),
@@ -128,10 +131,9 @@ fn one_line(text: &str) -> String {
     words.join(" ").chars().take(SUBJECT_LIMIT).collect()
 }
 
-/// Accepts at most `LIMIT` bytes.
-struct Bounded(Vec<u8>);
+// === impl BoundedText ===
 
-impl io::Write for Bounded {
+impl io::Write for BoundedText {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > LIMIT {
             return Err(io::ErrorKind::StorageFull.into());

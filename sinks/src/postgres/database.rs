@@ -257,7 +257,7 @@ where
     }
 }
 
-/// The cause why these rows cannot all be inserted, if there is one; then none of them is.
+/// Inserts rows all or none. Returns the cause if PostgreSQL rejects them.
 async fn try_insert(
     trial: &mut PgConnection,
     rows: &[ResponseRow],

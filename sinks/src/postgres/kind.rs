@@ -56,6 +56,8 @@ fn required_url<'a>(url: Option<&'a Secret>, sink: &Sink) -> Result<&'a Secret, 
     url.ok_or_else(|| Error::NoPostgres(title(sink)))
 }
 
+// === impl Postgres ===
+
 impl Kind for Postgres {
     fn id_source(&self) -> IdSource {
         IdSource::Record

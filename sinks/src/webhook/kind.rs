@@ -64,6 +64,8 @@ fn mistake(sink: &Sink, (key, problem): InvalidSetting) -> Mistake {
     }
 }
 
+// === impl Webhook ===
+
 impl Kind for Webhook {
     fn id_source(&self) -> IdSource {
         IdSource::Record
