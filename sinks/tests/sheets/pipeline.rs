@@ -1,4 +1,4 @@
-//! The vocabulary: a line with a topic of rows, a sink and an emulated spreadsheet.
+//! The test fixture: a topic of rows, a sink and an emulated spreadsheet.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,64 +16,86 @@ use formline_core::{
 };
 use formline_sheets_emulator::Quota;
 use formline_sinks::{
-    Flushed, Options,
-    outcomes::{Outcome, Outside, Question},
-    sheets::Google,
+    EmulatorTiming, Flushed, Google, Options,
+    audit::{self, AuditQuery, AuditSources, SinkOutcome},
 };
 use formline_testing::{Kafka, eventually, kafka, unique};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
-use crate::{running::Running, spreadsheet::Emulated};
+pub(crate) use crate::running::{DEADLINE, Running};
+use crate::spreadsheet::EmulatedGoogle;
 
-/// Longer than anything that a healthy line on a busy machine needs.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// How long the sink of an impatient pipeline waits for a response.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The name of the sink's process in its consumer group.
+const MEMBER: &str = "one";
 
 pub(crate) const TAB: &str = "Responses";
 
-/// A topic of rows with two partitions, a spreadsheet, and what the sink between them is told.
-pub(crate) struct Line {
+/// A topic of rows with two partitions, a spreadsheet, and the settings of the sink between them.
+pub(crate) struct Pipeline {
     pub(crate) client: Client,
     pub(crate) app: String,
     pub(crate) rows: String,
     pub(crate) settings: Sheets,
     pub(crate) producer: Producer,
     pub(crate) google: Google,
-    pub(crate) emulated: Emulated,
+    pub(crate) google_server: EmulatedGoogle,
+    /// The quota of the sink. The emulator grants every call unless it enforces a quota itself.
+    calls_per_minute: u32,
     redis: Option<settings::Redis>,
 }
 
-impl Line {
+impl Pipeline {
     pub(crate) async fn new() -> Self {
         Self::on(kafka().await, "1048576").await
     }
 
-    /// A line whose sheet has a row, and whose sink has stopped; the id of the row.
+    /// A pipeline whose sheet has one row and whose sink has stopped, and the id of the row.
     pub(crate) async fn with_a_row() -> (Self, Vec<String>) {
-        let line = Self::new().await;
-        let running = line.start();
-        let ids = vec![line.submit(now(), any()).await];
-        line.expect(&ids).await;
+        let pipeline = Self::new().await;
+        let running = pipeline.start();
+        let ids = vec![pipeline.submit(now(), any_cells()).await];
+        pipeline.expect(&ids).await;
         running.stop().await;
-        (line, ids)
+        (pipeline, ids)
     }
 
-    /// A line to a Google that counts calls.
+    /// A pipeline whose emulator enforces Google's quota of calls, which the sink keeps to.
     pub(crate) async fn with_quota(quota: Quota) -> Self {
-        let mut line = Self::new().await;
-        line.emulated = Emulated::new(Some(quota)).await;
-        line.google = Google::Emulator {
-            base_url: line.emulated.base.clone(),
-        };
-        line
+        let mut pipeline = Self::new().await;
+        pipeline.calls_per_minute = 60;
+        pipeline.google_server = EmulatedGoogle::new(Some(quota)).await;
+        pipeline.google = emulator(&pipeline.google_server);
+        pipeline
     }
 
-    /// A line whose dead-letter topic takes messages of so many bytes.
+    /// A pipeline whose sink gives up on a call after [`CALL_TIMEOUT`].
+    pub(crate) async fn impatient() -> Self {
+        Self::with_timing(EmulatorTiming {
+            call_timeout: CALL_TIMEOUT,
+            ..EmulatorTiming::default()
+        })
+        .await
+    }
+
+    pub(crate) async fn with_timing(timing: EmulatorTiming) -> Self {
+        let mut pipeline = Self::new().await;
+        pipeline.google = Google::Emulator {
+            base_url: pipeline.google_server.base.clone(),
+            timing,
+        };
+        pipeline
+    }
+
+    /// A pipeline whose dead-letter topic accepts messages up to this size.
     pub(crate) async fn on(kafka: &Kafka, dead_letter_bytes: &str) -> Self {
         Self::of(kafka, unique("app"), dead_letter_bytes).await
     }
 
-    /// The line of an app with this name.
+    /// The pipeline of an app with this name.
     pub(crate) async fn of(kafka: &Kafka, app: String, dead_letter_bytes: &str) -> Self {
         let client = Client::new(kafka.bootstrap(), BTreeMap::new());
         let rows = format!("{app}.rows");
@@ -88,7 +110,7 @@ impl Line {
             topic(&dead_letters, 1, dead_letter_bytes),
         ];
         topic::apply(&client, &topics).await.unwrap();
-        let emulated = Emulated::new(None).await;
+        let google_server = EmulatedGoogle::new(None).await;
         Self {
             producer: producer(&client),
             client,
@@ -104,10 +126,9 @@ impl Line {
                 batch_rows: 50,
                 buffer: Buffer::Memory,
             },
-            google: Google::Emulator {
-                base_url: emulated.base.clone(),
-            },
-            emulated,
+            google: emulator(&google_server),
+            google_server,
+            calls_per_minute: 6_000,
             redis: None,
         }
     }
@@ -134,19 +155,20 @@ impl Line {
         }
     }
 
-    /// Keeps rows in this Redis from the next start on, flushed by the sink itself or by [`Self::flush`].
-    pub(crate) fn keep_in_redis(&mut self, redis: settings::Redis, flushes: bool) {
+    /// From the next start on, rows wait in this Redis, flushed by the sink itself or by
+    /// [`Self::flush`].
+    pub(crate) fn buffer_in_redis(&mut self, redis: settings::Redis, flushes: bool) {
         self.redis = Some(redis);
         let rows = 1_000;
         self.settings.buffer = Buffer::Redis { flushes, rows };
     }
 
-    /// Nobody has said where it is.
-    pub(crate) fn forget_redis(&mut self) {
+    /// The installation has no Redis.
+    pub(crate) fn remove_redis(&mut self) {
         self.redis = None;
     }
 
-    /// What a scheduled job does. Returns how many rows it has written.
+    /// Flushes as a scheduled job does. Returns the number of rows that it has written.
     pub(crate) async fn flush(&self) -> Result<usize, formline_sinks::Error> {
         let mut flushed = self.flush_all(self.definition()).await?;
         let Flushed { rows, trouble } = flushed.remove(0);
@@ -162,24 +184,24 @@ impl Line {
         formline_sinks::flush(options, sinks, Shutdown::new(), DEADLINE).await
     }
 
-    /// The rows as `formline verify` sees them: spreadsheet and id, as they stand.
+    /// The rows as `formline verify` sees them, in their order: spreadsheet and id.
     pub(crate) async fn outcomes(&self) -> Vec<(String, String)> {
-        let outside = Outside {
+        let sources = AuditSources {
             client: self.client.clone(),
             google: Some(self.google.clone()),
             postgres_url: None,
         };
-        let question = Question {
+        let query = AuditQuery {
             sink: &self.definition().sinks[0],
             sources: &[],
             since: Timestamp::UNIX_EPOCH,
         };
         let mut rows = Vec::new();
-        let mut visit = |outcome: Outcome| {
-            let place = outcome.place.unwrap();
-            rows.push((place.spreadsheet.to_string(), outcome.id.to_string()));
+        let mut visit = |outcome: SinkOutcome| {
+            let location = outcome.location.unwrap();
+            rows.push((location.spreadsheet.to_string(), outcome.id.to_string()));
         };
-        outside.outcomes(question, &mut visit).await.unwrap();
+        audit::outcomes(&sources, query, &mut visit).await.unwrap();
         rows
     }
 
@@ -188,7 +210,7 @@ impl Line {
             client: self.client.clone(),
             instance: instance.to_owned(),
             google: Some(self.google.clone()),
-            google_calls_per_minute: 60,
+            google_calls_per_minute: self.calls_per_minute,
             postgres_url: None,
             smtp: None,
             webhook_private_addresses: Vec::new(),
@@ -202,7 +224,7 @@ impl Line {
     }
 
     pub(crate) fn start(&self) -> Running {
-        self.start_as("one", self.definition())
+        self.start_as(MEMBER, self.definition())
     }
 
     pub(crate) fn start_as(&self, instance: &str, app: App) -> Running {
@@ -212,7 +234,7 @@ impl Line {
         Running::start(self.options(instance, Telemetry::new()), sinks)
     }
 
-    /// Puts a row on the topic, as the step `rows` would.
+    /// Sends a row to the topic, as the step `rows` would.
     pub(crate) async fn submit(&self, time: Timestamp, cells: Value) -> String {
         let row = json!({ "version": 1, "form": "f", "cells": cells });
         self.submit_raw(time, Some(row.to_string().as_bytes()))
@@ -226,7 +248,7 @@ impl Line {
         id
     }
 
-    /// Waits until the sink's group has committed everything that is on the topic.
+    /// Waits until the sink's group has committed all records of the topic.
     pub(crate) async fn expect_committed(&self) {
         let stage = Stage {
             group: self.group(),
@@ -241,11 +263,13 @@ impl Line {
         .await;
     }
 
-    /// Has the group begin at the first record of each partition, as if its offsets were deleted. Nobody else is in it.
-    pub(crate) async fn forget_offsets(&self) {
+    /// Sets the group to the first record of each partition, as if its offsets were deleted. The
+    /// group has no other member.
+    pub(crate) async fn reset_offsets(&self) {
         let options = consumer::Options {
             group: self.group(),
-            member: "operator".to_owned(),
+            // The name of the sink: otherwise each would wait until the other's session times out.
+            member: MEMBER.to_owned(),
             topics: vec![self.rows.clone()],
         };
         let mut consumer = Consumer::join(&self.client, &options).unwrap();
@@ -288,6 +312,13 @@ impl Line {
     }
 }
 
+fn emulator(server: &EmulatedGoogle) -> Google {
+    Google::Emulator {
+        base_url: server.base.clone(),
+        timing: EmulatorTiming::default(),
+    }
+}
+
 pub(crate) fn producer(client: &Client) -> Producer {
     let options = producer::Options {
         delivery_timeout: Duration::from_secs(30),
@@ -297,7 +328,7 @@ pub(crate) fn producer(client: &Client) -> Producer {
     Producer::open(client, options).unwrap()
 }
 
-/// A record of the rows topic. Its key is its id, so that both partitions are used.
+/// A record of the rows topic. The key is the id, so that both partitions are used.
 pub(crate) fn outgoing<'a>(
     topic: &'a str,
     id: &'a str,
@@ -323,8 +354,8 @@ pub(crate) fn cell(column: &str, value: impl Into<Value>) -> Value {
     json!({ "column": column, "title": column.to_uppercase(), "value": value.into() })
 }
 
-/// The cells of a row that does not matter.
-pub(crate) fn any() -> Value {
+/// The cells of a row whose content does not matter.
+pub(crate) fn any_cells() -> Value {
     json!([cell("roll", "99999")])
 }
 
