@@ -28,7 +28,7 @@ pub(super) struct SharedConnection {
     generation: AtomicU64,
     current: Mutex<Option<RedisConnection>>,
     /// Held while connecting, so that callers that arrive meanwhile wait for the same connection.
-    next: tokio::sync::Mutex<NextAttempt>,
+    next: tokio::sync::Mutex<ConnectSchedule>,
 }
 
 /// A connection to a master. Cheap to clone.
@@ -42,7 +42,7 @@ pub(super) struct RedisConnection {
 }
 
 /// When to connect next.
-struct NextAttempt {
+struct ConnectSchedule {
     backoff: Backoff,
     not_before: Instant,
     /// Why the last attempt failed.
@@ -61,7 +61,7 @@ impl SharedConnection {
             metrics,
             generation: AtomicU64::new(0),
             current: Mutex::new(None),
-            next: tokio::sync::Mutex::new(NextAttempt {
+            next: tokio::sync::Mutex::new(ConnectSchedule {
                 backoff: Backoff::new(FIRST_DELAY, MAX_DELAY),
                 not_before: Instant::now(),
                 last_error: None,
