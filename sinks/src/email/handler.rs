@@ -32,8 +32,8 @@ pub(crate) struct EmailHandler {
     pub(crate) messages: OutcomeCounter,
 }
 
-/// Limit of attempts with an unknown outcome: the first and one repetition. After that, a message is
-/// not sent again.
+/// Limit of attempts with an unknown outcome: the first and one repetition. After that, a message
+/// is not sent again.
 const MAX_UNKNOWN_OUTCOMES: u32 = 2;
 
 // === impl EmailHandler ===

@@ -25,8 +25,8 @@ pub(crate) struct History {
 }
 
 /// Limit of records with entries; about 300 bytes each. A sink commits as it delivers, so few
-/// records are beyond its offsets, unless Kafka has lost these. At the limit the sink stops, because
-/// with an incomplete history it would repeat effects.
+/// records are beyond its offsets, unless Kafka has lost these. At the limit the sink stops,
+/// because with an incomplete history it would repeat effects.
 const MAX_RECORDS: usize = 1_000_000;
 
 /// Limit of entries that are kept only because they are recent; at the limit the oldest is dropped.
