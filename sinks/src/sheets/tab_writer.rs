@@ -143,7 +143,7 @@ impl TabWriter {
                     self.headings_checked_ms.store(0, Ordering::Relaxed);
                 }
                 ApiResponse::RateLimited(wait) => {
-                    self.quotas.writes.pause(backoff.pause(wait)).await
+                    self.quotas.writes.pause(backoff.pause(wait)).await;
                 }
                 ApiResponse::Denied(why) => backoff.wait(&why).await,
                 ApiResponse::Unknown(why) => {
