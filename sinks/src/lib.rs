@@ -1,23 +1,24 @@
-//! Stage 3: topics to the outside world. Each sink is a consumer group of its own, and acknowledges after its effect.
+//! Stage 3: topics to the outside world. Each sink is a consumer group of its own, and acknowledges
+//! after its effect.
 
-mod attempt;
-mod books;
-pub mod email;
+pub mod audit;
+mod email;
+mod engine;
 mod error;
-mod journal;
-mod lanes;
-mod metrics;
-mod outbox;
-pub mod outcomes;
-mod parking;
-pub mod postgres;
+mod kinds;
+mod per_record;
+mod postgres;
 mod redis;
-mod rejoin;
 mod run;
-pub mod sheets;
-pub mod webhook;
+mod sheets;
+mod webhook;
 
 pub use self::{
+    engine::{
+        context::Flushed,
+        options::{EmulatorTiming, Google, Options},
+    },
     error::Error,
-    run::{Flushed, Options, Placed, flush, run},
+    kinds::check,
+    run::{Placed, flush, run},
 };

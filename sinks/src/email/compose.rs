@@ -1,4 +1,5 @@
-//! Makes a mail of a record. The address comes from a form and is not trusted: one recipient, no name beside it.
+//! Composes the message for a record. The address comes from a form and is not trusted: one
+//! recipient, without a display name.
 
 use formline_core::{
     App, Mistake, Record,
@@ -18,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::template::Templates;
 
-/// Makes the mails of one sink.
+/// Composes the messages of one sink.
 #[derive(Debug)]
 pub(crate) struct Composer {
     to: String,
@@ -28,34 +29,35 @@ pub(crate) struct Composer {
     templates: Templates,
 }
 
-/// A mail ready to be sent.
+/// A message that is ready to send.
 #[derive(Debug)]
 pub(crate) struct Mail {
     pub(crate) envelope: Envelope,
     pub(crate) bytes: Vec<u8>,
-    /// Stands for the recipient where nobody needs to read the address: in the journal and for the limits.
+    /// A hash of the recipient's mailbox, used instead of the address in the journal and in rate
+    /// limits.
     pub(crate) recipient: String,
-    /// The form that it is for; empty if the record says none.
+    /// The form that the record comes from; empty if the record does not say.
     pub(crate) form: String,
 }
 
-/// Why a record gives no mail: a dead letter.
+/// Why a record yields no message; it is dead-lettered.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Rejection {
+pub(crate) struct MailRejection {
     pub(crate) reason: &'static str,
     pub(crate) detail: String,
 }
 
-/// RFC 5321, 4.5.3.1.3.
+/// Longest address in bytes (RFC 5321, section 4.5.3.1.3).
 const ADDRESS_LIMIT: usize = 254;
 
 // === impl Composer ===
 
 impl Composer {
-    /// Reads the templates of a sink.
+    /// Reads the addresses and templates of a sink.
     ///
     /// # Errors
-    /// For a template or an address that is none.
+    /// If an address or a template is invalid.
     pub(crate) fn read(app: &App, sink: &Sink, settings: &Email) -> Result<Self, Mistake> {
         let mistake = |problem: String, remedy: &str| Mistake {
             file: sink.location.file.to_path_buf(),
@@ -63,29 +65,33 @@ impl Composer {
             problem,
             remedy: remedy.to_owned(),
         };
-        let mailbox = |key: &str, text: &String| {
+        let sender = |key: &str, text: &String| {
             text.parse::<Mailbox>().map_err(|_| {
-                let problem = format!("`{key}` of sink `{}` is no e-mail address", sink.name);
+                let problem = format!("`{key}` of sink `{}` is not an e-mail address", sink.name);
                 mistake(problem, "write \"Name <name@example.org>\"")
             })
         };
         let templates = Templates::read(&app.folder, &settings.template, &settings.subject);
         Ok(Self {
             to: settings.to.clone(),
-            from: mailbox("from", &settings.from)?,
+            from: sender("from", &settings.from)?,
             reply_to: (settings.reply_to.as_ref())
-                .map(|text| mailbox("reply_to", text))
+                .map(|text| sender("reply_to", text))
                 .transpose()?,
             template: settings.template.clone(),
             templates: templates.map_err(|(problem, remedy)| mistake(problem, remedy))?,
         })
     }
 
-    pub(crate) fn compose(&self, record: &Record) -> Result<Mail, Rejection> {
+    /// Composes the message for a record. `id` identifies the record.
+    ///
+    /// # Errors
+    /// If the value is not JSON, names no valid address, or does not fit the templates.
+    pub(crate) fn compose(&self, record: &Record, id: &[u8]) -> Result<Mail, MailRejection> {
         let fields: Value = serde_json::from_slice(record.value().unwrap_or_default())
-            .map_err(|_| rejected("malformed", "the record is no JSON"))?;
+            .map_err(|_| rejected("malformed", "the value of the record is not JSON"))?;
         let to = self.recipient(&fields)?;
-        let unfilled = |detail| Rejection {
+        let unfilled = |detail| MailRejection {
             reason: "template",
             detail,
         };
@@ -94,8 +100,8 @@ impl Composer {
             .from(self.from.clone())
             .to(Mailbox::new(None, to.clone()))
             .subject(text.subject)
-            .message_id(Some(self.message_id(record)))
-            // RFC 3834: no out-of-office note answers it.
+            .message_id(Some(self.message_id(id)))
+            // Out-of-office systems do not reply to it (RFC 3834).
             .raw_header(HeaderValue::new(
                 HeaderName::new_from_ascii_str("Auto-Submitted"),
                 "auto-generated".to_owned(),
@@ -111,7 +117,7 @@ impl Composer {
             (plain, None) => builder.singlepart(SinglePart::plain(plain.unwrap_or_default())),
         };
         let message = message.map_err(|error| unfilled(error.to_string()))?;
-        let address = inbox(&to);
+        let address = mailbox(&to);
         Ok(Mail {
             envelope: message.envelope().clone(),
             bytes: message.formatted(),
@@ -120,34 +126,38 @@ impl Composer {
         })
     }
 
-    /// The address that the record names, if a server can be trusted with it.
-    fn recipient(&self, fields: &Value) -> Result<Address, Rejection> {
+    /// The address that the record names, if it is safe to pass to a server.
+    fn recipient(&self, fields: &Value) -> Result<Address, MailRejection> {
         let named = match self.to.strip_prefix('/') {
             Some(_) => fields.pointer(&self.to),
             None => fields.get(&self.to),
         };
-        let no_text = || bad_address(format!("`{}` holds no text", self.to));
+        let no_text = || bad_address(format!("field `{}` does not contain text", self.to));
         let text = named.and_then(Value::as_str).ok_or_else(no_text)?.trim();
         let address: Option<Address> = text.parse().ok();
         let address = address.filter(is_deliverable);
-        address.ok_or_else(|| bad_address(format!("`{}` holds no address", self.to)))
+        address.ok_or_else(|| {
+            bad_address(format!(
+                "field `{}` does not contain an e-mail address",
+                self.to
+            ))
+        })
     }
 
-    /// The same at every attempt: mail programs and providers fold mails of one id.
-    fn message_id(&self, record: &Record) -> String {
-        let id = event::identity(record);
-        // Ours are plain; those of foreign producers may hold anything.
+    /// The same at every attempt, because mail programs and providers fold messages of one id.
+    fn message_id(&self, id: &[u8]) -> String {
+        // Ids of Formline are plain; those of other producers can contain any bytes.
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-        let id = match std::str::from_utf8(&id) {
+        let id = match std::str::from_utf8(id) {
             Ok(id) if id.bytes().all(|byte| plain(&byte)) && id.len() <= 64 => id.to_owned(),
-            _ => short_hash(&id),
+            _ => short_hash(id),
         };
         format!("<{id}.{}@{}>", self.template, self.from.email.domain())
     }
 }
 
-/// Plain ASCII with a domain that has a name: no quotes and spaces, no address of a machine, no name that only the mail
-/// server itself knows.
+/// Whether an address is plain ASCII with a domain name: no quotes and spaces, no IP address, no
+/// name that only the mail server itself resolves.
 fn is_deliverable(address: &Address) -> bool {
     let text = address.to_string();
     let top = address.domain().rsplit('.').next().unwrap_or_default();
@@ -159,21 +169,22 @@ fn is_deliverable(address: &Address) -> bool {
         && !address.domain().ends_with(']')
 }
 
-/// The address as limits count it: most providers deliver `ada+anything@` to `ada@`, and none tells large letters apart.
-fn inbox(to: &Address) -> String {
+/// The address as rate limits count it: most providers deliver `ada+anything@` to `ada@`, and none
+/// distinguishes case.
+fn mailbox(to: &Address) -> String {
     let user = to.user().split('+').next().unwrap_or_default();
     format!("{user}@{}", to.domain()).to_lowercase()
 }
 
-fn bad_address(detail: String) -> Rejection {
-    Rejection {
+fn bad_address(detail: String) -> MailRejection {
+    MailRejection {
         reason: "bad-address",
         detail,
     }
 }
 
-fn rejected(reason: &'static str, detail: &str) -> Rejection {
-    Rejection {
+fn rejected(reason: &'static str, detail: &str) -> MailRejection {
+    MailRejection {
         reason,
         detail: detail.to_owned(),
     }
@@ -200,9 +211,10 @@ mod tests {
 
     use super::*;
 
-    fn compose(fields: &Value, id: &str) -> Result<String, Rejection> {
+    fn compose(fields: &Value, id: &str) -> Result<String, MailRejection> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join("thanks.txt"), "Dear {{ name }}").expect("our folder");
+        std::fs::write(folder.path().join("thanks.txt"), "Dear {{ name }}")
+            .expect("the folder is writable");
         let settings = Email {
             to: "email".to_owned(),
             from: "Forms <forms@example.org>".to_owned(),
@@ -231,7 +243,7 @@ mod tests {
             steps: Vec::new(),
             sinks: Vec::new(),
         };
-        let composer = Composer::read(&app, &sink, &settings).expect("settings are right");
+        let composer = Composer::read(&app, &sink, &settings).expect("the settings are valid");
         let partition = Partition {
             topic: "topic".into(),
             number: 0,
@@ -239,16 +251,17 @@ mod tests {
         let value = fields.to_string();
         let headers = [(header::ID, id.as_bytes())];
         let record = Record::new(partition, 0, 0, None, Some(value.as_bytes()), &headers);
-        let mail = composer.compose(&record)?;
-        Ok(String::from_utf8(mail.bytes).expect("mails are ASCII"))
+        let mail = composer.compose(&record, id.as_bytes())?;
+        Ok(String::from_utf8(mail.bytes).expect("messages are ASCII"))
     }
 
     #[test]
-    fn no_field_and_no_id_can_add_a_header() {
-        let break_in = "x\r\nBcc: evil@example.com\r\n\r\nHello";
-        for (email, id) in [("a@example.com", "id"), ("a@example.com", break_in)] {
-            let mail = compose(&json!({ "email": email, "name": break_in }), id).expect("a mail");
-            let (head, _) = mail.split_once("\r\n\r\n").expect("a head");
+    fn fields_and_ids_cannot_add_headers() {
+        let injection = "x\r\nBcc: evil@example.com\r\n\r\nHello";
+        for (email, id) in [("a@example.com", "id"), ("a@example.com", injection)] {
+            let mail =
+                compose(&json!({ "email": email, "name": injection }), id).expect("a message");
+            let (head, _) = mail.split_once("\r\n\r\n").expect("headers");
             let names: Vec<&str> = (head.split("\r\n"))
                 .filter(|line| !line.starts_with([' ', '\t']))
                 .filter_map(|line| line.split_once(':').map(|(name, _)| name))
@@ -263,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_plain_address_is_an_address() {
+    fn only_one_plain_address_is_accepted() {
         for bad in [
             "",
             "a",

@@ -1,5 +1,6 @@
-//! The SMTP server of the installation. It is spoken to step by step, because what a failure means depends on when it
-//! comes: before the text of a mail nothing was sent, after it nobody knows.
+//! The client of the SMTP server of the installation. It sends commands one by one, because the
+//! meaning of a failure depends on when it happens: before the text of a message nothing was sent,
+//! after it the outcome is unknown.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -16,67 +17,73 @@ use tokio::{sync::Mutex, time::timeout};
 use url::{Host, Url};
 
 use super::compose::Mail;
-use crate::{Error, books::Failure};
+use crate::{error::Error, per_record::tracker::AttemptFailure};
 
-/// One server, and the connections to it that are open and free.
-pub(crate) struct Server {
+/// One server, and the idle connections to it.
+pub(crate) struct SmtpServer {
     host: String,
     port: u16,
-    tls: Tls,
+    tls: TlsMode,
     credentials: Option<Credentials>,
-    /// How long an answer may take.
-    patience: Duration,
-    free: Mutex<Vec<AsyncSmtpConnection>>,
+    /// Limit of time for a reply.
+    timeout: Duration,
+    idle: Mutex<Vec<AsyncSmtpConnection>>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Tls {
+enum TlsMode {
     /// From the first byte.
-    Whole,
-    /// STARTTLS, or no mail.
-    Start,
+    Implicit,
+    /// STARTTLS is required.
+    StartTls,
     None,
 }
 
-/// What came of an attempt.
+/// The outcome of an attempt to send a message.
 #[derive(Debug)]
-pub(crate) enum Verdict {
-    /// The server has taken the mail.
-    Taken,
-    /// It will never take it: for everybody, and as the server has said it, which may name the recipient.
-    Refused { why: String, said: String },
-    /// It does not take this mail now; others it may take.
-    PutOff(Failure),
-    /// It does not work as a server, or not for us. No mail was sent.
-    Away(String),
-    /// Nobody knows.
+pub(crate) enum SmtpVerdict {
+    /// The server has accepted the message.
+    Accepted,
+    /// The server will never accept the message. The response can name the recipient; the cause
+    /// does not.
+    Rejected { cause: String, response: String },
+    /// The server does not accept this message now; it may accept others.
+    Deferred(AttemptFailure),
+    /// The server is unavailable, or does not let us in. Nothing was sent.
+    Unavailable(String),
+    /// The outcome is unknown.
     Unknown(String),
 }
 
-/// Connections that are kept open. Beyond, they are closed after their mail.
-const FREE: usize = 4;
+/// Limit of idle connections. Beyond it, a connection is closed after its message.
+const MAX_IDLE: usize = 4;
 
-/// An answer to a command takes at most so long: RFC 5321 wants five minutes, but nothing is lost by trying again.
-const COMMAND: Duration = Duration::from_secs(30);
+/// Limit of time for the reply to a command. RFC 5321 asks for five minutes, but a retry loses
+/// nothing.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-// === impl Server ===
+// === impl SmtpServer ===
 
-impl Server {
+impl SmtpServer {
+    /// Reads the address of the server. It connects only when the first message is sent.
+    ///
+    /// # Errors
+    /// If the address is invalid. The error does not contain it, because it can contain a password.
     pub(crate) fn open(smtp: &Smtp) -> Result<Self, Error> {
-        // What the parser says may quote a password.
+        // The error of the parser can quote a password.
         let wrong = |why: &str| Error::SmtpUrl(why.to_owned());
-        let url = Url::parse(smtp.url.expose()).map_err(|_| wrong("it is no address"))?;
-        let host = url.host().ok_or_else(|| wrong("it names no host"))?;
+        let url = Url::parse(smtp.url.expose()).map_err(|_| wrong("it is not a URL"))?;
+        let host = url.host().ok_or_else(|| wrong("it has no host"))?;
         let query: Option<String> =
             (url.query_pairs().find(|(key, _)| key == "tls")).map(|(_, value)| value.into_owned());
         let tls = match (url.scheme(), query.as_deref()) {
-            ("smtps", None) => Tls::Whole,
-            ("smtp", None) if is_loopback(&host) => Tls::None,
-            ("smtp", None | Some("required")) => Tls::Start,
-            ("smtp", Some("none")) => Tls::None,
+            ("smtps", None) => TlsMode::Implicit,
+            ("smtp", None) if is_loopback(&host) => TlsMode::None,
+            ("smtp", None | Some("required")) => TlsMode::StartTls,
+            ("smtp", Some("none")) => TlsMode::None,
             _ => {
                 return Err(wrong(
-                    "it begins with smtp: or smtps:, and tls is required or none",
+                    "the scheme must be smtp or smtps, and tls must be required or none",
                 ));
             }
         };
@@ -85,56 +92,61 @@ impl Server {
             .password()
             .map(|password| Credentials::new(decode(url.username()), decode(password)));
         let port = match tls {
-            Tls::Whole => 465,
-            Tls::Start => 587,
-            Tls::None => 25,
+            TlsMode::Implicit => 465,
+            TlsMode::StartTls => 587,
+            TlsMode::None => 25,
         };
         Ok(Self {
             host: host.to_string().trim_matches(['[', ']']).to_owned(),
             port: url.port().unwrap_or(port),
             tls,
             credentials,
-            patience: smtp.timeout,
-            free: Mutex::default(),
+            timeout: smtp.timeout,
+            idle: Mutex::default(),
         })
     }
 
-    /// One attempt. Dropped in the middle, nobody knows what came of it.
-    pub(crate) async fn send(&self, mail: &Mail) -> Verdict {
-        let prepared = timeout(self.patience.min(COMMAND * 3), self.prepare(mail));
+    /// Makes one attempt. If the future is dropped, the outcome is unknown.
+    pub(crate) async fn send(&self, mail: &Mail) -> SmtpVerdict {
+        let prepared = timeout(self.timeout.min(COMMAND_TIMEOUT * 3), self.prepare(mail));
         let mut connection = match prepared.await {
             Ok(Ok(connection)) => connection,
             Ok(Err(verdict)) => return verdict,
-            Err(_) => return Verdict::Away("no answer in time".to_owned()),
+            Err(_) => {
+                return SmtpVerdict::Unavailable("the server did not reply in time".to_owned());
+            }
         };
-        match timeout(self.patience, connection.message(&mail.bytes)).await {
+        match timeout(self.timeout, connection.message(&mail.bytes)).await {
             Ok(Ok(_)) => {
                 self.keep(connection).await;
-                Verdict::Taken
+                SmtpVerdict::Accepted
             }
-            Ok(Err(error)) if error.status().is_some() => Verdict::about_mail(&error),
-            Ok(Err(error)) => Verdict::Unknown(why(&error)),
-            Err(_) => Verdict::Unknown("no answer after the text of the mail".to_owned()),
+            Ok(Err(error)) if error.status().is_some() => SmtpVerdict::of_reply(&error),
+            Ok(Err(error)) => SmtpVerdict::Unknown(cause(&error)),
+            Err(_) => {
+                SmtpVerdict::Unknown("the server did not confirm the message in time".to_owned())
+            }
         }
     }
 
-    /// A connection on which the server waits for the text of this mail.
-    async fn prepare(&self, mail: &Mail) -> Result<AsyncSmtpConnection, Verdict> {
-        let away = |error: SmtpError| Verdict::Away(why(&error));
-        let mut connection = self.connection().await.map_err(away)?;
+    /// A connection on which the server waits for the text of this message.
+    async fn prepare(&self, mail: &Mail) -> Result<AsyncSmtpConnection, SmtpVerdict> {
+        let unavailable = |error: SmtpError| SmtpVerdict::Unavailable(cause(&error));
+        let mut connection = self.connection().await.map_err(unavailable)?;
         let from = MailFrom::new(mail.envelope.from().cloned(), Vec::new());
-        // Who may not send at all is refused here, and no mail would be the better for being given up.
-        connection.command(from).await.map_err(away)?;
-        let about_mail = |error: SmtpError| Verdict::about_mail(&error);
+        // A server rejects the sender here if it does not let us send at all, which is not the
+        // fault of the message.
+        connection.command(from).await.map_err(unavailable)?;
+        let of_reply = |error: SmtpError| SmtpVerdict::of_reply(&error);
         for to in mail.envelope.to() {
             let to = Rcpt::new(to.clone(), Vec::new());
-            connection.command(to).await.map_err(about_mail)?;
+            connection.command(to).await.map_err(of_reply)?;
         }
-        connection.command(Data).await.map_err(about_mail)?;
+        connection.command(Data).await.map_err(of_reply)?;
         Ok(connection)
     }
 
-    /// A free connection that the server has not closed, or a new one.
+    /// An idle connection that the server has not closed, or a new one.
     async fn connection(&self) -> Result<AsyncSmtpConnection, SmtpError> {
         while let Some(mut connection) = self.take().await {
             if connection.test_connected().await {
@@ -143,11 +155,17 @@ impl Server {
         }
         let hello = ClientId::default();
         let tls = || TlsParameters::new(self.host.clone());
-        let whole = (self.tls == Tls::Whole).then(tls).transpose()?;
+        let implicit = (self.tls == TlsMode::Implicit).then(tls).transpose()?;
         let server = (self.host.as_str(), self.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(server, Some(COMMAND), &hello, whole, None).await?;
-        if self.tls == Tls::Start {
+        let mut connection = AsyncSmtpConnection::connect_tokio1(
+            server,
+            Some(COMMAND_TIMEOUT),
+            &hello,
+            implicit,
+            None,
+        )
+        .await?;
+        if self.tls == TlsMode::StartTls {
             connection.starttls(tls()?, &hello).await?;
         }
         if let Some(credentials) = &self.credentials {
@@ -158,20 +176,20 @@ impl Server {
     }
 
     async fn take(&self) -> Option<AsyncSmtpConnection> {
-        self.free.lock().await.pop()
+        self.idle.lock().await.pop()
     }
 
     async fn keep(&self, connection: AsyncSmtpConnection) {
-        let mut free = self.free.lock().await;
-        if free.len() < FREE {
-            free.push(connection);
+        let mut idle = self.idle.lock().await;
+        if idle.len() < MAX_IDLE {
+            idle.push(connection);
         }
     }
 }
 
 fn is_loopback(host: &Host<&str>) -> bool {
     match host {
-        // Of an address that is no http one, the parser takes every host for a name.
+        // With a scheme other than http, the parser takes every host for a name.
         Host::Domain(name) => {
             *name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
         }
@@ -180,9 +198,9 @@ fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
-impl std::fmt::Debug for Server {
+impl std::fmt::Debug for SmtpServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server")
+        f.debug_struct("SmtpServer")
             .field("host", &self.host)
             .field("port", &self.port)
             .field("tls", &self.tls)
@@ -190,42 +208,43 @@ impl std::fmt::Debug for Server {
     }
 }
 
-// === impl Verdict ===
+// === impl SmtpVerdict ===
 
-impl Verdict {
-    /// An answer to a command that is about this mail and not about us. 421 says that the server goes.
-    fn about_mail(error: &SmtpError) -> Self {
-        let (why, said) = (why(error), error.to_string());
+impl SmtpVerdict {
+    /// The meaning of a reply that concerns this message and not us. 421 says that the server
+    /// closes the connection.
+    fn of_reply(error: &SmtpError) -> Self {
+        let (cause, response) = (cause(error), error.to_string());
         if error.is_permanent() {
-            return Self::Refused { why, said };
+            return Self::Rejected { cause, response };
         }
         if error.is_transient() && error.status().is_some_and(|code| code.to_string() != "421") {
-            let patience = None;
-            return Self::PutOff(Failure {
-                why,
-                said,
-                patience,
+            return Self::Deferred(AttemptFailure {
+                cause,
+                response,
+                retry_after: None,
             });
         }
-        Self::Away(why)
+        Self::Unavailable(cause)
     }
 
-    /// For metrics.
-    pub(crate) fn name(&self) -> &'static str {
+    /// The value of the label `outcome`.
+    pub(crate) fn label(&self) -> &'static str {
         match self {
-            Self::Taken => "sent",
-            Self::Refused { .. } => "refused",
-            Self::PutOff(_) => "put-off",
-            Self::Away(_) => "not-sent",
+            Self::Accepted => "sent",
+            Self::Rejected { .. } => "refused",
+            Self::Deferred(_) => "put-off",
+            Self::Unavailable(_) => "not-sent",
             Self::Unknown(_) => "unknown",
         }
     }
 }
 
-/// What may be logged. The words of an answer are not: they often repeat the recipient's address.
-fn why(error: &SmtpError) -> String {
+/// The part of an error that may be logged. The text of a reply often contains the address of the
+/// recipient.
+fn cause(error: &SmtpError) -> String {
     match error.status() {
-        Some(code) => format!("the server has answered {code}"),
+        Some(code) => format!("the server replied {code}"),
         None => error.to_string(),
     }
 }
@@ -236,43 +255,58 @@ mod tests {
 
     use super::*;
 
-    fn open(url: &str) -> Result<Server, Error> {
-        Server::open(&Smtp {
+    fn open(url: &str) -> Result<SmtpServer, Error> {
+        SmtpServer::open(&Smtp {
             url: Secret::new(url),
-            timeout: COMMAND,
+            timeout: COMMAND_TIMEOUT,
         })
     }
 
     #[test]
-    fn only_loopback_and_an_explicit_wish_do_without_tls() {
+    fn the_labels_of_verdicts_keep_their_words() {
+        let failure = AttemptFailure::public("cause", None);
+        let (cause, response) = (String::new(), String::new());
+        for (verdict, label) in [
+            (SmtpVerdict::Accepted, "sent"),
+            (SmtpVerdict::Rejected { cause, response }, "refused"),
+            (SmtpVerdict::Deferred(failure), "put-off"),
+            (SmtpVerdict::Unavailable(String::new()), "not-sent"),
+            (SmtpVerdict::Unknown(String::new()), "unknown"),
+        ] {
+            assert_eq!(verdict.label(), label);
+        }
+    }
+
+    #[test]
+    fn only_loopback_and_tls_none_are_without_tls() {
         for (url, tls, port) in [
-            ("smtps://u:p%40@mail.example.org", Tls::Whole, 465),
-            ("smtp://mail.example.org", Tls::Start, 587),
+            ("smtps://u:p%40@mail.example.org", TlsMode::Implicit, 465),
+            ("smtp://mail.example.org", TlsMode::StartTls, 587),
             (
                 "smtp://mail.example.org:2525?tls=required",
-                Tls::Start,
+                TlsMode::StartTls,
                 2525,
             ),
-            ("smtp://mail.example.org?tls=none", Tls::None, 25),
-            ("smtp://localhost:1025", Tls::None, 1025),
-            ("smtp://127.0.0.1:1025", Tls::None, 1025),
-            ("smtp://[::1]:1025", Tls::None, 1025),
-            ("smtp://127.0.0.1?tls=required", Tls::Start, 587),
+            ("smtp://mail.example.org?tls=none", TlsMode::None, 25),
+            ("smtp://localhost:1025", TlsMode::None, 1025),
+            ("smtp://127.0.0.1:1025", TlsMode::None, 1025),
+            ("smtp://[::1]:1025", TlsMode::None, 1025),
+            ("smtp://127.0.0.1?tls=required", TlsMode::StartTls, 587),
         ] {
-            let server = open(url).expect("an address");
+            let server = open(url).expect("a valid address");
             assert_eq!((server.tls, server.port), (tls, port), "{url}");
         }
     }
 
     #[test]
-    fn a_wrong_address_is_refused_without_being_shown() {
+    fn the_error_about_an_address_does_not_contain_it() {
         for url in [
             "s3cret",
             "smtp:",
             "http://a:s3cret@b",
             "smtps://a:s3cret@b?tls=none",
         ] {
-            let refused = open(url).expect_err("no address").to_string();
+            let refused = open(url).expect_err("an invalid address").to_string();
             assert!(!refused.contains("s3cret"), "{refused}");
         }
     }

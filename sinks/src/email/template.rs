@@ -1,4 +1,5 @@
-//! The templates of a mail: subject, plain text, HTML. What a field holds is text in them, never a template.
+//! The templates of a message: subject, plain text, HTML. Values of fields are inserted as text,
+//! never evaluated.
 
 use std::{io, path::Path};
 
@@ -12,21 +13,25 @@ pub(crate) struct Templates {
     name: String,
 }
 
-/// A mail without its addresses.
+/// The text of a message.
 #[derive(Debug)]
-pub(crate) struct Text {
+pub(crate) struct MailText {
     pub(crate) subject: String,
     pub(crate) plain: Option<String>,
     pub(crate) html: Option<String>,
 }
 
-/// Instructions of one template; beyond, the record is rejected. A letter of a page takes some hundred.
+/// A text that accepts at most `LIMIT` bytes.
+struct BoundedText(Vec<u8>);
+
+/// Limit of instructions of one template; beyond it, the record is rejected. One page of text takes
+/// a few hundred.
 const FUEL: u64 = 100_000;
 
-/// Bytes of one text; beyond, the record is rejected. Servers take about 10 MB, readers less.
+/// Limit of bytes of one text; beyond it, the record is rejected. Servers accept about 10 MB.
 const LIMIT: usize = 256 << 10;
 
-/// Characters of a subject; the rest is cut.
+/// Limit of characters of a subject; the rest is cut.
 const SUBJECT_LIMIT: usize = 200;
 
 const SUBJECT: &str = "subject";
@@ -34,10 +39,10 @@ const SUBJECT: &str = "subject";
 // === impl Templates ===
 
 impl Templates {
-    /// Reads `NAME.txt` and `NAME.html` of the folder; one of them may be missing.
+    /// Reads `NAME.txt` and `NAME.html` from the folder; one of them may be missing.
     ///
     /// # Errors
-    /// What is wrong, and the remedy.
+    /// The problem and the remedy, if a template is missing or invalid.
     pub(crate) fn read(
         folder: &Path,
         name: &str,
@@ -46,9 +51,9 @@ impl Templates {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(FUEL));
-        let remedy = "see https://docs.rs/minijinja for what templates can do";
+        let remedy = "see https://docs.rs/minijinja for the syntax of templates";
         let wrong = |file: &str, error: &minijinja::Error| {
-            let problem = format!("{file} is no template: {error}");
+            let problem = format!("{file} is not a valid template: {error}");
             (problem, remedy)
         };
         let mut found = false;
@@ -62,12 +67,12 @@ impl Templates {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     let problem = format!("{file} cannot be read: {error}");
-                    return Err((problem, "make it a file of UTF-8 text"));
+                    return Err((problem, "make it readable, as UTF-8 text"));
                 }
             }
         }
         if !found {
-            let problem = format!("there is no {name}.txt and no {name}.html beside app.toml");
+            let problem = format!("neither {name}.txt nor {name}.html exists beside app.toml");
             return Err((problem, "write at least one of them"));
         }
         (environment.add_template_owned(SUBJECT, subject.to_owned()))
@@ -78,57 +83,57 @@ impl Templates {
         })
     }
 
-    /// The mail for these fields.
+    /// The text for these fields.
     ///
     /// # Errors
-    /// Why there is none, without what the fields hold: such as a field that a template needs and is not there.
-    pub(crate) fn fill(&self, fields: &Value) -> Result<Text, String> {
+    /// If a template cannot be filled, such as when a field is missing. The error does not contain
+    /// values of fields.
+    pub(crate) fn fill(&self, fields: &Value) -> Result<MailText, String> {
         let subject = self.render(SUBJECT, fields)?.unwrap_or_default();
-        Ok(Text {
+        Ok(MailText {
             subject: one_line(&subject),
             plain: self.render(&format!("{}.txt", self.name), fields)?,
             html: self.render(&format!("{}.html", self.name), fields)?,
         })
     }
 
-    /// None if there is no such template.
+    /// `None` if there is no such template.
     fn render(&self, name: &str, fields: &Value) -> Result<Option<String>, String> {
         let Ok(template) = self.environment.get_template(name) else {
             return Ok(None);
         };
-        let mut text = Bounded(Vec::new());
+        let mut text = BoundedText(Vec::new());
         let fields = minijinja::Value::from(Serde(fields));
         match template.render_captured_to(fields, &mut text) {
             Ok(_) => Ok(Some(String::from_utf8_lossy(&text.0).into_owned())),
-            Err(error) => Err(reason(name, &error)),
+            Err(error) => Err(describe(name, &error)),
         }
     }
 }
 
-/// What an error says for itself may quote what a field holds.
-fn reason(name: &str, error: &minijinja::Error) -> String {
+/// Describes an error. Its own text can quote the value of a field.
+fn describe(name: &str, error: &minijinja::Error) -> String {
     let line = error.line().unwrap_or_default();
     match error.kind() {
         ErrorKind::UndefinedError => {
             format!("line {line} of {name} uses a field that the record does not have")
         }
         ErrorKind::OutOfFuel => format!("{name} takes more than {FUEL} instructions"),
-        ErrorKind::WriteFailure => format!("{name} makes a text of more than {LIMIT} bytes"),
+        ErrorKind::WriteFailure => format!("{name} produces more than {LIMIT} bytes"),
         kind => format!("line {line} of {name} cannot be filled: {kind}"),
     }
 }
 
-/// A subject is one line, whatever the fields in it hold.
+/// Makes a subject one line, whatever the fields in it contain.
 fn one_line(text: &str) -> String {
     let plain = text.split(|c: char| c.is_control() || c.is_whitespace());
     let words: Vec<&str> = plain.filter(|word| !word.is_empty()).collect();
     words.join(" ").chars().take(SUBJECT_LIMIT).collect()
 }
 
-/// Takes at most `LIMIT` bytes.
-struct Bounded(Vec<u8>);
+// === impl BoundedText ===
 
-impl io::Write for Bounded {
+impl io::Write for BoundedText {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > LIMIT {
             return Err(io::ErrorKind::StorageFull.into());
@@ -148,17 +153,17 @@ mod tests {
 
     use super::*;
 
-    fn fill(html: &str, fields: &Value) -> Result<Text, String> {
+    fn fill(html: &str, fields: &Value) -> Result<MailText, String> {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join("thanks.html"), html).expect("our own folder");
+        std::fs::write(folder.path().join("thanks.html"), html).expect("the folder is writable");
         let templates = Templates::read(folder.path(), "thanks", "For {{ name }}");
-        templates.expect("they are templates").fill(fields)
+        templates.expect("the templates are valid").fill(fields)
     }
 
     #[test]
-    fn fields_are_text_in_a_mail_and_no_markup_and_no_header() {
+    fn fields_are_inserted_as_text_and_not_as_markup_or_headers() {
         let fields = json!({ "name": "<b>\r\nBcc: a@example.org\0" });
-        let text = fill("<p>{{ name }}</p>", &fields).expect("a mail");
+        let text = fill("<p>{{ name }}</p>", &fields).expect("a text");
         assert_eq!(text.subject, "For <b> Bcc: a@example.org");
         assert!(
             text.html
@@ -168,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_filled_is_rejected_without_saying_what_the_fields_hold() {
+    fn errors_of_templates_do_not_contain_values_of_fields() {
         let fields = json!({ "name": "secret" });
         let why = fill("{{ nmae }}", &fields).expect_err("no such field");
         assert!(why.contains("does not have"), "{why}");
@@ -179,7 +184,7 @@ mod tests {
         let large = "{% for a in range(50) %}{{ name }}{% endfor %}";
         let why = fill(large, &json!({ "name": "x".repeat(LIMIT / 2) })).expect_err("too large");
         assert!(why.contains("bytes"), "{why}");
-        let why = fill("{{ name|int }}", &fields).expect_err("no number");
+        let why = fill("{{ name|int }}", &fields).expect_err("not a number");
         assert!(!why.contains("secret"), "{why}");
     }
 }

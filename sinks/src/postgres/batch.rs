@@ -1,129 +1,130 @@
-//! What waits to be stored, and how much of it one transaction takes.
+//! Records that wait to be stored, and the batches that one transaction stores.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use formline_core::{Record, record::Partition};
 
-use super::row::Row;
-use crate::parking::Letter;
+use super::row::ResponseRow;
+use crate::engine::dead_letter_queue::DeadLetter;
 
-/// Records in the order in which they were read. At its bounds reading waits.
+/// Records in the order in which they were read. At its limits, reading waits.
 #[derive(Debug)]
-pub(crate) struct Buffer {
-    entries: VecDeque<Entry>,
+pub(crate) struct RowBuffer {
+    items: VecDeque<Item>,
     bytes: usize,
     batch_rows: usize,
 }
 
 #[derive(Debug)]
-enum Entry {
-    Row(Row),
-    /// What is no row.
-    Letter(Letter),
+enum Item {
+    Row(ResponseRow),
+    /// A record that is not a row.
+    Letter(DeadLetter),
     /// A replay for another group.
-    Pass(Record),
+    Skipped(Record),
 }
 
 /// The contents of one transaction.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) rows: Vec<Row>,
-    /// To be parked before the offsets move.
-    pub(crate) letters: Vec<Letter>,
-    /// Behind the last record of each partition.
+pub(crate) struct RowBatch {
+    pub(crate) rows: Vec<ResponseRow>,
+    /// Dead letters, to be written before the offsets move.
+    pub(crate) letters: Vec<DeadLetter>,
+    /// The offset behind the last record of each partition.
     pub(crate) next: BTreeMap<Partition, i64>,
 }
 
-/// Most bytes of one transaction, and of what waits behind it. One record may be larger than what is left.
+/// Limit of bytes of one transaction, and of the records that wait behind it. A single record may
+/// exceed it.
 const BATCH_BYTES: usize = 8 << 20;
 
-// === impl Buffer ===
+// === impl RowBuffer ===
 
-impl Buffer {
+impl RowBuffer {
     pub(crate) fn new(batch_rows: usize) -> Self {
         Self {
-            entries: VecDeque::new(),
+            items: VecDeque::new(),
             bytes: 0,
             batch_rows,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.items.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.items.is_empty()
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.entries.len() < 2 * self.batch_rows && self.bytes < BATCH_BYTES
+        self.items.len() < 2 * self.batch_rows && self.bytes < BATCH_BYTES
     }
 
     pub(crate) fn add(&mut self, record: Record, is_for_us: bool) {
         self.bytes += record.size();
-        self.entries.push_back(if !is_for_us {
-            Entry::Pass(record)
+        self.items.push_back(if !is_for_us {
+            Item::Skipped(record)
         } else {
-            match Row::read(record) {
-                Ok(row) => Entry::Row(row),
-                Err((record, why)) => Entry::Letter(Letter {
+            match ResponseRow::read(record) {
+                Ok(row) => Item::Row(row),
+                Err((record, malformed)) => Item::Letter(DeadLetter {
                     record,
                     reason: "malformed".into(),
-                    detail: why.to_string(),
+                    detail: malformed.to_string(),
                     attempts: 1,
                 }),
             }
         });
     }
 
-    /// The next batch. It never holds two rows of one id and source: whether the second is a repetition or, after a
-    /// day, another submission can be told only once the first is stored.
-    pub(crate) fn take(&mut self) -> Batch {
-        let (mut batch, mut bytes) = (Batch::default(), 0);
+    /// Takes the next batch. It never contains two rows of one id and source: whether the second is
+    /// a duplicate or, after a day, another submission is known only once the first is stored.
+    pub(crate) fn take(&mut self) -> RowBatch {
+        let (mut batch, mut bytes) = (RowBatch::default(), 0);
         let mut known = HashSet::new();
-        while let Some(entry) = self.entries.front() {
-            let size = entry.record().size();
+        while let Some(item) = self.items.front() {
+            let size = item.record().size();
             let is_full = batch.rows.len() == self.batch_rows || bytes + size > BATCH_BYTES;
             if is_full && !batch.next.is_empty() {
                 break;
             }
-            if let Entry::Row(row) = entry
+            if let Item::Row(row) = item
                 && !known.insert((row.id.clone(), row.source().to_owned()))
             {
                 break;
             }
             bytes += size;
-            let entry = self.entries.pop_front().expect("it is the front");
-            batch.add(entry);
+            let item = self.items.pop_front().expect("the front was seen above");
+            batch.add(item);
         }
         self.bytes -= bytes;
         batch
     }
 }
 
-// === impl Batch ===
+// === impl RowBatch ===
 
-impl Batch {
-    fn add(&mut self, entry: Entry) {
-        let record = entry.record();
+impl RowBatch {
+    fn add(&mut self, item: Item) {
+        let record = item.record();
         (self.next).insert(record.partition.clone(), record.offset + 1);
-        match entry {
-            Entry::Row(row) => self.rows.push(row),
-            Entry::Letter(letter) => self.letters.push(letter),
-            Entry::Pass(_) => {}
+        match item {
+            Item::Row(row) => self.rows.push(row),
+            Item::Letter(letter) => self.letters.push(letter),
+            Item::Skipped(_) => {}
         }
     }
 }
 
-// === impl Entry ===
+// === impl Item ===
 
-impl Entry {
+impl Item {
     fn record(&self) -> &Record {
         match self {
             Self::Row(row) => &row.record,
             Self::Letter(letter) => &letter.record,
-            Self::Pass(record) => record,
+            Self::Skipped(record) => record,
         }
     }
 }
@@ -134,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    fn add(buffer: &mut Buffer, number: i32, offset: i64, id: &str, value: &[u8]) {
+    fn add(buffer: &mut RowBuffer, number: i32, offset: i64, id: &str, value: &[u8]) {
         let partition = Partition {
             topic: "topic".into(),
             number,
@@ -144,7 +145,7 @@ mod tests {
         buffer.add(record, id != "other");
     }
 
-    fn taken(buffer: &mut Buffer) -> (Vec<String>, Vec<i64>) {
+    fn taken(buffer: &mut RowBuffer) -> (Vec<String>, Vec<i64>) {
         let batch = buffer.take();
         let ids = batch.rows.into_iter().map(|row| row.id).collect();
         (ids, batch.next.into_values().collect())
@@ -155,8 +156,8 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_ends_at_its_bound_and_before_an_id_that_it_holds() {
-        let mut buffer = Buffer::new(3);
+    fn a_batch_ends_at_its_limit_and_before_an_id_that_it_contains() {
+        let mut buffer = RowBuffer::new(3);
         for (number, offset, id) in [(0, 5, "a"), (1, 8, "b"), (0, 6, "c"), (0, 7, "d")] {
             add(&mut buffer, number, offset, id, b"1");
         }
@@ -168,8 +169,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_row_moves_the_offset_all_the_same() {
-        let mut buffer = Buffer::new(3);
+    fn records_that_are_not_rows_move_the_offset() {
+        let mut buffer = RowBuffer::new(3);
         add(&mut buffer, 0, 1, "other", b"1");
         add(&mut buffer, 1, 1, "broken", b"\xff");
         let batch = buffer.take();
@@ -178,8 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn large_records_wait_for_the_next_batch_and_the_largest_goes_alone() {
-        let mut buffer = Buffer::new(100);
+    fn large_records_wait_for_the_next_batch_and_the_largest_is_stored_alone() {
+        let mut buffer = RowBuffer::new(100);
         for (offset, id, size) in [(0, "a", 10 << 20), (1, "b", 3 << 20), (2, "c", 6 << 20)] {
             add(&mut buffer, 0, offset, id, &vec![b'1'; size]);
             assert!(!buffer.has_room());

@@ -1,4 +1,5 @@
-//! One connection to PostgreSQL: the schema, the offsets, and the transaction that moves both rows and offsets.
+//! One connection to PostgreSQL: the schema, the offsets, and the transaction that stores rows and
+//! moves offsets.
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
@@ -10,9 +11,10 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::{failure::Failure, row::Row};
+use super::{failure::PostgresFailure, row::ResponseRow};
 
-/// Where one sink writes to, and under which name it keeps its offsets. Cheap enough to clone for each connection.
+/// Where one sink writes to, and the name of its offsets. Cheap enough to clone for each
+/// connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     options: PgConnectOptions,
@@ -20,19 +22,20 @@ pub(crate) struct Target {
     group: String,
 }
 
-/// A connection to a schema that is migrated. After a failure it is of no more use, but for one of a row.
+/// A connection to a migrated schema. After a failure other than [`PostgresFailure::Row`] it must
+/// not be used again.
 #[derive(Debug)]
 pub(crate) struct Database {
     connection: PgConnection,
     group: String,
 }
 
-/// Where a partition is read next, by partition.
+/// The next offset of each partition.
 pub(crate) type Positions = BTreeMap<Partition, i64>;
 
-/// An offset that is to move in a transaction.
+/// The move of one offset in a transaction.
 #[derive(Debug)]
-pub(crate) struct Move {
+pub(crate) struct OffsetMove {
     pub(crate) partition: Partition,
     pub(crate) expected: i64,
     pub(crate) next: i64,
@@ -40,15 +43,15 @@ pub(crate) struct Move {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Of a migration, which may have to build an index.
+/// A migration may have to build an index.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Of a whole transaction, and of each step of a trial.
+/// Limit of time for a whole transaction, and for each step of the search for bad rows.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the server itself gives up on, so that a sink whose connection is dead holds no lock for long. It is less than the
-/// time after which the sink gives up. `force_custom_plan`: a plan from when the table was empty would read all of it for
-/// each batch until the next ANALYZE.
+/// Time limits of the server, so that a sink whose connection is dead holds no lock for long. They
+/// are shorter than those of the sink. `force_custom_plan`: a generic plan from when the table was
+/// empty would scan all of it for each batch until the next ANALYZE.
 const SESSION: [(&str, &str); 4] = [
     ("lock_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "20s"),
@@ -62,8 +65,9 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[(
     include_str!("../../migrations/1_responses.sql"),
 )];
 
-/// One statement for any number of rows. A response is not new if it is there already, or if a submission of the same id
-/// was accepted less than a day apart: the repetition of one with an `Idempotency-Key` (`core::duplicates`).
+/// One statement for any number of rows. A response is not new if it is stored already, or if a
+/// submission with the same id was accepted less than a day apart: the duplicate of a submission
+/// with an `Idempotency-Key`.
 const INSERT: &str = "
 INSERT INTO responses (id, source, submission_id, type, subject, accepted_at, value, plugin,
     kafka_topic, kafka_partition, kafka_offset)
@@ -115,7 +119,7 @@ impl Target {
     }
 
     /// Connects and brings the schema up to date.
-    pub(crate) async fn connect(&self) -> Result<Database, Failure> {
+    pub(crate) async fn connect(&self) -> Result<Database, PostgresFailure> {
         let mut connection = within(CONNECT_TIMEOUT, self.options.connect()).await?;
         within(MIGRATE_TIMEOUT, self.migrate(&mut connection)).await?;
         let limit = connection.execute("SET statement_timeout = '20s'");
@@ -126,8 +130,8 @@ impl Target {
         })
     }
 
-    /// Processes that start at once take turns by an advisory lock.
-    async fn migrate(&self, connection: &mut PgConnection) -> Result<(), Failure> {
+    /// An advisory lock makes processes that start at the same time take turns.
+    async fn migrate(&self, connection: &mut PgConnection) -> Result<(), PostgresFailure> {
         let all = MIGRATIONS.iter().map(|(version, title, sql)| {
             let (title, sql) = ((*title).into(), sql.into_sql_str());
             Migration::new(*version, title, MigrationType::Simple, sql, false)
@@ -135,11 +139,12 @@ impl Target {
         let mut migrator = Migrator::with_migrations(all.collect());
         let there = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL");
         let is_there: bool = there.bind(&self.schema).fetch_one(&mut *connection).await?;
-        // Even with IF NOT EXISTS it asks for the right to create one.
+        // Even with IF NOT EXISTS, the statement requires the right to create a schema.
         if !is_there {
             migrator.create_schema(self.schema.clone());
         }
-        // What `run` calls. An async block that is sent between threads cannot prove the bounds of `run` itself.
+        // `run` calls this function; its own bounds cannot be proven for a future that is sent
+        // between threads.
         Ok(migrator.run_direct(None, connection, false).await?)
     }
 }
@@ -147,8 +152,14 @@ impl Target {
 // === impl Database ===
 
 impl Database {
-    /// Where to read these partitions: from their beginning, if they are new to the database.
-    pub(crate) async fn positions(&mut self, of: &[Partition]) -> Result<Positions, Failure> {
+    /// The next offsets of these partitions: 0 for one that is new to the database.
+    ///
+    /// # Errors
+    /// If PostgreSQL fails.
+    pub(crate) async fn positions(
+        &mut self,
+        of: &[Partition],
+    ) -> Result<Positions, PostgresFailure> {
         let read = async {
             let topics: Vec<&str> = of.iter().map(|partition| &*partition.topic).collect();
             let numbers: Vec<i32> = of.iter().map(|partition| partition.number).collect();
@@ -160,7 +171,7 @@ impl Database {
                 .await?;
             let all = sqlx::query_as::<_, (String, i32, i64)>(READ_OFFSETS);
             let all = all.bind(&self.group).fetch_all(&mut self.connection);
-            Ok::<_, Failure>(all.await?)
+            Ok::<_, PostgresFailure>(all.await?)
         };
         let all = within(TRANSACTION_TIMEOUT, read).await?;
         let ours = all.into_iter().filter_map(|(topic, number, next)| {
@@ -171,13 +182,21 @@ impl Database {
     }
 
     /// Stores rows and moves offsets, both or neither. Returns how many of the rows are new.
-    pub(crate) async fn store(&mut self, rows: &[Row], moves: &[Move]) -> Result<u64, Failure> {
+    ///
+    /// # Errors
+    /// If PostgreSQL fails, rejects a row, or an offset is not the expected one.
+    pub(crate) async fn store(
+        &mut self,
+        rows: &[ResponseRow],
+        moves: &[OffsetMove],
+    ) -> Result<u64, PostgresFailure> {
         let store = async {
             let mut transaction = self.connection.begin().await?;
-            // First of all: a second owner waits here for the first, and then finds that the offset has moved.
+            // This comes first: a second owner waits here for the first, and then finds that the
+            // offset has moved.
             let moved = move_offsets(&mut transaction, &self.group, moves).await?;
             if moved != moves.len() as u64 {
-                return Err(Failure::Fenced);
+                return Err(PostgresFailure::Fenced);
             }
             let new = insert(&mut transaction, rows).await?;
             transaction.commit().await?;
@@ -186,20 +205,27 @@ impl Database {
         within(TRANSACTION_TIMEOUT, store).await
     }
 
-    /// The rows that PostgreSQL does not take, each with the reason. Stores nothing.
-    pub(crate) async fn find_bad(&mut self, rows: &[Row]) -> Result<Vec<(usize, String)>, Failure> {
+    /// Finds the rows that PostgreSQL rejects, each with the cause. Stores nothing.
+    ///
+    /// # Errors
+    /// If PostgreSQL fails.
+    pub(crate) async fn find_bad(
+        &mut self,
+        rows: &[ResponseRow],
+    ) -> Result<Vec<(usize, String)>, PostgresFailure> {
         let mut bad = Vec::new();
         let mut trial = within(TRANSACTION_TIMEOUT, self.connection.begin()).await?;
         let mut ranges: Vec<Range<usize>> = std::iter::once(0..rows.len()).collect();
         while let Some(range) = ranges.pop() {
-            // Each part has its own time: many bad rows may need more than a transaction.
+            // Each part has its own time limit, because many bad rows can take longer than one
+            // transaction.
             let tried = try_insert(&mut trial, &rows[range.clone()]);
-            if let Some(why) = within(TRANSACTION_TIMEOUT, tried).await? {
+            if let Some(cause) = within(TRANSACTION_TIMEOUT, tried).await? {
                 let middle = range.start.midpoint(range.end);
                 if middle == range.start {
-                    bad.push((middle, why));
+                    bad.push((middle, cause));
                 } else {
-                    // The last one is tried first: thus the bad ones come in order.
+                    // The range that is pushed last is tried first, so bad rows are found in order.
                     ranges.push(middle..range.end);
                     ranges.push(range.start..middle);
                 }
@@ -209,36 +235,39 @@ impl Database {
         Ok(bad)
     }
 
-    /// Says goodbye to the server.
+    /// Closes the connection.
     pub(crate) async fn close(self) {
         if let Err(error) = self.connection.close().await {
-            tracing::debug!(%error, sink = self.group, "the connection was gone already");
+            tracing::debug!(%error, sink = self.group, "the connection was already closed");
         }
     }
 }
 
-/// sqlx waits for ever for a server that says nothing, so whatever is asked of one goes through here.
+/// Limits the time of a request to the server; sqlx itself has no time limit.
 async fn within<T, E>(
     limit: Duration,
     answer: impl Future<Output = Result<T, E>>,
-) -> Result<T, Failure>
+) -> Result<T, PostgresFailure>
 where
-    Failure: From<E>,
+    PostgresFailure: From<E>,
 {
     match timeout(limit, answer).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(Failure::timed_out()),
+        Err(_) => Err(PostgresFailure::timed_out()),
     }
 }
 
-/// Why these rows cannot all be inserted, if so; then none of them is.
-async fn try_insert(trial: &mut PgConnection, rows: &[Row]) -> Result<Option<String>, Failure> {
+/// Inserts rows all or none. Returns the cause if PostgreSQL rejects them.
+async fn try_insert(
+    trial: &mut PgConnection,
+    rows: &[ResponseRow],
+) -> Result<Option<String>, PostgresFailure> {
     let mut part = trial.begin().await?;
     match insert(&mut part, rows).await {
-        Ok(_) => part.commit().await.map(|()| None).map_err(Failure::from),
-        Err(Failure::Row(why)) => {
+        Ok(_) => part.commit().await.map(|()| None).map_err(Into::into),
+        Err(PostgresFailure::Row(cause)) => {
             part.rollback().await?;
-            Ok(Some(why))
+            Ok(Some(cause))
         }
         Err(failure) => Err(failure),
     }
@@ -247,8 +276,8 @@ async fn try_insert(trial: &mut PgConnection, rows: &[Row]) -> Result<Option<Str
 async fn move_offsets(
     connection: &mut PgConnection,
     group: &str,
-    moves: &[Move],
-) -> Result<u64, Failure> {
+    moves: &[OffsetMove],
+) -> Result<u64, PostgresFailure> {
     let topics = moves.iter().map(|one| &*one.partition.topic);
     let numbers = moves.iter().map(|one| one.partition.number);
     let moved = sqlx::query(MOVE_OFFSETS)
@@ -262,23 +291,27 @@ async fn move_offsets(
     Ok(moved.rows_affected())
 }
 
-/// How many of the rows are new.
-async fn insert(connection: &mut PgConnection, rows: &[Row]) -> Result<u64, Failure> {
+/// Inserts rows and returns how many of them are new.
+async fn insert(
+    connection: &mut PgConnection,
+    rows: &[ResponseRow],
+) -> Result<u64, PostgresFailure> {
     if rows.is_empty() {
         return Ok(0);
     }
-    let texts = |read: fn(&Row) -> &str| rows.iter().map(read).collect::<Vec<&str>>();
-    let optional = |read: fn(&Row) -> Option<&str>| rows.iter().map(read).collect::<Vec<_>>();
-    let numbers = |read: fn(&Row) -> i64| rows.iter().map(read).collect::<Vec<i64>>();
+    let texts = |read: fn(&ResponseRow) -> &str| rows.iter().map(read).collect::<Vec<&str>>();
+    let optional =
+        |read: fn(&ResponseRow) -> Option<&str>| rows.iter().map(read).collect::<Vec<_>>();
+    let numbers = |read: fn(&ResponseRow) -> i64| rows.iter().map(read).collect::<Vec<i64>>();
     let partitions = rows.iter().map(|row| row.record.partition.number);
     let inserted = sqlx::query(INSERT)
         .bind(texts(|row| &row.id))
-        .bind(texts(Row::source))
-        .bind(texts(Row::submission_id))
+        .bind(texts(ResponseRow::source))
+        .bind(texts(ResponseRow::submission_id))
         .bind(optional(|row| row.text(header::TYPE)))
         .bind(optional(|row| row.text(header::SUBJECT)))
         .bind(numbers(|row| row.accepted))
-        .bind(optional(Row::value))
+        .bind(optional(ResponseRow::value))
         .bind(optional(|row| row.text(header::PLUGIN)))
         .bind(texts(|row| &row.record.partition.topic))
         .bind(partitions.collect::<Vec<i32>>())

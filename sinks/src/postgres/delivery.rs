@@ -1,95 +1,98 @@
-//! Brings one batch into the database: dead letters to Kafka first, then rows and offsets in one transaction.
+//! Stores one batch: first dead letters in Kafka, then rows and offsets in one transaction.
 
 use super::{
-    batch::Batch,
-    database::{Database, Move, Positions},
-    failure::Failure,
-    metrics::Metrics,
-    row::Row,
+    batch::RowBatch,
+    database::{Database, OffsetMove, Positions},
+    failure::PostgresFailure,
+    metrics::PostgresMetrics,
+    row::ResponseRow,
 };
 use crate::{
-    Error,
-    parking::{Letter, Parking},
+    engine::dead_letter_queue::{DeadLetter, DeadLetterQueue},
+    error::Error,
 };
 
-/// One batch on its way.
+/// The delivery of one batch.
 #[derive(Debug)]
-pub(crate) struct Delivery {
+pub(crate) struct BatchDelivery {
     pub(crate) database: Database,
-    pub(crate) batch: Batch,
-    pub(crate) moves: Vec<Move>,
-    pub(crate) parking: Parking,
-    pub(crate) metrics: Metrics,
+    pub(crate) batch: RowBatch,
+    pub(crate) moves: Vec<OffsetMove>,
+    pub(crate) dead_letters: DeadLetterQueue,
+    pub(crate) metrics: PostgresMetrics,
 }
 
-/// The database holds it.
+/// A batch that is stored.
 #[derive(Debug)]
-pub(crate) struct Delivered {
+pub(crate) struct StoredBatch {
     pub(crate) database: Database,
-    /// Where each partition of the batch goes on.
+    /// The next offset of each partition of the batch.
     pub(crate) next: Positions,
 }
 
-/// Why a batch was not delivered. The connection is closed, and what became of the batch is for the database to say.
+/// Why a batch was not delivered. The connection is closed, and the offsets in the database say
+/// whether the batch is stored.
 #[derive(Debug)]
-pub(crate) enum Trouble {
-    /// Look at the offsets and go on there.
-    Lost(Failure),
-    /// A person must act. Stop.
+pub(crate) enum DeliveryError {
+    /// Read the offsets and continue there.
+    Lost(PostgresFailure),
+    /// An operator must act. Stop.
     Stopped(Error),
-    /// The shutdown came first.
+    /// The shutdown began first.
     Shutdown,
 }
 
-// === impl Delivery ===
+// === impl BatchDelivery ===
 
-impl Delivery {
-    pub(crate) async fn run(mut self) -> Result<Delivered, Trouble> {
+impl BatchDelivery {
+    pub(crate) async fn run(mut self) -> Result<StoredBatch, DeliveryError> {
         loop {
-            self.park().await?;
+            self.send_dead_letters().await?;
             let rows = &self.batch.rows;
             match self.database.store(rows, &self.moves).await {
                 Ok(new) => {
                     self.metrics.stored(rows, new);
-                    return Ok(Delivered {
+                    return Ok(StoredBatch {
                         database: self.database,
                         next: self.batch.next,
                     });
                 }
                 Err(failure) => {
                     self.metrics.failed(&failure);
-                    let Failure::Row(why) = failure else {
+                    let PostgresFailure::Row(cause) = failure else {
                         return Err(failure.into());
                     };
-                    self.sort_out(&why).await?;
+                    self.reject_rows(&cause).await?;
                 }
             }
         }
     }
 
-    /// A crash after this and before the offsets have moved parks the same records again: `core::ledger` knows them by
-    /// their place.
-    async fn park(&mut self) -> Result<(), Trouble> {
+    /// A crash after this and before the offsets have moved writes the same dead letters again; the
+    /// dead-letter index recognises them by their position.
+    async fn send_dead_letters(&mut self) -> Result<(), DeliveryError> {
         for letter in self.batch.letters.drain(..) {
-            if !self.parking.park(&letter).await.map_err(Trouble::Stopped)? {
-                return Err(Trouble::Shutdown);
+            let sent = self.dead_letters.send(&letter).await;
+            if !sent.map_err(DeliveryError::Stopped)? {
+                return Err(DeliveryError::Shutdown);
             }
         }
         Ok(())
     }
 
-    /// Makes dead letters of the rows that are at fault.
-    async fn sort_out(&mut self, why: &str) -> Result<(), Trouble> {
+    /// Moves the rows that PostgreSQL rejects to the dead letters.
+    async fn reject_rows(&mut self, cause: &str) -> Result<(), DeliveryError> {
         let bad = self.database.find_bad(&self.batch.rows).await?;
         if bad.is_empty() {
-            // Each row alone is taken, for instance because a constraint is checked only at the commit.
-            return Err(Failure::Passing(why.to_owned()).into());
+            // Each row alone is accepted, for instance because a constraint is checked only at the
+            // commit.
+            return Err(PostgresFailure::Passing(cause.to_owned()).into());
         }
         let mut bad = bad.into_iter().peekable();
         let rows = std::mem::take(&mut self.batch.rows);
-        for (place, row) in rows.into_iter().enumerate() {
-            match bad.next_if(|(at, _)| *at == place) {
-                Some((_, why)) => self.batch.letters.push(refused(row, why)),
+        for (index, row) in rows.into_iter().enumerate() {
+            match bad.next_if(|(at, _)| *at == index) {
+                Some((_, cause)) => self.batch.letters.push(rejected(row, cause)),
                 None => self.batch.rows.push(row),
             }
         }
@@ -97,8 +100,8 @@ impl Delivery {
     }
 }
 
-fn refused(row: Row, detail: String) -> Letter {
-    Letter {
+fn rejected(row: ResponseRow, detail: String) -> DeadLetter {
+    DeadLetter {
         record: row.record,
         reason: "refused".into(),
         detail,
@@ -106,10 +109,10 @@ fn refused(row: Row, detail: String) -> Letter {
     }
 }
 
-// === impl Trouble ===
+// === impl DeliveryError ===
 
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
+impl From<PostgresFailure> for DeliveryError {
+    fn from(failure: PostgresFailure) -> Self {
         Self::Lost(failure)
     }
 }

@@ -1,31 +1,33 @@
-//! What an error of PostgreSQL means for the sink. The classes of SQLSTATE are those of the manual's appendix A.
+//! What an error of PostgreSQL means for the sink. The classes of SQLSTATE are listed in appendix A
+//! of the PostgreSQL manual.
 
 use sqlx::migrate::MigrateError;
 
-/// Why something was not done.
+/// Why PostgreSQL did not do what was asked.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum Failure {
-    /// A row is at fault, and would be at every attempt. Find it and park it.
+pub(crate) enum PostgresFailure {
+    /// A row is rejected, and would be at every attempt. Find it and dead-letter it.
     #[error("{0}")]
     Row(String),
-    /// Somebody else has moved an offset, or an earlier attempt of ours has succeeded after all. Look again.
-    #[error("the offsets have moved meanwhile")]
+    /// Another process has moved an offset, or an earlier attempt has succeeded after all. Read the
+    /// offsets again.
+    #[error("another process has moved the offsets")]
     Fenced,
-    /// A person must act. Try again, slowly.
+    /// An operator must act. Retry slowly.
     #[error("postgres refuses: {problem}; {remedy}")]
     Refused {
         problem: String,
         remedy: &'static str,
     },
-    /// It passes by itself. Try again.
-    #[error("postgres does not do as asked: {0}")]
+    /// The problem is temporary. Retry.
+    #[error("postgres failed: {0}")]
     Passing(String),
 }
 
-// === impl Failure ===
+// === impl PostgresFailure ===
 
-impl Failure {
-    /// Nothing was heard in time.
+impl PostgresFailure {
+    /// The server did not answer in time.
     pub(crate) fn timed_out() -> Self {
         Self::Passing("no answer in time".to_owned())
     }
@@ -41,30 +43,33 @@ impl Failure {
             remedy,
         };
         match code.get(..2).unwrap_or_default() {
-            // Data exceptions, constraints that somebody has added, and limits: an id too long for the index, JSON nested
-            // too deeply.
+            // Data exceptions, constraints that an operator has added, and limits: an id that is
+            // too long for the index, JSON that is nested too deeply.
             "22" | "23" | "54" => Self::Row(problem),
             "28" => refused("check user and password in FORMLINE_POSTGRES_URL and in pg_hba.conf"),
             "3D" => refused("create the database, or name another one in FORMLINE_POSTGRES_URL"),
             "42" if code == "42501" => {
                 refused("grant the role CREATE on the database, and all rights in its schema")
             }
-            "3F" | "42" => refused("restore the schema as the sink's migrations have left it"),
-            // Connections, transactions that lost (40), locks (55), resources (53), shutdown and start of the server (57),
-            // a server that has become a standby (25006).
+            "3F" | "42" => {
+                refused("restore the schema to the state after the migrations of the sink")
+            }
+            // Connections, transaction rollbacks (40), locks (55), resources (53), shutdown and
+            // start of the server (57), a server that has become a standby (25006).
             _ => Self::Passing(problem),
         }
     }
 }
 
-impl From<sqlx::Error> for Failure {
+impl From<sqlx::Error> for PostgresFailure {
     fn from(error: sqlx::Error) -> Self {
         Self::of(&error)
     }
 }
 
-/// No row is involved: what is the row's fault elsewhere comes of two processes that migrate at once, and passes.
-impl From<MigrateError> for Failure {
+/// A migration contains no rows, so errors that elsewhere reject a row are caused by two processes
+/// that migrate at the same time, and are temporary.
+impl From<MigrateError> for PostgresFailure {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {

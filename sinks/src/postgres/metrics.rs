@@ -1,20 +1,21 @@
-//! What Prometheus is told of the postgres sinks alone.
+//! The Prometheus metrics of postgres sinks.
 
-use super::{failure::Failure, row::Row};
-use crate::metrics::{self, Outcomes};
+use super::{failure::PostgresFailure, row::ResponseRow};
+use crate::engine::metrics::{OutcomeCounter, SinkMetrics};
 
 /// The metrics of one sink. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Metrics {
-    pub(crate) common: metrics::Metrics,
-    pub(crate) transactions: Outcomes,
+pub(crate) struct PostgresMetrics {
+    pub(crate) common: SinkMetrics,
+    pub(crate) transactions: OutcomeCounter,
 }
 
-// === impl Metrics ===
+// === impl PostgresMetrics ===
 
-impl Metrics {
-    /// The database holds these rows, so many of them for the first time.
-    pub(crate) fn stored(&self, rows: &[Row], new: u64) {
+impl PostgresMetrics {
+    /// Records a transaction that has stored these rows. `new` of them were not in the database
+    /// before.
+    pub(crate) fn stored(&self, rows: &[ResponseRow], new: u64) {
         let repeated = (rows.len() as u64).saturating_sub(new);
         self.common.records("written", new);
         self.common.records("repeated", repeated);
@@ -22,12 +23,12 @@ impl Metrics {
         self.transaction("stored");
     }
 
-    pub(crate) fn failed(&self, failure: &Failure) {
+    pub(crate) fn failed(&self, failure: &PostgresFailure) {
         self.transaction(match failure {
-            Failure::Row(_) => "bad-row",
-            Failure::Fenced => "fenced",
-            Failure::Refused { .. } => "refused",
-            Failure::Passing(_) => "unknown",
+            PostgresFailure::Row(_) => "bad-row",
+            PostgresFailure::Fenced => "fenced",
+            PostgresFailure::Refused { .. } => "refused",
+            PostgresFailure::Passing(_) => "unknown",
         });
     }
 

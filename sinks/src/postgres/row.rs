@@ -1,4 +1,4 @@
-//! A record as a row. What PostgreSQL itself finds out, such as broken JSON, is left to it.
+//! A record as a row. Checks that PostgreSQL does itself, such as for valid JSON, are left to it.
 
 use formline_core::{
     Record,
@@ -7,7 +7,7 @@ use formline_core::{
 
 /// A row that is not stored yet.
 #[derive(Debug)]
-pub(crate) struct Row {
+pub(crate) struct ResponseRow {
     pub(crate) id: String,
     /// When the submission was accepted, in microseconds since 1970.
     pub(crate) accepted: i64,
@@ -23,10 +23,13 @@ pub(crate) enum Malformed {
     Value,
 }
 
-// === impl Row ===
+// === impl ResponseRow ===
 
-impl Row {
-    /// The row, or the record that is none.
+impl ResponseRow {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// The record, and why it cannot be a row.
     pub(crate) fn read(record: Record) -> Result<Self, (Record, Malformed)> {
         let Ok(id) = String::from_utf8(event::identity(&record)) else {
             return Err((record, Malformed::Id));
@@ -52,13 +55,13 @@ impl Row {
         self.text(header::ORIGIN).unwrap_or(&self.id)
     }
 
-    /// None deletes the key.
+    /// The JSON; `None` if the record deletes its key.
     pub(crate) fn value(&self) -> Option<&str> {
         let value = self.record.value()?;
-        Some(str::from_utf8(value).expect("it was looked at when the row was read"))
+        Some(str::from_utf8(value).expect("the value was checked when the row was read"))
     }
 
-    /// A header; one that is not UTF-8 is as if it were not there.
+    /// A header. One that is not UTF-8 is ignored.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.record.text_header(name)
     }
@@ -80,18 +83,19 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_a_foreign_producer_is_known_by_its_place() {
-        let row = Row::read(record(None, &[])).unwrap();
+    fn a_record_of_another_producer_is_identified_by_its_position() {
+        let row = ResponseRow::read(record(None, &[])).unwrap();
         assert_eq!((row.id.as_str(), row.accepted), ("topic/3@7", 8_000));
         assert_eq!((row.submission_id(), row.source()), ("topic/3@7", ""));
         assert_eq!((row.value(), row.text(header::SUBJECT)), (None, None));
     }
 
     #[test]
-    fn a_record_that_is_no_text_is_no_row() {
-        let no_text = [0xff].as_slice();
-        let refused = |value, headers: &[_]| Row::read(record(value, headers)).unwrap_err().1;
-        assert_eq!(refused(Some(no_text), &[]), Malformed::Value);
-        assert_eq!(refused(None, &[(header::ID, no_text)]), Malformed::Id);
+    fn a_record_that_is_not_text_is_not_a_row() {
+        let not_text = [0xff].as_slice();
+        let refused =
+            |value, headers: &[_]| ResponseRow::read(record(value, headers)).unwrap_err().1;
+        assert_eq!(refused(Some(not_text), &[]), Malformed::Value);
+        assert_eq!(refused(None, &[(header::ID, not_text)]), Malformed::Id);
     }
 }

@@ -1,89 +1,75 @@
-//! One ownership of partitions, from reading their offsets until they go or something fails: gathers records, and
-//! starts the next transaction when the one before is done. It leaves reading Kafka to `worker`.
+//! The partitions of one assignment: gathers records, and starts the next transaction when the
+//! previous one is done.
 
-use std::future::pending;
+use std::{
+    future::{pending, ready},
+    time::Duration,
+};
 
 use formline_core::{Record, event, record::Partition};
 use futures::future::BoxFuture;
+use tokio::time::timeout;
 
 use super::{
-    batch::Buffer,
-    database::{Database, Move, Positions},
-    delivery::{Delivered, Delivery, Trouble},
-    metrics::Metrics,
+    batch::RowBuffer,
+    database::{Database, OffsetMove, Positions},
+    delivery::{BatchDelivery, DeliveryError, StoredBatch},
+    metrics::PostgresMetrics,
 };
-use crate::parking::Parking;
+use crate::{
+    engine::{
+        dead_letter_queue::DeadLetterQueue,
+        membership::{Offsets, Progress, Session},
+    },
+    error::Error,
+};
 
 /// Partitions that are being stored.
-pub(crate) struct Session {
-    hand: Hand,
-    buffer: Buffer,
-    /// What the database says.
+pub(crate) struct PostgresSession {
+    connection: Connection,
+    buffer: RowBuffer,
+    /// The offsets in the database.
     stored: Positions,
-    /// Behind the last record that was read of each partition. Before the first one after a seek, Kafka's client may
-    /// still tell the position from before it.
+    /// Behind the last record that was read of each partition. Before the first record after a
+    /// seek, the Kafka client may still report the position from before it.
     read: Positions,
-    parking: Parking,
-    metrics: Metrics,
+    dead_letters: DeadLetterQueue,
+    metrics: PostgresMetrics,
 }
 
-enum Hand {
-    /// Nothing is under way.
-    Free(Database),
-    Delivering(BoxFuture<'static, Result<Delivered, Trouble>>),
-    /// The connection is gone.
-    Empty,
+enum Connection {
+    Idle(Database),
+    Delivering(BoxFuture<'static, Result<StoredBatch, DeliveryError>>),
+    Closed,
 }
 
-// === impl Session ===
+/// How long a stopping sink waits for the transaction in flight. If it takes longer, the next start
+/// reads its outcome.
+const GRACE: Duration = Duration::from_secs(5);
 
-impl Session {
+// === impl PostgresSession ===
+
+impl PostgresSession {
     pub(crate) fn new(
         database: Database,
         stored: Positions,
         batch_rows: usize,
-        parking: Parking,
-        metrics: Metrics,
+        dead_letters: DeadLetterQueue,
+        metrics: PostgresMetrics,
     ) -> Self {
         Self {
-            hand: Hand::Free(database),
-            buffer: Buffer::new(batch_rows),
+            connection: Connection::Idle(database),
+            buffer: RowBuffer::new(batch_rows),
             stored,
             read: Positions::new(),
-            parking,
+            dead_letters,
             metrics,
         }
     }
 
-    /// Whether there is room for the next record.
-    pub(crate) fn has_room(&self) -> bool {
-        self.buffer.has_room()
-    }
-
-    pub(crate) fn buffered(&self) -> usize {
-        self.buffer.len()
-    }
-
-    pub(crate) fn take(&mut self, record: Record) {
-        let partition = &record.partition;
-        let stored = self.stored.get(partition).copied().unwrap_or_default();
-        let known = self.read.insert(partition.clone(), record.offset + 1);
-        if known.is_none() && record.offset < stored {
-            // Kafka's client begins anew where the offset is not there any more. Ids see to it that nothing comes twice.
-            tracing::warn!(
-                ?record,
-                stored,
-                "the topic is shorter than what is stored of it"
-            );
-        }
-        let is_for_us = event::is_for(&record, &self.parking.sink.group());
-        self.buffer.add(record, is_for_us);
-    }
-
-    /// Starts the next transaction if there is something to store. `positions` says where each partition will be read
-    /// next, which control records carry beyond the last record.
-    pub(crate) fn advance(&mut self, positions: &[(Partition, i64)]) {
-        if !matches!(self.hand, Hand::Free(_)) {
+    /// Starts the next transaction if there is something to store.
+    fn start(&mut self, positions: &[(Partition, i64)]) {
+        if !matches!(self.connection, Connection::Idle(_)) {
             return;
         }
         let mut batch = self.buffer.take();
@@ -98,46 +84,105 @@ impl Session {
         if batch.next.is_empty() {
             return;
         }
-        let moves = batch.next.iter().map(|(partition, next)| Move {
+        let moves = batch.next.iter().map(|(partition, next)| OffsetMove {
             partition: partition.clone(),
             expected: self.stored.get(partition).copied().unwrap_or_default(),
             next: *next,
         });
         let moves = moves.collect();
-        if let Hand::Free(database) = std::mem::replace(&mut self.hand, Hand::Empty) {
-            let delivery = Delivery {
+        let connection = std::mem::replace(&mut self.connection, Connection::Closed);
+        if let Connection::Idle(database) = connection {
+            let delivery = BatchDelivery {
                 database,
                 batch,
                 moves,
-                parking: self.parking.clone(),
+                dead_letters: self.dead_letters.clone(),
                 metrics: self.metrics.clone(),
             };
-            self.hand = Hand::Delivering(Box::pin(delivery.run()));
+            self.connection = Connection::Delivering(Box::pin(delivery.run()));
         }
     }
 
-    /// Waits for the transaction under way. What it has stored is returned. Cancel safe.
-    pub(crate) async fn delivered(&mut self) -> Result<Vec<(Partition, i64)>, Trouble> {
-        let Hand::Delivering(delivery) = &mut self.hand else {
+    /// Waits for the transaction in flight, and returns the offsets that it has stored. Cancel
+    /// safe.
+    async fn delivered(&mut self) -> Result<Offsets, DeliveryError> {
+        let Connection::Delivering(delivery) = &mut self.connection else {
             return pending().await;
         };
         let delivered = delivery.await;
-        self.hand = Hand::Empty;
-        let Delivered { database, next } = delivered?;
-        self.hand = Hand::Free(database);
+        self.connection = Connection::Closed;
+        let StoredBatch { database, next } = delivered?;
+        self.connection = Connection::Idle(database);
         self.stored.extend(next.clone());
         Ok(next.into_iter().collect())
     }
+}
 
-    /// Whether a transaction is under way.
-    pub(crate) fn is_busy(&self) -> bool {
-        matches!(self.hand, Hand::Delivering(_))
+impl Session for PostgresSession {
+    /// A transaction ends before Kafka misses the member (`max.poll.interval.ms`).
+    fn has_room(&self) -> bool {
+        self.buffer.has_room()
     }
 
-    /// Gives the connection up.
-    pub(crate) async fn close(self) {
-        if let Hand::Free(database) = self.hand {
-            database.close().await;
+    fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    fn take(&mut self, record: Record) {
+        let partition = &record.partition;
+        let stored = self.stored.get(partition).copied().unwrap_or_default();
+        let known = self.read.insert(partition.clone(), record.offset + 1);
+        if known.is_none() && record.offset < stored {
+            // The Kafka client starts over if the offset no longer exists. Ids prevent duplicates.
+            tracing::warn!(
+                ?record,
+                stored,
+                "the topic ends before the offset that is stored in postgres"
+            );
         }
+        let is_for_us = event::is_for(&record, &self.dead_letters.sink.group());
+        self.buffer.add(record, is_for_us);
+    }
+
+    fn advance<'a>(
+        &'a mut self,
+        positions: &'a [(Partition, i64)],
+    ) -> BoxFuture<'a, Result<Offsets, Error>> {
+        self.start(positions);
+        Box::pin(ready(Ok(Offsets::new())))
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Result<Progress, Error>> {
+        Box::pin(async move {
+            match self.delivered().await {
+                Ok(offsets) => Ok(Progress::Advanced(offsets)),
+                Err(DeliveryError::Lost(failure)) => {
+                    let sink = self.dead_letters.sink.group();
+                    tracing::warn!(%failure, sink, "reading the offsets again");
+                    let health = &self.dead_letters.producer.health;
+                    health.waiting(failure.to_string());
+                    Ok(Progress::Lost)
+                }
+                Err(DeliveryError::Stopped(error)) => Err(error),
+                // The membership ends at its next turn.
+                Err(DeliveryError::Shutdown) => Ok(Progress::Unchanged),
+            }
+        })
+    }
+
+    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Offsets> {
+        Box::pin(async move {
+            let mut offsets = Offsets::new();
+            if matches!(self.connection, Connection::Delivering(_))
+                && let Ok(Ok(stored)) = timeout(GRACE, self.delivered()).await
+            {
+                offsets = stored;
+            }
+            if let Connection::Idle(database) = self.connection {
+                // A server that does not respond is not waited for.
+                let _closed = timeout(GRACE, database.close()).await;
+            }
+            offsets
+        })
     }
 }

@@ -1,28 +1,28 @@
-//! What Prometheus is told of the connection to Redis.
+//! The Prometheus metrics of the connection to Redis.
 
 use formline_core::Telemetry;
 use prometheus::{IntCounter, IntGauge};
 
-/// Cheap to clone.
+/// The metrics of one connection. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Metrics {
+pub(super) struct RedisMetrics {
     connected: IntGauge,
     connections: IntCounter,
 }
 
 const LEGAL: &str = "the name is a legal metric name";
 
-// === impl Metrics ===
+// === impl RedisMetrics ===
 
-impl Metrics {
+impl RedisMetrics {
     pub(super) fn register(telemetry: &Telemetry) -> Self {
         let connected = IntGauge::new(
             "formline_redis_connected",
-            "1 while there is a connection to the master of Redis.",
+            "1 while connected to the Redis master, else 0.",
         );
         let connections = IntCounter::new(
             "formline_redis_connections_total",
-            "Connections to a master of Redis, each after the end of the last.",
+            "Connections to a Redis master since the start.",
         );
         let metrics = Self {
             connected: connected.expect(LEGAL),

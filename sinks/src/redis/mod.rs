@@ -1,36 +1,37 @@
-//! Redis as a place that may forget: scripts on the master of the moment, whichever server that is.
+//! Runs scripts on the current Redis master, whichever server that is. Redis may lose data at any
+//! time.
 //!
-//! What holds a truth is elsewhere (the sheet, Kafka), so a fail-over that loses the newest writes is no harm as long as
-//! it is noticed: each new connection raises the generation. Scripts must bear being run twice, since a call without an
-//! answer may have run.
+//! The truth is elsewhere (the sheet, Kafka), so a fail-over that loses the newest writes does no
+//! harm if it is detected: each new connection increases the generation. Scripts must tolerate
+//! being run twice, because a call without a response may have run.
 
-mod failure;
-mod link;
+mod connection;
+mod endpoint;
+mod error;
 mod metrics;
-mod place;
+mod sentinel;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 use std::sync::Arc;
 
 use formline_core::{Shutdown, Telemetry, settings};
 use redis::{FromRedisValue, ScriptInvocation, Value};
 
-pub(crate) use self::failure::Failure;
-use self::{link::Links, metrics::Metrics, place::Place};
-use crate::Error;
+pub(crate) use self::error::ScriptError;
+use self::{connection::SharedConnection, endpoint::RedisEndpoint, metrics::RedisMetrics};
+use crate::error::Error;
 
-/// The way to Redis, shared by all sinks of a process. Cheap to clone.
+/// The Redis client of all sinks of a process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Redis {
-    links: Arc<Links>,
+    connection: Arc<SharedConnection>,
 }
 
 // === impl Redis ===
 
 impl Redis {
-    /// Connects only when a script is run: Redis may be away.
+    /// Does not connect until a script is run, because Redis may be unavailable.
     ///
     /// # Errors
     /// If the address cannot be used.
@@ -39,41 +40,44 @@ impl Redis {
         shutdown: &Shutdown,
         telemetry: &Telemetry,
     ) -> Result<Self, Error> {
-        let place = Place::new(settings).map_err(Error::RedisAddress)?;
-        let links = Arc::new(Links::new(place, Metrics::register(telemetry)));
-        watch::watch(&links, shutdown);
-        Ok(Self { links })
+        let endpoint = RedisEndpoint::new(settings).map_err(Error::RedisAddress)?;
+        let connection = Arc::new(SharedConnection::new(
+            endpoint,
+            RedisMetrics::register(telemetry),
+        ));
+        sentinel::watch(&connection, shutdown);
+        Ok(Self { connection })
     }
 
-    /// Runs a script on the master. Comes back within some seconds, whatever happens.
+    /// Runs a script on the master. Returns within seconds, whatever happens.
     pub(crate) async fn invoke<T: FromRedisValue>(
         &self,
         script: &ScriptInvocation<'_>,
-    ) -> Result<T, Failure> {
-        let mut link = self.links.get().await?;
-        let closed = link.closed.clone();
-        // The master has changed: its answer, if there will be one, is of no use.
-        let answer = closed.run_until_cancelled(script.invoke_async(&mut link.connection));
-        let failure = match answer.await {
+    ) -> Result<T, ScriptError> {
+        let mut current = self.connection.get().await?;
+        let closed = current.closed.clone();
+        // After the master has changed, the response of the old one is useless.
+        let response = closed.run_until_cancelled(script.invoke_async(&mut current.connection));
+        let error = match response.await {
             Some(Ok(value)) => return read(value),
-            Some(Err(error)) => Failure::of(&error),
-            None => Failure::Away("the master has changed".to_owned()),
+            Some(Err(error)) => ScriptError::of(&error),
+            None => ScriptError::Unavailable("the master has changed".to_owned()),
         };
-        if let Failure::Away(why) | Failure::Denied(why) = &failure {
-            self.links.close(link.generation, why);
+        if let ScriptError::Unavailable(why) | ScriptError::Denied(why) = &error {
+            self.connection.close(current.generation, why);
         }
-        Err(failure)
+        Err(error)
     }
 
-    /// How many connections there have been so far. If it has changed since a script ran, the server may be another one,
-    /// which may lack the newest writes.
+    /// The number of connections so far. If it has changed since a script ran, the server may be
+    /// another one that lacks the newest writes.
     pub(crate) fn generation(&self) -> u64 {
-        self.links.generation()
+        self.connection.generation()
     }
 }
 
-/// The crate's own error would show the value, in which there may be submissions.
-fn read<T: FromRedisValue>(value: Value) -> Result<T, Failure> {
+/// The error of the crate would show the value, which may contain submissions.
+fn read<T: FromRedisValue>(value: Value) -> Result<T, ScriptError> {
     T::from_redis_value(value)
-        .map_err(|_| Failure::Refused("a script returned another type than expected".to_owned()))
+        .map_err(|_| ScriptError::Rejected("a script returned an unexpected type".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! The way to the master, through everything that happens to it.
+//! Reaches the master through restarts, fail-overs and outages.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -9,16 +9,16 @@ use formline_core::{
 use formline_testing::{RedisSet, eventually};
 use redis::Script;
 
-use super::{Failure, Redis};
+use super::{Redis, ScriptError};
 
-/// A fail-over on a busy machine.
+/// Long enough for a fail-over on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// Adds a number to a set, which bears repetition.
+/// Adds a number to a set, which may be repeated.
 const ADD: &str = "redis.call('SADD', KEYS[1], ARGV[1]) return 'added'";
 
-fn open(place: &settings::Redis) -> Redis {
-    Redis::open(place, &Shutdown::new(), &Telemetry::new()).unwrap()
+fn open(endpoint: &settings::Redis) -> Redis {
+    Redis::open(endpoint, &Shutdown::new(), &Telemetry::new()).unwrap()
 }
 
 fn server(url: impl Into<String>) -> settings::Redis {
@@ -36,7 +36,7 @@ fn sentinels(set: &RedisSet) -> settings::Redis {
     })
 }
 
-async fn try_add(redis: &Redis, number: u32) -> Result<String, Failure> {
+async fn try_add(redis: &Redis, number: u32) -> Result<String, ScriptError> {
     redis
         .invoke(Script::new(ADD).key("numbers").arg(number))
         .await
@@ -56,30 +56,33 @@ async fn numbers(redis: &Redis) -> BTreeSet<u32> {
 }
 
 #[tokio::test]
-async fn a_server_that_was_restarted_or_emptied_is_another_generation() {
-    let mut server_itself = formline_testing::Redis::start_own().await;
-    let redis = open(&server(server_itself.url()));
+async fn a_server_that_was_restarted_or_emptied_has_a_new_generation() {
+    let mut process = formline_testing::Redis::start_own().await;
+    let redis = open(&server(process.url()));
     assert_eq!(redis.generation(), 0);
     add(&redis, 1).await;
     add(&redis, 2).await;
     assert_eq!(redis.generation(), 1);
-    server_itself.kill();
-    assert!(matches!(try_add(&redis, 3).await, Err(Failure::Away(_))));
-    server_itself.restart().await;
-    // What was acknowledged just before it died may be lost.
+    process.kill();
+    assert!(matches!(
+        try_add(&redis, 3).await,
+        Err(ScriptError::Unavailable(_))
+    ));
+    process.restart().await;
+    // Writes that were acknowledged just before the server died may be lost.
     add(&redis, 4).await;
-    server_itself.restart().await;
+    process.restart().await;
     assert!(numbers(&redis).await.contains(&4));
     let before = redis.generation();
     assert!(before > 1);
-    server_itself.restart_empty().await;
+    process.restart_empty().await;
     add(&redis, 5).await;
     assert_eq!(numbers(&redis).await, [5].into());
     assert!(redis.generation() > before);
 }
 
 #[tokio::test]
-async fn a_dead_master_is_left_for_the_next_one_even_if_the_first_sentinel_is_dead_too() {
+async fn the_client_follows_a_fail_over_although_the_first_sentinel_is_dead_too() {
     let mut set = RedisSet::start().await;
     set.kill_sentinel(0);
     let redis = open(&sentinels(&set));
@@ -92,7 +95,7 @@ async fn a_dead_master_is_left_for_the_next_one_even_if_the_first_sentinel_is_de
 }
 
 #[tokio::test]
-async fn a_master_that_steps_down_with_its_connections_open_is_left() {
+async fn a_master_that_steps_down_with_open_connections_is_left() {
     let mut set = RedisSet::start().await;
     let redis = open(&sentinels(&set));
     add(&redis, 1).await;
@@ -105,12 +108,15 @@ async fn a_master_that_steps_down_with_its_connections_open_is_left() {
 }
 
 #[tokio::test]
-async fn a_master_that_hangs_is_left_and_what_it_had_is_not_mixed_in_when_it_wakes_up() {
+async fn a_hanging_master_is_left_and_is_ignored_when_it_wakes_up() {
     let mut set = RedisSet::start().await;
     let redis = open(&sentinels(&set));
     add(&redis, 1).await;
     let old = set.pause_master();
-    assert!(matches!(try_add(&redis, 2).await, Err(Failure::Away(_))));
+    assert!(matches!(
+        try_add(&redis, 2).await,
+        Err(ScriptError::Unavailable(_))
+    ));
     add(&redis, 3).await;
     set.resume(old);
     add(&redis, 4).await;
@@ -119,7 +125,7 @@ async fn a_master_that_hangs_is_left_and_what_it_had_is_not_mixed_in_when_it_wak
 }
 
 #[tokio::test]
-async fn a_server_that_has_become_a_replica_is_not_written_to() {
+async fn a_server_that_has_become_a_replica_is_not_written() {
     let (one, two) = (
         formline_testing::Redis::start_own().await,
         formline_testing::Redis::start_own().await,
@@ -128,86 +134,89 @@ async fn a_server_that_has_become_a_replica_is_not_written_to() {
     add(&redis, 1).await;
     let port = one.url().rsplit(':').next().unwrap().to_owned();
     assert_eq!(two.ask(&["replicaof", "127.0.0.1", &port]), "OK");
-    let said = eventually(DEADLINE, async || match try_add(&redis, 2).await {
-        Err(Failure::Away(why)) if why.contains("is a replica") => Ok(why),
+    let result = eventually(DEADLINE, async || match try_add(&redis, 2).await {
+        Err(ScriptError::Unavailable(why)) if why.contains("is a replica") => Ok(why),
         other => Err(other),
     });
-    said.await;
+    result.await;
     assert_eq!(two.ask(&["replicaof", "no", "one"]), "OK");
     add(&redis, 3).await;
 }
 
 #[tokio::test]
-async fn a_script_that_is_wrong_is_refused_and_the_connection_stays() {
-    let server_itself = formline_testing::Redis::start_own().await;
-    let redis = open(&server(server_itself.url()));
+async fn a_wrong_script_is_rejected_and_the_connection_stays() {
+    let process = formline_testing::Redis::start_own().await;
+    let redis = open(&server(process.url()));
     add(&redis, 1).await;
     for wrong in [
         "return redis.call('GET', KEYS[1])",
         "return redis.error_reply('LOST it')",
-        "this is no Lua",
+        "this is not Lua",
         "return {1, 2}",
     ] {
-        let said = redis
+        let result = redis
             .invoke::<String>(&Script::new(wrong).key("numbers"))
             .await;
         assert!(
-            matches!(said, Err(Failure::Refused(_))),
-            "{wrong}: {said:?}"
+            matches!(result, Err(ScriptError::Rejected(_))),
+            "{wrong}: {result:?}"
         );
     }
     assert_eq!(redis.generation(), 1);
 }
 
 #[tokio::test]
-async fn what_a_person_can_change_is_waited_for() {
-    let mut server_itself = formline_testing::Redis::start_own().await;
-    let redis = open(&server(server_itself.url()));
+async fn conditions_that_an_operator_can_change_are_retried() {
+    let mut process = formline_testing::Redis::start_own().await;
+    let redis = open(&server(process.url()));
     add(&redis, 1).await;
-    for (setting, hindrance, none) in [("min-replicas-to-write", "3", "0"), ("maxmemory", "1", "0")]
+    for (setting, obstacle, none) in [("min-replicas-to-write", "3", "0"), ("maxmemory", "1", "0")]
     {
-        assert_eq!(
-            server_itself.ask(&["config", "set", setting, hindrance]),
-            "OK"
+        assert_eq!(process.ask(&["config", "set", setting, obstacle]), "OK");
+        let result = try_add(&redis, 2).await;
+        assert!(
+            matches!(result, Err(ScriptError::Unavailable(_))),
+            "{setting}: {result:?}"
         );
-        let said = try_add(&redis, 2).await;
-        assert!(matches!(said, Err(Failure::Away(_))), "{setting}: {said:?}");
-        assert_eq!(server_itself.ask(&["config", "set", setting, none]), "OK");
+        assert_eq!(process.ask(&["config", "set", setting, none]), "OK");
         add(&redis, 2).await;
     }
-    server_itself.restart().await;
-    let locked_out = open(&server(server_itself.url().replace("//", "//:wrong@")));
-    let said = try_add(&locked_out, 3).await;
-    assert!(matches!(said, Err(Failure::Denied(_))), "{said:?}");
+    process.restart().await;
+    let locked_out = open(&server(process.url().replace("//", "//:wrong@")));
+    let result = try_add(&locked_out, 3).await;
+    assert!(matches!(result, Err(ScriptError::Denied(_))), "{result:?}");
     let user = [
         "acl", "setuser", "guest", "on", ">guest", "~*", "+@all", "-evalsha",
     ];
-    assert_eq!(server_itself.ask(&user), "OK");
-    let guest = open(&server(server_itself.url().replace("//", "//guest:guest@")));
-    let said = try_add(&guest, 3).await;
-    assert!(matches!(said, Err(Failure::Denied(_))), "{said:?}");
-    // It speaks no TLS.
-    let encrypted = open(&server(server_itself.url().replace("redis:", "rediss:")));
-    let said = try_add(&encrypted, 3).await;
-    assert!(matches!(said, Err(Failure::Away(_))), "{said:?}");
+    assert_eq!(process.ask(&user), "OK");
+    let guest = open(&server(process.url().replace("//", "//guest:guest@")));
+    let result = try_add(&guest, 3).await;
+    assert!(matches!(result, Err(ScriptError::Denied(_))), "{result:?}");
+    // The server does not use TLS.
+    let encrypted = open(&server(process.url().replace("redis:", "rediss:")));
+    let result = try_add(&encrypted, 3).await;
+    assert!(
+        matches!(result, Err(ScriptError::Unavailable(_))),
+        "{result:?}"
+    );
 }
 
 #[tokio::test]
-async fn sentinels_that_know_no_such_master_and_servers_in_the_wrong_place_are_named() {
+async fn an_unknown_master_and_a_sentinel_in_place_of_a_server_are_reported() {
     let set = RedisSet::start().await;
     let settings::Redis::Sentinels(mut wrong) = sentinels(&set) else {
         unreachable!("these are sentinels")
     };
     wrong.master = "other".to_owned();
     let redis = open(&settings::Redis::Sentinels(wrong));
-    let said = try_add(&redis, 1).await;
+    let result = try_add(&redis, 1).await;
     assert!(
-        matches!(said, Err(Failure::Away(why)) if why.contains("no sentinel knows a master `other`"))
+        matches!(result, Err(ScriptError::Unavailable(why)) if why.contains("no sentinel knows a master `other`"))
     );
     let (host, port) = set.sentinels().swap_remove(0);
     let redis = open(&server(format!("redis://{host}:{port}")));
-    let said = try_add(&redis, 1).await;
+    let result = try_add(&redis, 1).await;
     assert!(
-        matches!(said, Err(Failure::Away(why)) if why.contains("name a sentinel in `sentinels`"))
+        matches!(result, Err(ScriptError::Unavailable(why)) if why.contains("configure a sentinel in `sentinels`"))
     );
 }

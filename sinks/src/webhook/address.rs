@@ -1,5 +1,6 @@
-//! Which addresses a sink may connect to. An app names a host, and whoever answers for that name could let it point behind
-//! our firewall: so the address is judged that the name resolves to, and exactly that one is connected to.
+//! Decides which addresses a sink may connect to. An app names a host, and the owner of that name
+//! could let it point behind the firewall of the installation. So the resolved address is checked,
+//! and the connection goes to exactly that address.
 
 use std::{
     io,
@@ -13,21 +14,22 @@ use futures::future::BoxFuture;
 use hyper_util::client::legacy::connect::dns::Name;
 use ipnet::IpNet;
 
-/// What one sink may connect to.
+/// The addresses that one sink may connect to.
 #[derive(Clone, Debug)]
-pub(crate) struct Permit {
-    /// Allowed by the installation, whatever they are.
+pub(crate) struct AddressPolicy {
+    /// Networks that the installation allows, even if they are not public.
     pub(crate) networks: Arc<[IpNet]>,
-    /// What is not encrypted does not go to the public.
+    /// Unencrypted calls are not allowed to public addresses.
     pub(crate) is_encrypted: bool,
 }
 
-/// Resolves names to addresses that are allowed.
+/// Resolves host names, and returns only addresses that are allowed.
 #[derive(Clone, Debug)]
-pub(crate) struct Resolver(pub(crate) Permit);
+pub(crate) struct Resolver(pub(crate) AddressPolicy);
 
-/// Where the public is not: IANA's special-purpose registries of IPv4 and IPv6 (RFC 6890), multicast and reserved
-/// blocks. Of IPv6 only 2000::/3 is given out; tunnels to IPv4 (Teredo, 6to4) could lead anywhere.
+/// Networks that are not public: the special-purpose registries of IANA for IPv4 and IPv6 (RFC
+/// 6890), multicast and reserved blocks. Of IPv6, only 2000::/3 is assigned; tunnels to IPv4
+/// (Teredo, 6to4) could lead to private networks.
 const NOT_PUBLIC: [&str; 21] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -52,9 +54,9 @@ const NOT_PUBLIC: [&str; 21] = [
     "8000::/1",
 ];
 
-// === impl Permit ===
+// === impl AddressPolicy ===
 
-impl Permit {
+impl AddressPolicy {
     /// Whether the sink may connect to this address.
     pub(crate) fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -65,7 +67,7 @@ impl Permit {
         is_listed || (self.is_encrypted && is_public(address))
     }
 
-    /// What to say of an address that is not allowed.
+    /// The error about an address that is not allowed.
     pub(crate) fn refusal(&self, address: IpAddr) -> String {
         let why = if is_public(address.to_canonical()) {
             "is public, and http:// is not encrypted"
@@ -73,7 +75,7 @@ impl Permit {
             "is not public"
         };
         format!(
-            "the address {address} {why}; write https://, or let the installation allow it by webhook_private_addresses"
+            "the address {address} {why}; write https://, or allow its network with webhook_private_addresses"
         )
     }
 }
@@ -82,7 +84,7 @@ fn is_public(address: IpAddr) -> bool {
     static NETWORKS: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
         let networks = NOT_PUBLIC.iter();
         networks
-            .map(|text| text.parse().expect("the table has networks"))
+            .map(|text| text.parse().expect("the table contains valid networks"))
             .collect()
     });
     !NETWORKS.iter().any(|network| network.contains(&address))
@@ -100,14 +102,14 @@ impl tower::Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let Self(permit) = self.clone();
+        let Self(policy) = self.clone();
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let (allowed, refused): (Vec<_>, Vec<_>) =
-                found.partition(|found| permit.allows(found.ip()));
+                found.partition(|found| policy.allows(found.ip()));
             match refused.first() {
                 Some(first) if allowed.is_empty() => {
-                    Err(io::Error::other(permit.refusal(first.ip())))
+                    Err(io::Error::other(policy.refusal(first.ip())))
                 }
                 _ => Ok(allowed.into_iter()),
             }
@@ -121,11 +123,11 @@ mod tests {
 
     fn allows(networks: &[&str], is_encrypted: bool, address: &str) -> bool {
         let networks = networks.iter().map(|text| text.parse().expect("a network"));
-        let permit = Permit {
+        let policy = AddressPolicy {
             networks: networks.collect(),
             is_encrypted,
         };
-        permit.allows(address.parse().expect("an address"))
+        policy.allows(address.parse().expect("an address"))
     }
 
     #[test]
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_installation_may_allow_more() {
+    fn the_installation_can_allow_private_networks() {
         assert!(allows(&["10.0.0.0/8", "::1/128"], false, "10.1.2.3"));
         assert!(allows(&["10.0.0.0/8", "::1/128"], true, "::1"));
         assert!(allows(&["127.0.0.0/8"], false, "::ffff:127.0.0.1"));

@@ -1,5 +1,5 @@
-//! One call of the address that a sink names, and what the answer means. It follows no redirect: that could lead
-//! anywhere.
+//! Calls the address that a sink names, and interprets the response. It follows no redirects,
+//! because they could lead to private networks.
 
 use std::time::Duration;
 
@@ -21,89 +21,96 @@ use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
 use super::{
-    address::{Permit, Resolver},
-    signature::Key,
+    address::{AddressPolicy, Resolver},
+    signature::SigningKey,
 };
 
-/// Who is called, and how.
+/// The receiver of the calls of one sink.
 pub(crate) struct Endpoint {
     client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     uri: Uri,
-    /// For messages: the rest of an address is often a secret.
+    /// For logs and errors, because the rest of an address is often secret.
     pub(crate) host: String,
-    keys: Vec<Key>,
+    keys: Vec<SigningKey>,
     timeout: Duration,
 }
 
-/// What an answer means.
+/// The outcome of a call.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Answer {
-    /// The receiver has it.
-    Taken,
+pub(crate) enum CallOutcome {
+    /// The receiver has accepted the call.
+    Accepted,
     /// The receiver wants no more calls at all (410).
     Gone,
-    /// It may have it or not; it is to be called again, not before this time.
+    /// It is unknown whether the receiver has seen the call. It is called again, after this delay
+    /// at the earliest.
     Failed {
-        why: String,
+        cause: String,
         retry_after: Option<Duration>,
     },
 }
 
-/// Why an endpoint cannot be used: the key of the setting, and what is wrong with it.
-pub(crate) type Unusable = (&'static str, String);
+/// A setting that cannot be used: its key, and the problem.
+pub(crate) type InvalidSetting = (&'static str, String);
 
-/// More of an answer's body is not read, which costs the connection.
-const ANSWER_BYTES: usize = 64 << 10;
+/// Limit of bytes that are read of a response body. Beyond it, the connection is closed.
+const RESPONSE_BYTES: usize = 64 << 10;
 
 const AGENT: &str = concat!("formline/", env!("CARGO_PKG_VERSION"));
 
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// Connects only when it is first called. `networks` are allowed although they are not public.
-    pub(crate) fn open(settings: &Webhook, networks: &[IpNet]) -> Result<Self, Unusable> {
+    /// Reads the settings. It connects only on the first call. `networks` are allowed although they
+    /// are not public.
+    ///
+    /// # Errors
+    /// If the address or a secret cannot be used.
+    pub(crate) fn open(settings: &Webhook, networks: &[IpNet]) -> Result<Self, InvalidSetting> {
         let (url, keys) = read(settings)?;
-        let permit = Permit {
+        let policy = AddressPolicy {
             networks: networks.into(),
             is_encrypted: url.scheme() == "https",
         };
-        // An address needs no resolving, and the resolver does not see it.
+        // An IP address is not resolved, so the resolver does not check it.
         let literal = match url.host() {
             Some(Host::Ipv4(address)) => Some(address.into()),
             Some(Host::Ipv6(address)) => Some(address.into()),
             Some(Host::Domain(_)) | None => None,
         };
-        if let Some(address) = literal.filter(|address| !permit.allows(*address)) {
-            return Err(("url", permit.refusal(address)));
+        if let Some(address) = literal.filter(|address| !policy.allows(*address)) {
+            return Err(("url", policy.refusal(address)));
         }
-        if !permit.is_encrypted && networks.is_empty() {
+        if !policy.is_encrypted && networks.is_empty() {
             return Err(("url", "http:// is not encrypted".to_owned()));
         }
-        let unreadable = |_| ("url", "it cannot be read".to_owned());
+        let invalid = |_| ("url", "it is not a valid URI".to_owned());
         Ok(Self {
             client: Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
-                .build(connector(permit)),
-            uri: url.as_str().parse().map_err(unreadable)?,
+                .build(connector(policy)),
+            uri: url.as_str().parse().map_err(invalid)?,
             host: url.host_str().unwrap_or_default().to_owned(),
             keys,
             timeout: settings.timeout,
         })
     }
 
-    /// Calls once. `id` is the same at each attempt, for the receiver to recognise.
-    pub(crate) async fn call(&self, id: &str, body: Bytes) -> Answer {
+    /// Makes one call. `id` is the same at each attempt, so that the receiver can deduplicate on
+    /// it.
+    pub(crate) async fn call(&self, id: &str, body: Bytes) -> CallOutcome {
         let until = Instant::now() + self.timeout;
         let request = self.request(id, Timestamp::now().as_second(), body);
         let response = match timeout_at(until, self.client.request(request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return failed(explain(&error)),
-            Err(_) => return failed(format!("no answer within {:?}", self.timeout)),
+            Err(_) => return failed(format!("no response within {:?}", self.timeout)),
         };
-        let answer = judge(&response, Timestamp::now());
-        // Only a connection whose answer was read whole can be used again. What it says does not matter.
+        let outcome = interpret(&response, Timestamp::now());
+        // A connection can be reused only after the whole body was read; its content does not
+        // matter.
         let _ = timeout_at(until, drain(response)).await;
-        answer
+        outcome
     }
 
     fn request(&self, id: &str, seconds: i64, body: Bytes) -> Request<Full<Bytes>> {
@@ -118,37 +125,40 @@ impl Endpoint {
             .header("webhook-signature", signatures.join(" "));
         request
             .body(Full::new(body))
-            .expect("an id and signatures are ASCII")
+            .expect("ids and signatures are ASCII")
     }
 }
 
-// === impl Answer ===
+// === impl CallOutcome ===
 
-impl Answer {
-    /// For metrics.
-    pub(crate) fn name(&self) -> &'static str {
+impl CallOutcome {
+    /// The value of the label `outcome`.
+    pub(crate) fn label(&self) -> &'static str {
         match self {
-            Self::Taken => "taken",
+            Self::Accepted => "taken",
             Self::Gone => "gone",
             Self::Failed { .. } => "failed",
         }
     }
 }
 
-/// The address and the keys of a sink, if they are such.
-fn read(settings: &Webhook) -> Result<(Url, Vec<Key>), Unusable> {
+/// The address and the keys of a sink.
+fn read(settings: &Webhook) -> Result<(Url, Vec<SigningKey>), InvalidSetting> {
     let url: Result<Url, _> = settings.url.expose().parse();
-    let url = url.map_err(|error| ("url", format!("it cannot be read: {error}")))?;
+    let url = url.map_err(|error| ("url", format!("it is not a URL: {error}")))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(("url", "it names a user, which is not sent".to_owned()));
+        return Err((
+            "url",
+            "it contains a user name, which is not sent".to_owned(),
+        ));
     }
-    let keys = settings.secrets.iter().map(Key::read);
+    let keys = settings.secrets.iter().map(SigningKey::read);
     let keys: Result<_, _> = keys.collect();
     Ok((url, keys.map_err(|wrong| ("secret", wrong.to_owned()))?))
 }
 
-fn connector(permit: Permit) -> HttpsConnector<HttpConnector<Resolver>> {
-    let mut http = HttpConnector::new_with_resolver(Resolver(permit));
+fn connector(policy: AddressPolicy) -> HttpsConnector<HttpConnector<Resolver>> {
+    let mut http = HttpConnector::new_with_resolver(Resolver(policy));
     http.enforce_http(false);
     HttpsConnectorBuilder::new()
         .with_webpki_roots()
@@ -157,18 +167,18 @@ fn connector(permit: Permit) -> HttpsConnector<HttpConnector<Resolver>> {
         .wrap_connector(http)
 }
 
-fn judge<B>(response: &Response<B>, now: Timestamp) -> Answer {
+fn interpret<B>(response: &Response<B>, now: Timestamp) -> CallOutcome {
     match response.status() {
-        status if status.is_success() => Answer::Taken,
-        StatusCode::GONE => Answer::Gone,
-        status => Answer::Failed {
-            why: format!("the answer was {status}"),
+        status if status.is_success() => CallOutcome::Accepted,
+        StatusCode::GONE => CallOutcome::Gone,
+        status => CallOutcome::Failed {
+            cause: format!("the response was {status}"),
             retry_after: retry_after(response.headers(), now),
         },
     }
 }
 
-/// How long the receiver wants to be left alone (RFC 9110, 10.2.3): seconds or a date.
+/// The delay that the receiver asks for (RFC 9110, section 10.2.3): seconds or a date.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     if let Ok(seconds) = text.parse() {
@@ -179,20 +189,20 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 }
 
 async fn drain(response: Response<Incoming>) {
-    // Whatever comes of it: the status has said everything.
-    let _ = Limited::new(response.into_body(), ANSWER_BYTES)
+    // An error does not matter, because the status has decided the outcome.
+    let _ = Limited::new(response.into_body(), RESPONSE_BYTES)
         .collect()
         .await;
 }
 
-fn failed(why: String) -> Answer {
-    Answer::Failed {
-        why,
+fn failed(cause: String) -> CallOutcome {
+    CallOutcome::Failed {
+        cause,
         retry_after: None,
     }
 }
 
-/// The innermost cause says what happened, such as a refused connection.
+/// The innermost source says what happened, such as a refused connection.
 fn explain(error: &Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
@@ -205,27 +215,33 @@ fn explain(error: &Error) -> String {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, retry_after: &str) -> Answer {
+    fn outcome(status: u16, retry_after: &str) -> CallOutcome {
         let response = Response::builder()
             .status(status)
             .header(RETRY_AFTER, retry_after);
         let now = "2026-11-21T08:00:00Z".parse().expect("a time");
-        judge(&response.body(()).expect("a response"), now)
+        interpret(&response.body(()).expect("a response"), now)
     }
 
     #[test]
-    fn only_2xx_is_success_and_only_410_is_for_good() {
+    fn the_labels_of_outcomes_keep_their_words() {
+        let labels = [200, 410, 500].map(|status| outcome(status, "1").label());
+        assert_eq!(labels, ["taken", "gone", "failed"]);
+    }
+
+    #[test]
+    fn only_2xx_is_success_and_only_410_is_final() {
         for status in [200, 202, 204, 299] {
-            assert_eq!(answer(status, "1"), Answer::Taken);
+            assert_eq!(outcome(status, "1"), CallOutcome::Accepted);
         }
-        assert_eq!(answer(410, "1"), Answer::Gone);
+        assert_eq!(outcome(410, "1"), CallOutcome::Gone);
         for status in [301, 302, 304, 307, 400, 401, 404, 429, 500, 503] {
-            assert!(matches!(answer(status, "1"), Answer::Failed { .. }));
+            assert!(matches!(outcome(status, "1"), CallOutcome::Failed { .. }));
         }
     }
 
     #[test]
-    fn a_receiver_may_ask_for_patience() {
+    fn a_receiver_can_ask_for_a_delay() {
         for (text, expected) in [
             ("120", Some(120)),
             ("Sat, 21 Nov 2026 08:00:07 GMT", Some(7)),
@@ -233,7 +249,7 @@ mod tests {
             ("-1", None),
             ("soon", None),
         ] {
-            let Answer::Failed { retry_after, .. } = answer(503, text) else {
+            let CallOutcome::Failed { retry_after, .. } = outcome(503, text) else {
                 panic!("503 is a failure");
             };
             assert_eq!(retry_after, expected.map(Duration::from_secs), "{text}");

@@ -1,34 +1,38 @@
-//! What lets the receiver of a call know that it comes from us: Standard Webhooks 1.0.0, symmetric (`v1`).
+//! Signatures that let a receiver verify the sender of a call: Standard Webhooks 1.0.0, symmetric
+//! (`v1`).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use formline_core::settings::Secret;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-/// A secret that the receiver knows, ready to sign with.
+/// A secret that the receiver knows.
 #[derive(Clone)]
-pub(crate) struct Key(Hmac<Sha256>);
+pub(crate) struct SigningKey(Hmac<Sha256>);
 
-/// Bytes of a secret, as the specification wants it.
-const LENGTH: std::ops::RangeInclusive<usize> = 24..=64;
+/// Length of a secret in bytes, as the specification requires.
+const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-// === impl Key ===
+// === impl SigningKey ===
 
-impl Key {
-    /// Reads a secret as the specification writes it. What is wrong does not repeat it.
+impl SigningKey {
+    /// Reads a secret in the form of the specification.
+    ///
+    /// # Errors
+    /// What is wrong with the secret, without repeating it.
     pub(crate) fn read(secret: &Secret) -> Result<Self, &'static str> {
         let text = secret.expose().strip_prefix("whsec_");
         let text = text.ok_or("a secret does not begin with whsec_")?;
         let bytes = STANDARD.decode(text);
-        let bytes = bytes.map_err(|_| "behind whsec_ stands no base64")?;
-        if !LENGTH.contains(&bytes.len()) {
+        let bytes = bytes.map_err(|_| "the text after whsec_ is not base64")?;
+        if !SECRET_BYTES.contains(&bytes.len()) {
             return Err("a secret has less than 24 or more than 64 bytes");
         }
-        let key = Hmac::new_from_slice(&bytes).expect("hmac takes keys of any length");
+        let key = Hmac::new_from_slice(&bytes).expect("HMAC accepts keys of any length");
         Ok(Self(key))
     }
 
-    /// The signature of a call, one of those that `webhook-signature` lists.
+    /// The signature of a call, for the header `webhook-signature`.
     pub(crate) fn sign(&self, id: &str, seconds: i64, body: &[u8]) -> String {
         let mut hmac = self.0.clone();
         hmac.update(format!("{id}.{seconds}.").as_bytes());
@@ -42,8 +46,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_of_the_specification_comes_out() {
-        let key = Key::read(&Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
+    fn the_example_of_the_specification_is_reproduced() {
+        let key = SigningKey::read(&Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
         let key = key.unwrap_or_else(|wrong| panic!("{wrong}"));
         let body = br#"{"test": 2432232314}"#;
         assert_eq!(
@@ -53,18 +57,18 @@ mod tests {
     }
 
     #[test]
-    fn other_secrets_are_refused() {
+    fn invalid_secrets_are_rejected() {
         let with = |bytes: usize| format!("whsec_{}", STANDARD.encode(vec![7; bytes]));
         for legal in [with(24), with(64)] {
-            assert!(Key::read(&Secret::new(legal)).is_ok());
+            assert!(SigningKey::read(&Secret::new(legal)).is_ok());
         }
         for (illegal, problem) in [
             (with(23), "less than 24"),
             (with(65), "more than 64"),
-            ("whsec_ä".to_owned(), "no base64"),
+            ("whsec_ä".to_owned(), "not base64"),
             (with(32).replace("whsec_", ""), "does not begin"),
         ] {
-            let wrong = Key::read(&Secret::new(illegal)).err();
+            let wrong = SigningKey::read(&Secret::new(illegal)).err();
             assert!(
                 wrong.is_some_and(|wrong| wrong.contains(problem)),
                 "{problem}"

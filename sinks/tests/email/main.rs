@@ -1,11 +1,12 @@
-//! The email sink between a real Kafka and a real SMTP server: mails come once, twice at most, and nothing is lost.
+//! The email sink between a real Kafka and a real SMTP server: messages arrive once, at most twice,
+//! and none is lost.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-mod letters;
-mod line;
+mod dead_letters;
+mod pipeline;
 mod outcomes;
 mod records;
-mod refusals;
+mod rejections;
 #[path = "../sheets/running.rs"]
 mod running;

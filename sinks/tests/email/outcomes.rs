@@ -1,20 +1,21 @@
-//! What the server answers, or does not: every mail comes once, or twice with one id, and the journal says why.
+//! Replies of the server: every message arrives once, or twice with one id, and the journal says
+//! why.
 
 use std::time::Duration;
 
 use formline_core::{EventId, event::header, record::Headers};
 use formline_testing::{Smtp, eventually};
 
-use crate::line::{DEADLINE, Line};
+use crate::pipeline::{DEADLINE, Pipeline};
 
 #[tokio::test]
-async fn a_mail_with_text_and_html_comes_once() {
-    let line = Line::new().await;
-    let running = line.start();
-    let id = line.submit_for("ada@example.com").await;
-    line.expect(std::slice::from_ref(&id)).await;
-    line.expect_journal(&id, &["attempting", "sent"]).await;
-    let mail = &line.smtp.mails()[0];
+async fn a_message_with_text_and_html_arrives_once() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    let id = pipeline.submit_for("ada@example.com").await;
+    pipeline.expect(std::slice::from_ref(&id)).await;
+    pipeline.expect_journal(&id, &["attempting", "sent"]).await;
+    let mail = &pipeline.smtp.mails()[0];
     assert!(mail.starts_with("X-Rcpt: ada@example.com\r\n"), "{mail}");
     for part in [
         &format!("Message-ID: <{id}.thanks@example.org>"),
@@ -27,19 +28,19 @@ async fn a_mail_with_text_and_html_comes_once() {
     ] {
         assert!(mail.contains(part), "no `{part}` in {mail}");
     }
-    let sink = format!("{}.mail", line.app);
+    let sink = format!("{}.mail", pipeline.app);
     let sent = format!(r#"formline_email_messages_total{{outcome="sent",sink="{sink}"}}"#);
     assert_eq!(running.metric(&sent).await, 1.0);
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_mail_that_is_put_off_comes_later_and_once() {
-    let line = Line::new().await;
-    line.smtp.script(&["451", "rcpt 450"]);
-    let running = line.start();
-    let id = line.submit_for("ada@example.com").await;
-    line.expect(std::slice::from_ref(&id)).await;
+async fn a_deferred_message_arrives_once() {
+    let pipeline = Pipeline::new().await;
+    pipeline.smtp.script(&["451", "rcpt 450"]);
+    let running = pipeline.start();
+    let id = pipeline.submit_for("ada@example.com").await;
+    pipeline.expect(std::slice::from_ref(&id)).await;
     let journal = [
         "attempting",
         "put-off",
@@ -48,193 +49,193 @@ async fn a_mail_that_is_put_off_comes_later_and_once() {
         "attempting",
         "sent",
     ];
-    line.expect_journal(&id, &journal).await;
+    pipeline.expect_journal(&id, &journal).await;
     running.stop().await;
 }
 
 #[tokio::test]
 async fn an_unknown_outcome_is_repeated_once_with_the_same_id() {
-    let line = Line::new().await;
-    line.smtp.script(&["keep-and-cut"]);
-    let running = line.start();
-    let id = line.submit_for("ada@example.com").await;
-    line.expect(&[id.clone(), id.clone()]).await;
-    line.expect_journal(&id, &["attempting", "attempting", "sent"])
+    let pipeline = Pipeline::new().await;
+    pipeline.smtp.script(&["keep-and-cut"]);
+    let running = pipeline.start();
+    let id = pipeline.submit_for("ada@example.com").await;
+    pipeline.expect(&[id.clone(), id.clone()]).await;
+    pipeline.expect_journal(&id, &["attempting", "attempting", "sent"])
         .await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_gets_a_mail_twice_and_not_more() {
-    let mut line = Line::new().await;
-    line.patience = Duration::from_secs(1);
-    line.smtp.script(&["hang", "hang"]);
-    let running = line.start();
-    let id = line.submit_for("ada@example.com").await;
-    line.expect_journal(&id, &["attempting", "attempting", "uncertain"])
+async fn a_server_that_never_replies_gets_a_message_twice_and_no_more() {
+    let mut pipeline = Pipeline::new().await;
+    pipeline.timeout = Duration::from_secs(1);
+    pipeline.smtp.script(&["hang", "hang"]);
+    let running = pipeline.start();
+    let id = pipeline.submit_for("ada@example.com").await;
+    pipeline.expect_journal(&id, &["attempting", "attempting", "uncertain"])
         .await;
-    let next = line.submit_for("ada@example.com").await;
-    line.expect(&[next]).await;
-    assert_eq!(line.smtp.seen(), ["hang", "hang", "250"]);
+    let next = pipeline.submit_for("ada@example.com").await;
+    pipeline.expect(&[next]).await;
+    assert_eq!(pipeline.smtp.seen(), ["hang", "hang", "250"]);
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_mail_is_sent_once_more_after_a_crash_in_its_middle_and_then_known() {
-    let line = Line::new().await;
-    line.smtp.script(&["hang"]);
-    let running = line.start();
-    let id = line.submit_for("ada@example.com").await;
-    eventually(DEADLINE, async || line.smtp.seen() == ["hang"]).await;
+async fn a_message_is_sent_again_after_a_crash_during_its_attempt() {
+    let pipeline = Pipeline::new().await;
+    pipeline.smtp.script(&["hang"]);
+    let running = pipeline.start();
+    let id = pipeline.submit_for("ada@example.com").await;
+    eventually(DEADLINE, async || pipeline.smtp.seen() == ["hang"]).await;
     running.kill();
-    let running = line.start();
-    line.expect(std::slice::from_ref(&id)).await;
-    line.expect_journal(&id, &["attempting", "attempting", "sent"])
+    let running = pipeline.start();
+    pipeline.expect(std::slice::from_ref(&id)).await;
+    pipeline.expect_journal(&id, &["attempting", "attempting", "sent"])
         .await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_mail_that_is_put_off_holds_up_nobody() {
-    let mut line = Line::new().await;
-    line.settings.schedule = vec![Duration::from_secs(3_600)];
-    line.smtp.script(&["rcpt 450"]);
-    let running = line.start();
-    let put_off = line.submit_for("ada@example.com").await;
-    line.expect_journal(&put_off, &["attempting", "put-off"])
+async fn a_deferred_message_holds_up_no_other() {
+    let mut pipeline = Pipeline::new().await;
+    pipeline.settings.schedule = vec![Duration::from_secs(3_600)];
+    pipeline.smtp.script(&["rcpt 450"]);
+    let running = pipeline.start();
+    let deferred = pipeline.submit_for("ada@example.com").await;
+    pipeline.expect_journal(&deferred, &["attempting", "put-off"])
         .await;
     let mut others = Vec::new();
     for name in ["bob", "cem", "dora", "eve"] {
-        others.push(line.submit_for(&format!("{name}@example.com")).await);
+        others.push(pipeline.submit_for(&format!("{name}@example.com")).await);
     }
-    line.expect(&others).await;
+    pipeline.expect(&others).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_mail_that_is_put_off_to_the_end_is_a_dead_letter() {
-    let line = Line::new().await;
-    line.smtp.script(&["rcpt 450", "rcpt 450", "451", "451"]);
-    let running = line.start();
-    let never = line.submit_for("ada@example.com").await;
-    line.expect_dead_letters(&["exhausted"]).await;
-    let journal = line.journal(&never).await;
+async fn a_message_that_is_deferred_to_the_end_is_dead_lettered() {
+    let pipeline = Pipeline::new().await;
+    pipeline.smtp.script(&["rcpt 450", "rcpt 450", "451", "451"]);
+    let running = pipeline.start();
+    let never = pipeline.submit_for("ada@example.com").await;
+    pipeline.expect_dead_letters(&["exhausted"]).await;
+    let journal = pipeline.journal(&never).await;
     assert_eq!(journal.last().unwrap(), "given-up", "{journal:?}");
-    let next = line.submit_for("bob@example.com").await;
-    line.expect(&[next]).await;
+    let next = pipeline.submit_for("bob@example.com").await;
+    pipeline.expect(&[next]).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_sent_is_known_when_its_record_is_read_again() {
-    let line = Line::new().await;
-    let running = line.start();
-    let id = line.submit_for("ada@example.com").await;
-    line.expect_journal(&id, &["attempting", "sent"]).await;
+async fn a_sent_message_is_recognised_when_its_record_is_read_again() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    let id = pipeline.submit_for("ada@example.com").await;
+    pipeline.expect_journal(&id, &["attempting", "sent"]).await;
     running.stop().await;
-    line.forget_offsets().await;
-    let running = line.start();
-    let next = line.submit_for("bob@example.com").await;
-    line.expect(&[id, next]).await;
+    pipeline.reset_offsets().await;
+    let running = pipeline.start();
+    let next = pipeline.submit_for("bob@example.com").await;
+    pipeline.expect(&[id, next]).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn an_id_that_is_used_again_after_a_day_has_a_mail_of_its_own() {
-    let line = Line::new().await;
-    let running = line.start();
-    let id = line.submit_for("ada@example.com").await;
-    line.expect_journal(&id, &["attempting", "sent"]).await;
+async fn an_id_that_is_used_again_after_a_day_gets_its_own_message() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    let id = pipeline.submit_for("ada@example.com").await;
+    pipeline.expect_journal(&id, &["attempting", "sent"]).await;
     running.stop().await;
     let again = Headers::with_capacity(1).with(header::ID, &id);
-    line.put(again, r#"{"email":"ada@example.com","name":"Ada"}"#)
+    pipeline.put(again, r#"{"email":"ada@example.com","name":"Ada"}"#)
         .await;
-    let running = line.start();
-    line.expect(&[id.clone(), id]).await;
+    let running = pipeline.start();
+    pipeline.expect(&[id.clone(), id]).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn what_a_server_says_of_an_address_is_not_told_to_everybody() {
-    let line = Line::new().await;
-    line.smtp.script(&["rcpt 550"]);
-    let running = line.start();
-    line.submit_for("ada@example.com").await;
-    line.expect_dead_letters(&["refused"]).await;
-    let told = line.journal_text().await;
-    assert!(told.contains("the server has answered 550"), "{told}");
-    assert!(!told.contains("ada@"), "{told}");
-    assert!(line.dead_letter_detail().await.contains("550"));
+async fn the_journal_does_not_contain_the_text_of_a_reply() {
+    let pipeline = Pipeline::new().await;
+    pipeline.smtp.script(&["rcpt 550"]);
+    let running = pipeline.start();
+    pipeline.submit_for("ada@example.com").await;
+    pipeline.expect_dead_letters(&["refused"]).await;
+    let journal = pipeline.journal_text().await;
+    assert!(journal.contains("the server replied 550"), "{journal}");
+    assert!(!journal.contains("ada@"), "{journal}");
+    assert!(pipeline.dead_letter_detail().await.contains("550"));
     running.stop().await;
 }
 
 #[tokio::test]
-async fn mails_wait_while_the_server_is_away() {
-    let mut line = Line::new().await;
-    let running = line.start();
-    let mut ids = vec![line.submit_for("ada@example.com").await];
-    line.expect(&ids).await;
-    line.smtp.kill();
+async fn messages_wait_while_the_server_is_unavailable() {
+    let mut pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    let mut ids = vec![pipeline.submit_for("ada@example.com").await];
+    pipeline.expect(&ids).await;
+    pipeline.smtp.kill();
     for name in ["bob", "cem", "dora", "eve"] {
-        ids.push(line.submit_for(&format!("{name}@example.com")).await);
+        ids.push(pipeline.submit_for(&format!("{name}@example.com")).await);
     }
-    running.expect_stopped("a mail was not taken").await;
+    running.expect_stopped("an e-mail was not accepted").await;
     assert!(
         running.telemetry.is_ready(),
-        "nobody else is to wait for it"
+        "the process stays ready"
     );
-    line.smtp.restart().await;
-    line.expect(&ids).await;
+    pipeline.smtp.restart().await;
+    pipeline.expect(&ids).await;
     running.expect_ready().await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_mail_comes_twice_at_most_whatever_comes_together() {
-    let mut line = Line::new().await;
-    line.smtp.kill();
-    let running = line.start();
-    let id = line.submit_for("ada@example.com").await;
-    running.expect_stopped("a mail was not taken").await;
-    // The journal that is read back says that nothing was sent.
+async fn a_message_arrives_at_most_twice_with_several_faults() {
+    let mut pipeline = Pipeline::new().await;
+    pipeline.smtp.kill();
+    let running = pipeline.start();
+    let id = pipeline.submit_for("ada@example.com").await;
+    running.expect_stopped("an e-mail was not accepted").await;
+    // The journal says that nothing was sent.
     running.kill();
-    line.smtp.script(&["keep-and-cut", "451", "keep-and-cut"]);
-    line.smtp.restart().await;
-    let running = line.start();
+    pipeline.smtp.script(&["keep-and-cut", "451", "keep-and-cut"]);
+    pipeline.smtp.restart().await;
+    let running = pipeline.start();
     eventually(DEADLINE, async || {
-        let journal = line.journal(&id).await;
-        let is_given_up = journal.contains(&"uncertain".to_owned());
-        is_given_up.then_some(()).ok_or(journal)
+        let journal = pipeline.journal(&id).await;
+        let has_ended = journal.contains(&"uncertain".to_owned());
+        has_ended.then_some(()).ok_or(journal)
     })
     .await;
-    line.expect(&[id.clone(), id]).await;
+    pipeline.expect(&[id.clone(), id]).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_record_for_another_group_is_none_of_ours() {
-    let line = Line::new().await;
-    let running = line.start();
+async fn a_record_for_another_group_is_skipped() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
     let other = Headers::with_capacity(2)
         .with(header::ID, EventId::new().to_string())
         .with(header::REPLAY_FOR, "formline.app.another");
-    line.put(other, r#"{"email":"ada@example.com","name":"Ada"}"#)
+    pipeline.put(other, r#"{"email":"ada@example.com","name":"Ada"}"#)
         .await;
     let mut ids = Vec::new();
     for name in ["ada", "bob", "cem", "dora"] {
-        ids.push(line.submit_for(&format!("{name}@example.com")).await);
+        ids.push(pipeline.submit_for(&format!("{name}@example.com")).await);
     }
-    line.expect(&ids).await;
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn no_mail_goes_to_a_server_whose_certificate_nobody_has_signed() {
-    let mut line = Line::before(Smtp::start_self_signed().await).await;
-    line.url.push_str("?tls=required");
-    let running = line.start();
-    line.submit_for("ada@example.com").await;
+async fn no_message_is_sent_to_a_server_with_an_untrusted_certificate() {
+    let mut pipeline = Pipeline::before(Smtp::start_self_signed().await).await;
+    pipeline.url.push_str("?tls=required");
+    let running = pipeline.start();
+    pipeline.submit_for("ada@example.com").await;
     running.expect_stopped("certificate").await;
-    assert_eq!(line.smtp.mails().len() + line.smtp.seen().len(), 0);
+    assert_eq!(pipeline.smtp.mails().len() + pipeline.smtp.seen().len(), 0);
     running.stop().await;
 }

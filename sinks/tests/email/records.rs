@@ -1,4 +1,4 @@
-//! A topic of records for one sink with a journal and dead letters.
+//! The topics of one sink: records, a journal and dead letters.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -21,9 +21,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{letters, line::DEADLINE};
+use crate::{dead_letters, running::DEADLINE};
 
-/// A topic with two partitions, and the other topics of the sink that reads it.
+/// A topic of records with two partitions, and the other topics of the sink that reads it.
 pub(crate) struct Records {
     pub(crate) client: Client,
     pub(crate) app: String,
@@ -60,13 +60,13 @@ impl Records {
         records
     }
 
-    /// Creates a topic, or gives it more partitions.
+    /// Creates a topic, or adds partitions to it.
     pub(crate) async fn create(&self, name: &str, partitions: i32) {
-        self.create_for(name, partitions, "1048576").await;
+        self.create_with_limit(name, partitions, "1048576").await;
     }
 
-    /// The same for records of at most so many bytes.
-    pub(crate) async fn create_for(&self, name: &str, partitions: i32, bytes: &str) {
+    /// Creates a topic with a limit for the size of records.
+    pub(crate) async fn create_with_limit(&self, name: &str, partitions: i32, bytes: &str) {
         let topic = Topic {
             name: name.to_owned(),
             partitions,
@@ -99,7 +99,7 @@ impl Records {
         (Arc::new(app), sink)
     }
 
-    /// A record with these fields, as a step would write it; its id.
+    /// Writes a record with these fields, as a step would, and returns its id.
     pub(crate) async fn submit(&self, fields: &Value) -> String {
         let id = EventId::new();
         let submission = Submission {
@@ -129,7 +129,7 @@ impl Records {
         self.producer.send(record).await.unwrap();
     }
 
-    /// Everything that a topic holds. A partition that has just been made may have no leader yet.
+    /// All records of a topic. A partition that was just created may have no leader yet.
     pub(crate) async fn read(&self, topic: &str) -> Vec<Record> {
         eventually(DEADLINE, async || {
             let (client, topic) = (self.client.clone(), topic.to_owned());
@@ -154,7 +154,7 @@ impl Records {
         records.iter().map(entry).collect()
     }
 
-    /// The outcomes that the journal holds about a record, attempt after attempt.
+    /// The outcomes in the journal about a record, in the order of attempts.
     pub(crate) async fn journal(&self, id: &str) -> Vec<String> {
         let entries = self.entries().await.into_iter();
         let mut about: Vec<Value> = entries
@@ -168,7 +168,7 @@ impl Records {
             .collect()
     }
 
-    /// Waits until the journal says this of a record, and nothing else.
+    /// Waits until the journal contains exactly these outcomes about a record.
     pub(crate) async fn expect_journal(&self, id: &str, outcomes: &[&str]) {
         eventually(DEADLINE, async || {
             let found = self.journal(id).await;
@@ -182,16 +182,17 @@ impl Records {
         format!("{:?}", self.entries().await)
     }
 
-    /// As if the sink had died before Kafka knew how far it was. Nobody may be in the group.
-    pub(crate) async fn forget_offsets(&self) {
+    /// Sets the committed offsets to the beginning, as if the sink had crashed before its commit.
+    /// The group must have no members.
+    pub(crate) async fn reset_offsets(&self) {
         let (client, topic) = (self.client.clone(), self.topic.clone());
         let options = consumer::Options {
             group: topic::group(&self.app, self.sink),
-            // The sink's own name, so that its place in the group is taken over at once.
+            // The name of the sink, so that this member replaces it at once.
             member: "one".to_owned(),
             topics: vec![topic],
         };
-        let forget = move || {
+        let reset = move || {
             let mut consumer = Consumer::join(&client, &options).unwrap();
             let partitions = loop {
                 if let Polled::Assigned(partitions) = consumer.poll(DEADLINE).unwrap() {
@@ -203,7 +204,7 @@ impl Records {
             consumer.commit(&beginning).unwrap();
             drop(consumer);
         };
-        tokio::task::spawn_blocking(forget).await.unwrap();
+        tokio::task::spawn_blocking(reset).await.unwrap();
     }
 
     fn dead_letter_owner(&self) -> DeadLetters {
@@ -216,15 +217,15 @@ impl Records {
 
     /// The open dead letters.
     async fn dead_letters(&self) -> Vec<Letter> {
-        letters::open(&self.client, &self.dead_letter_owner()).await
+        dead_letters::open(&self.client, &self.dead_letter_owner()).await
     }
 
-    /// What the first open dead letter says.
+    /// The detail of the first open dead letter.
     pub(crate) async fn dead_letter_detail(&self) -> String {
         self.dead_letters().await[0].detail().to_owned()
     }
 
-    /// Waits until there are open dead letters for these reasons.
+    /// Waits until there are open dead letters with exactly these reasons.
     pub(crate) async fn expect_dead_letters(&self, reasons: &[&str]) {
         eventually(DEADLINE, async || {
             let letters = self.dead_letters().await;
@@ -239,6 +240,6 @@ impl Records {
 
     /// Replays every open dead letter.
     pub(crate) async fn replay(&self) {
-        letters::replay(&self.client, self.dead_letter_owner()).await;
+        dead_letters::replay(&self.client, self.dead_letter_owner()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What is stored, and what is recognised as stored already.
+//! The content of rows, and the detection of duplicates.
 
 use formline_core::{
     EventId,
@@ -8,19 +8,19 @@ use formline_core::{
 use formline_testing::eventually;
 use jiff::{Timestamp, ToSpan as _};
 
-use crate::line::{DEADLINE, FORM, Line, headers, submission};
+use crate::pipeline::{DEADLINE, FORM, Pipeline, headers, submission};
 
 #[tokio::test]
-async fn a_row_says_everything_that_is_known_of_a_submission() {
-    let line = Line::new().await;
-    let running = line.start();
+async fn a_row_contains_everything_that_is_known_of_a_submission() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
     let time: Timestamp = "2026-11-21T08:00:00.123456Z".parse().unwrap();
     let id = EventId::new();
     let value = r#"{"roll": "99999", "name": "Zoë", "cgpa": 3.10, "card": 12345678901234567890}"#;
     let attributes = submission(id, time, Some("99999")).headers();
-    line.put(attributes, Some(value.as_bytes())).await;
-    line.expect(&[id.to_string()]).await;
-    let (source, origin, kind, subject, place): (String, String, String, String, String) =
+    pipeline.put(attributes, Some(value.as_bytes())).await;
+    pipeline.expect(&[id.to_string()]).await;
+    let (source, origin, kind, subject, position): (String, String, String, String, String) =
         sqlx::query_as(
             "SELECT source, submission_id, type, subject,
                  kafka_topic || ' ' || (kafka_partition IN (0, 1)) || ' ' || kafka_offset
@@ -29,7 +29,7 @@ async fn a_row_says_everything_that_is_known_of_a_submission() {
              AND value ->> 'name' = 'Zoë' AND value ->> 'cgpa' = '3.10'
              AND value ->> 'card' = '12345678901234567890' AND stored_at > accepted_at - interval '10 years'",
         )
-        .fetch_one(&mut line.connect().await)
+        .fetch_one(&mut pipeline.connect().await)
         .await
         .unwrap();
     assert_eq!(source, format!("/forms/{FORM}"));
@@ -38,16 +38,16 @@ async fn a_row_says_everything_that_is_known_of_a_submission() {
         (id.to_string(), "formline.submission.accepted")
     );
     assert_eq!(
-        (subject.as_str(), place),
-        ("99999", format!("{} true 0", line.topic))
+        (subject.as_str(), position),
+        ("99999", format!("{} true 0", pipeline.topic))
     );
     running.stop().await;
 }
 
 #[tokio::test]
-async fn what_a_step_made_leads_back_to_its_submission() {
-    let line = Line::new().await;
-    let running = line.start();
+async fn a_row_of_a_step_names_its_submission() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
     let origin = EventId::new();
     let partition = Partition {
         topic: "other".into(),
@@ -56,13 +56,13 @@ async fn what_a_step_made_leads_back_to_its_submission() {
     let id = origin.to_string();
     let own = [(header::ID, id.as_bytes()), (header::SOURCE, b"/forms/f")];
     let input = Record::new(partition, 0, 0, None, None, &own);
-    let made = output_headers(&input, "enrich", "enriched", 0, "enrich@1 sha256:0");
-    line.put(made, Some(b"{}")).await;
-    eventually(DEADLINE, async || line.ids().await.len() == 1).await;
+    let derived = output_headers(&input, "enrich", "enriched", 0, "enrich@1 sha256:0");
+    pipeline.put(derived, Some(b"{}")).await;
+    eventually(DEADLINE, async || pipeline.ids().await.len() == 1).await;
     let (submission, plugin): (String, String) = sqlx::query_as(
         "SELECT submission_id, plugin FROM formline.responses WHERE id <> submission_id",
     )
-    .fetch_one(&mut line.connect().await)
+    .fetch_one(&mut pipeline.connect().await)
     .await
     .unwrap();
     assert_eq!((submission, plugin.as_str()), (id, "enrich@1 sha256:0"));
@@ -70,78 +70,78 @@ async fn what_a_step_made_leads_back_to_its_submission() {
 }
 
 #[tokio::test]
-async fn records_of_foreign_producers_and_deletions_are_stored_too() {
-    let line = Line::new().await;
-    let running = line.start();
-    line.put(Headers::with_capacity(0), Some(b"[1]")).await;
-    line.put(Headers::with_capacity(1).with(header::ID, "gone"), None)
+async fn records_of_other_producers_and_deletions_are_stored() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    pipeline.put(Headers::with_capacity(0), Some(b"[1]")).await;
+    pipeline.put(Headers::with_capacity(1).with(header::ID, "gone"), None)
         .await;
-    eventually(DEADLINE, async || line.ids().await.len() == 2).await;
-    let mut stored = line.stored().await;
+    eventually(DEADLINE, async || pipeline.ids().await.len() == 2).await;
+    let mut stored = pipeline.stored().await;
     stored.sort();
-    let place = stored.iter().find(|row| row.0 != "gone").unwrap();
+    let foreign = stored.iter().find(|row| row.0 != "gone").unwrap();
     assert!(
-        place.0.starts_with(&format!("{}/", line.topic)),
-        "{place:?}"
+        foreign.0.starts_with(&format!("{}/", pipeline.topic)),
+        "{foreign:?}"
     );
-    assert_eq!(place.2.as_deref(), Some("[1]"));
+    assert_eq!(foreign.2.as_deref(), Some("[1]"));
     let gone = stored.iter().find(|row| row.0 == "gone").unwrap();
     assert_eq!((gone.1.as_str(), &gone.2), ("", &None));
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_repetition_within_a_day_is_dropped_and_the_next_use_of_the_key_is_stored() {
-    let line = Line::new().await;
-    let running = line.start();
+async fn a_duplicate_within_a_day_is_dropped_and_a_later_use_of_the_key_is_stored() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
     let (id, time) = (EventId::keyed(FORM, "key"), Timestamp::now());
-    // Ingest answers the same key anew after a day. Out of order, as after a catch-up of two days.
+    // Ingest accepts a key again after a day. The order is that of a catch-up after two days.
     for hours in [0, 0, 2, 25, 26, 48] {
         let accepted = headers(id, time + hours.hours());
-        line.put(accepted, Some(format!("{{\"hour\":{hours}}}").as_bytes()))
+        pipeline.put(accepted, Some(format!("{{\"hour\":{hours}}}").as_bytes()))
             .await;
     }
-    line.expect_offsets(6).await;
-    let values: Vec<_> = line.stored().await.into_iter().map(|row| row.2).collect();
+    pipeline.expect_offsets(6).await;
+    let values: Vec<_> = pipeline.stored().await.into_iter().map(|row| row.2).collect();
     let mut values: Vec<_> = values.into_iter().flatten().collect();
     values.sort();
     assert_eq!(values, [r#"{"hour": 0}"#, r#"{"hour": 25}"#]);
-    let sink = format!("{}.archive", line.app);
+    let sink = format!("{}.archive", pipeline.app);
     let repeated = format!(r#"formline_sink_records_total{{outcome="repeated",sink="{sink}"}}"#);
     eventually(DEADLINE, async || running.metric(&repeated).await == 4.0).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn what_kafka_still_holds_is_read_again_when_the_offsets_are_gone() {
-    let line = Line::new().await;
-    let running = line.start();
-    let ids = line.submit_many(20).await;
-    line.expect(&ids).await;
+async fn deleted_offsets_cause_a_new_read_of_everything_in_kafka() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    let ids = pipeline.submit_many(20).await;
+    pipeline.expect(&ids).await;
     running.stop().await;
-    line.execute("DELETE FROM formline.sink_offsets").await;
-    let running = line.start();
-    line.expect_offsets(20).await;
-    line.expect(&ids).await;
+    pipeline.execute("DELETE FROM formline.sink_offsets").await;
+    let running = pipeline.start();
+    pipeline.expect_offsets(20).await;
+    pipeline.expect(&ids).await;
     running.stop().await;
-    line.execute("DROP SCHEMA formline CASCADE").await;
-    let running = line.start();
-    line.expect(&ids).await;
+    pipeline.execute("DROP SCHEMA formline CASCADE").await;
+    let running = pipeline.start();
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_topic_that_starts_over_is_read_from_its_beginning() {
-    let line = Line::new().await;
-    let running = line.start();
-    let mut ids = line.submit_many(20).await;
-    line.expect_offsets(20).await;
+async fn a_topic_with_smaller_offsets_is_read_from_its_beginning() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    let mut ids = pipeline.submit_many(20).await;
+    pipeline.expect_offsets(20).await;
     running.stop().await;
-    line.execute("UPDATE formline.sink_offsets SET next = 1000")
+    pipeline.execute("UPDATE formline.sink_offsets SET next = 1000")
         .await;
-    let running = line.start();
-    line.expect_offsets(20).await;
-    ids.extend(line.submit_many(20).await);
-    line.expect(&ids).await;
+    let running = pipeline.start();
+    pipeline.expect_offsets(20).await;
+    ids.extend(pipeline.submit_many(20).await);
+    pipeline.expect(&ids).await;
     running.stop().await;
 }

@@ -1,14 +1,15 @@
-//! The postgres sink between a real Kafka and a real PostgreSQL: each response is stored once, whatever happens.
+//! The postgres sink between a real Kafka and a real PostgreSQL: each response is stored once,
+//! whatever happens.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod content;
 mod crashes;
-#[path = "../email/letters.rs"]
-mod letters;
-mod line;
+#[path = "../email/dead_letters.rs"]
+mod dead_letters;
+mod pipeline;
 mod operation;
 mod proxy;
-mod refused;
+mod rejected;
 #[path = "../sheets/running.rs"]
 mod running;

@@ -1,136 +1,136 @@
-//! What an operator sees and has to do.
+//! What an operator sees, and what they must do.
 
 use formline_sinks::Error;
 use formline_testing::{Postgres, eventually};
 
-use crate::line::{DEADLINE, Line};
+use crate::pipeline::{DEADLINE, Pipeline};
 
 #[tokio::test]
-async fn the_schema_is_made_once_by_whoever_comes_first() {
-    let line = Line::new().await;
-    let (one, two) = (line.start_as("one"), line.start_as("two"));
-    let ids = line.submit_many(20).await;
-    line.expect(&ids).await;
+async fn two_processes_create_the_schema_once() {
+    let pipeline = Pipeline::new().await;
+    let (one, two) = (pipeline.start_as("one"), pipeline.start_as("two"));
+    let ids = pipeline.submit_many(20).await;
+    pipeline.expect(&ids).await;
     one.stop().await;
     two.stop().await;
-    let running = line.start();
+    let running = pipeline.start();
     let count = sqlx::query_scalar("SELECT COUNT(*) FROM formline._sqlx_migrations WHERE success");
-    let count: i64 = count.fetch_one(&mut line.connect().await).await.unwrap();
+    let count: i64 = count.fetch_one(&mut pipeline.connect().await).await.unwrap();
     assert_eq!(count, 1);
-    line.expect(&ids).await;
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_said_and_tried_again() {
+async fn a_wrong_password_is_reported_and_retried() {
     let postgres = Postgres::start_own().await;
-    let mut line = Line::on(&postgres).await;
-    line.url = line.database.replace(":secret@", ":wrong@");
-    let running = line.start();
-    let ids = line.submit_many(1).await;
+    let mut pipeline = Pipeline::on(&postgres).await;
+    pipeline.url = pipeline.database.replace(":secret@", ":wrong@");
+    let running = pipeline.start();
+    let ids = pipeline.submit_many(1).await;
     running
         .expect_stopped("password authentication failed for user \"formline\" (28P01); check user")
         .await;
-    line.execute("ALTER USER formline PASSWORD 'wrong'").await;
-    line.database.clone_from(&line.url);
-    line.expect(&ids).await;
+    pipeline.execute("ALTER USER formline PASSWORD 'wrong'").await;
+    pipeline.database.clone_from(&pipeline.url);
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_right_that_is_missing_is_said_and_awaited() {
-    let mut line = Line::new().await;
+async fn a_missing_privilege_is_reported_and_retried() {
+    let mut pipeline = Pipeline::new().await;
     let role = formline_testing::unique("role").replace('-', "_");
-    let (_, address) = line.database.split_once('@').unwrap();
-    line.url = format!("postgres://{role}:secret@{address}");
+    let (_, address) = pipeline.database.split_once('@').unwrap();
+    pipeline.url = format!("postgres://{role}:secret@{address}");
     let make = format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'");
     let make = sqlx::raw_sql(sqlx::AssertSqlSafe(make));
-    make.execute(&mut line.connect().await).await.unwrap();
-    let mend = "DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO PUBLIC', current_database()); END $$";
-    let running = line.start();
-    let ids = line.submit_many(1).await;
+    make.execute(&mut pipeline.connect().await).await.unwrap();
+    let grant = "DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO PUBLIC', current_database()); END $$";
+    let running = pipeline.start();
+    let ids = pipeline.submit_many(1).await;
     running
         .expect_stopped("(42501); grant the role CREATE")
         .await;
-    line.execute(mend).await;
-    line.expect(&ids).await;
+    pipeline.execute(grant).await;
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_there_is_awaited() {
+async fn a_missing_database_is_reported_and_retried() {
     let postgres = Postgres::start_own().await;
-    let mut line = Line::on(&postgres).await;
-    let (server, _) = line.database.rsplit_once('/').unwrap();
+    let mut pipeline = Pipeline::on(&postgres).await;
+    let (server, _) = pipeline.database.rsplit_once('/').unwrap();
     let missing = format!("{server}/missing");
-    line.url.clone_from(&missing);
-    let running = line.start();
-    let ids = line.submit_many(1).await;
+    pipeline.url.clone_from(&missing);
+    let running = pipeline.start();
+    let ids = pipeline.submit_many(1).await;
     running.expect_stopped("(3D000); create the database").await;
-    line.execute("CREATE DATABASE missing").await;
-    line.database = missing;
-    line.expect(&ids).await;
+    pipeline.execute("CREATE DATABASE missing").await;
+    pipeline.database = missing;
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_table_that_is_gone_is_said() {
-    let line = Line::new().await;
-    let running = line.start();
-    let mut ids = line.submit_many(1).await;
-    line.expect(&ids).await;
-    line.execute("ALTER TABLE formline.responses RENAME TO moved")
+async fn a_missing_table_is_reported() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    let mut ids = pipeline.submit_many(1).await;
+    pipeline.expect(&ids).await;
+    pipeline.execute("ALTER TABLE formline.responses RENAME TO moved")
         .await;
-    ids.extend(line.submit_many(1).await);
+    ids.extend(pipeline.submit_many(1).await);
     running.expect_stopped("(42P01); restore the schema").await;
-    line.execute("ALTER TABLE formline.moved RENAME TO responses")
+    pipeline.execute("ALTER TABLE formline.moved RENAME TO responses")
         .await;
-    line.expect(&ids).await;
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_schema_of_a_newer_version_is_left_alone() {
-    let line = Line::new().await;
-    let running = line.start();
-    let ids = line.submit_many(1).await;
-    line.expect(&ids).await;
+async fn a_schema_of_a_newer_version_is_not_changed() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    let ids = pipeline.submit_many(1).await;
+    pipeline.expect(&ids).await;
     running.stop().await;
-    line.execute("INSERT INTO formline._sqlx_migrations VALUES (99, 'later', now(), true, '', 0)")
+    pipeline.execute("INSERT INTO formline._sqlx_migrations VALUES (99, 'later', now(), true, '', 0)")
         .await;
-    let running = line.start();
+    let running = pipeline.start();
     running.expect_stopped("run the version of formline").await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_said_before_anything_starts() {
-    let mut line = Line::new().await;
-    let start = async |line: &Line| {
+async fn invalid_settings_are_reported_before_anything_starts() {
+    let mut pipeline = Pipeline::new().await;
+    let start = async |pipeline: &Pipeline| {
         let shutdown = formline_core::Shutdown::new();
-        let running = formline_sinks::run(line.options("one"), vec![line.sink()], shutdown);
+        let running = formline_sinks::run(pipeline.options("one"), vec![pipeline.sink()], shutdown);
         running.await.unwrap_err()
     };
-    line.settings.schema = "public; DROP TABLE x".to_owned();
-    assert!(matches!(start(&line).await, Error::Schema(_)));
-    line.url = "postgres://[::1".to_owned();
-    assert!(matches!(start(&line).await, Error::PostgresUrl(_)));
-    let mut options = line.options("one");
+    pipeline.settings.schema = "public; DROP TABLE x".to_owned();
+    assert!(matches!(start(&pipeline).await, Error::Schema(_)));
+    pipeline.url = "postgres://[::1".to_owned();
+    assert!(matches!(start(&pipeline).await, Error::PostgresUrl(_)));
+    let mut options = pipeline.options("one");
     options.postgres_url = None;
-    let missing = options.check(&[line.sink()]).unwrap_err();
+    let missing = options.check(&[pipeline.sink()]).unwrap_err();
     assert!(missing.to_string().contains("set FORMLINE_POSTGRES_URL"));
 }
 
 #[tokio::test]
-async fn metrics_count_what_was_done() {
-    let line = Line::new().await;
-    let running = line.start();
-    line.submit("no json").await;
-    let ids = line.submit_many(2).await;
-    line.expect(&ids).await;
-    line.expect_offsets(3).await;
-    let sink = format!("sink=\"{}.archive\"", line.app);
-    let app = format!("app=\"{}\",stage=\"archive\"", line.app);
+async fn metrics_count_records_and_transactions() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    pipeline.submit("not json").await;
+    let ids = pipeline.submit_many(2).await;
+    pipeline.expect(&ids).await;
+    pipeline.expect_offsets(3).await;
+    let sink = format!("sink=\"{}.archive\"", pipeline.app);
+    let app = format!("app=\"{}\",stage=\"archive\"", pipeline.app);
     let expected = [
         (
             format!(r#"formline_sink_records_total{{outcome="written",{sink}}}"#),

@@ -1,4 +1,4 @@
-//! A stretch of network between sink and PostgreSQL that fails at a statement, such as a COMMIT.
+//! A proxy between the sink and PostgreSQL that fails at a statement, such as a COMMIT.
 
 use std::sync::{
     Arc,
@@ -10,44 +10,44 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::line::Line;
+use crate::pipeline::Pipeline;
 
-/// What happens to a statement.
+/// The failure of a statement.
 #[derive(Clone, Copy)]
 pub(crate) enum Fault {
-    /// It does not arrive.
-    Lost,
-    /// It arrives, the answer does not.
-    Answer,
-    /// It arrives, and then nothing is heard for ever.
-    Silence,
+    /// The statement does not arrive.
+    Request,
+    /// The statement arrives, the response does not.
+    Response,
+    /// The statement arrives, and the connection hangs.
+    Hang,
 }
 
-/// Statements that are still to fail.
+/// The proxy, with the number of statements that are still to fail.
 pub(crate) struct Proxy {
     left: Arc<AtomicUsize>,
 }
 
 impl Proxy {
-    /// Puts itself between the sink and its database; the next `count` statements that begin like this fail.
+    /// Starts a proxy in front of the database; the next `count` statements with this text fail.
     pub(crate) async fn before(
-        line: &mut Line,
+        pipeline: &mut Pipeline,
         statement: &'static str,
         fault: Fault,
         count: usize,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (_, address) = line.database.split_once('@').unwrap();
+        let (_, address) = pipeline.database.split_once('@').unwrap();
         let (server, _) = address.split_once('/').unwrap();
         let own = listener.local_addr().unwrap().to_string();
-        line.url = line.database.replace(server, &own);
+        pipeline.url = pipeline.database.replace(server, &own);
         let left = Arc::new(AtomicUsize::new(count));
         let (server, counted) = (server.to_owned(), Arc::clone(&left));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(&server).await.unwrap();
                 let left = Arc::clone(&counted);
-                tokio::spawn(carry(client, server, statement, fault, left));
+                tokio::spawn(copy(client, server, statement, fault, left));
             }
         });
         Self { left }
@@ -58,36 +58,36 @@ impl Proxy {
     }
 }
 
-/// Until a fault or one of the two ends.
-async fn carry(
+/// Copies bytes until a fault occurs or one side closes.
+async fn copy(
     mut client: TcpStream,
     mut server: TcpStream,
     statement: &'static str,
     fault: Fault,
     left: Arc<AtomicUsize>,
 ) {
-    let (mut sent, mut answer) = (vec![0; 65_536], vec![0; 65_536]);
+    let (mut sent, mut response) = (vec![0; 65_536], vec![0; 65_536]);
     loop {
         tokio::select! {
             count = client.read(&mut sent) => {
                 let Some(count) = count.ok().filter(|count| *count > 0) else { return };
                 let mut texts = sent[..count].windows(statement.len());
                 if texts.any(|text| text == statement.as_bytes()) && take_one(&left) {
-                    if !matches!(fault, Fault::Lost) {
+                    if !matches!(fault, Fault::Request) {
                         server.write_all(&sent[..count]).await.unwrap();
-                        // The server has done it when it answers.
-                        let _answered = server.read(&mut answer).await;
+                        // The server has executed the statement when it responds.
+                        let _executed = server.read(&mut response).await;
                     }
-                    if matches!(fault, Fault::Silence) {
+                    if matches!(fault, Fault::Hang) {
                         std::future::pending::<()>().await;
                     }
                     return;
                 }
                 if server.write_all(&sent[..count]).await.is_err() { return }
             }
-            count = server.read(&mut answer) => {
+            count = server.read(&mut response) => {
                 let Some(count) = count.ok().filter(|count| *count > 0) else { return };
-                if client.write_all(&answer[..count]).await.is_err() { return }
+                if client.write_all(&response[..count]).await.is_err() { return }
             }
         }
     }

@@ -1,15 +1,15 @@
-//! What stands in the cells.
+//! The content of cells.
 
 use formline_core::event;
 use serde_json::{Value, json};
 
-use crate::line::{Line, any, cell, earlier, now};
+use crate::pipeline::{Pipeline, any_cells, cell, earlier, now};
 use formline_testing::eventually;
 
 #[tokio::test]
 async fn values_keep_their_types_and_a_formula_stays_text() {
-    let line = Line::new().await;
-    let running = line.start();
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
     let time = now();
     let values = [
         json!("=1+1"),
@@ -24,10 +24,10 @@ async fn values_keep_their_types_and_a_formula_stays_text() {
         .iter()
         .zip(&values)
         .map(|(name, value)| cell(name, value.clone()));
-    let id = line.submit(time, cells.collect()).await;
-    line.expect(std::slice::from_ref(&id)).await;
+    let id = pipeline.submit(time, cells.collect()).await;
+    pipeline.expect(std::slice::from_ref(&id)).await;
 
-    let grid = line.grid().await;
+    let grid = pipeline.grid().await;
     let heading = [
         "Submission",
         "Submitted at",
@@ -53,26 +53,26 @@ async fn values_keep_their_types_and_a_formula_stays_text() {
     ];
     assert_eq!(grid[1], row);
     assert_eq!(
-        line.tab().await["gridProperties"]["columnCount"],
+        pipeline.tab().await["gridProperties"]["columnCount"],
         9,
-        "no column too many"
+        "there is no superfluous column"
     );
     running.stop().await;
 }
 
 #[tokio::test]
-async fn columns_are_found_by_name_and_new_ones_are_added_at_the_right() {
-    let line = Line::new().await;
-    let running = line.start();
-    let first = line
+async fn columns_are_found_by_name_and_new_ones_are_added_on_the_right() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    let first = pipeline
         .submit(now(), json!([cell("a", "a1"), cell("b", "b1")]))
         .await;
-    line.expect(std::slice::from_ref(&first)).await;
-    let second = line
+    pipeline.expect(std::slice::from_ref(&first)).await;
+    let second = pipeline
         .submit(now(), json!([cell("c", "c2"), cell("a", "a2")]))
         .await;
-    line.expect(&[first, second]).await;
-    let rows: Vec<_> = line
+    pipeline.expect(&[first, second]).await;
+    let rows: Vec<_> = pipeline
         .grid()
         .await
         .iter()
@@ -87,13 +87,13 @@ async fn columns_are_found_by_name_and_new_ones_are_added_at_the_right() {
 
 #[tokio::test]
 async fn a_text_that_is_too_long_for_a_cell_is_cut() {
-    let line = Line::new().await;
-    let running = line.start();
-    let id = line
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    let id = pipeline
         .submit(now(), json!([cell("essay", "long ".repeat(12_000))]))
         .await;
-    line.expect(std::slice::from_ref(&id)).await;
-    let text = line.sheet().await[0][3].as_str().unwrap().to_owned();
+    pipeline.expect(std::slice::from_ref(&id)).await;
+    let text = pipeline.sheet().await[0][3].as_str().unwrap().to_owned();
     assert!(
         text.ends_with(&format!("submission {id}]")) && text.len() < 50_000,
         "{}",
@@ -103,10 +103,10 @@ async fn a_text_that_is_too_long_for_a_cell_is_cut() {
 }
 
 #[tokio::test]
-async fn hostile_content_stands_as_literal_text_and_harms_no_neighbour() {
-    let line = Line::new().await;
-    let running = line.start();
-    let before = line.submit(earlier(3), any()).await;
+async fn hostile_content_is_written_as_literal_text_and_affects_no_other_row() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    let before = pipeline.submit(earlier(3), any_cells()).await;
     let texts = [
         r#"=IMPORTXML("http://127.0.0.1/", "//a")"#,
         "=HYPERLINK(\"http://127.0.0.1/\";\"x\")",
@@ -129,31 +129,34 @@ async fn hostile_content_stands_as_literal_text_and_harms_no_neighbour() {
         .enumerate()
         .map(|(n, text)| cell(&format!("c{n}"), *text))
         .collect();
-    let hostile = line.submit(earlier(2), cells).await;
-    let after = line.submit(earlier(1), any()).await;
-    line.expect(&[before, hostile.clone(), after]).await;
-    let grid = line.sheet().await;
+    let hostile = pipeline.submit(earlier(2), cells).await;
+    let after = pipeline.submit(earlier(1), any_cells()).await;
+    pipeline.expect(&[before, hostile.clone(), after]).await;
+    let grid = pipeline.sheet().await;
     // The column `roll` of the row before it comes first.
     let written: Vec<_> = grid[1][4..].to_vec();
     let literal = texts.map(|text| json!(text.replace('\0', "\u{fffd}")));
     assert_eq!(written, literal);
     assert_eq!(grid[0][3], "99999");
     assert_eq!(grid[2][3], "99999");
-    assert_eq!(line.dead_letters().await, []);
+    assert_eq!(pipeline.dead_letters().await, []);
     running.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_no_row_is_parked_once_and_its_neighbours_are_written() {
-    let line = Line::new().await;
-    let before = line.submit(earlier(3), any()).await;
-    line.submit_raw(earlier(2), Some(b"{\"version\":1")).await;
-    line.submit_raw(earlier(2), None).await;
-    let after = line.submit(earlier(1), any()).await;
-    let running = line.start();
-    line.expect(&[before, after]).await;
-    let letters = || async { Some(line.dead_letters().await).filter(|letters| letters.len() == 2) };
-    let mut letters = eventually(crate::line::DEADLINE, letters).await;
+async fn malformed_records_are_dead_lettered_once_and_the_others_are_written() {
+    let pipeline = Pipeline::new().await;
+    let before = pipeline.submit(earlier(3), any_cells()).await;
+    pipeline
+        .submit_raw(earlier(2), Some(b"{\"version\":1"))
+        .await;
+    pipeline.submit_raw(earlier(2), None).await;
+    let after = pipeline.submit(earlier(1), any_cells()).await;
+    let running = pipeline.start();
+    pipeline.expect(&[before, after]).await;
+    let letters =
+        || async { Some(pipeline.dead_letters().await).filter(|letters| letters.len() == 2) };
+    let mut letters = eventually(crate::pipeline::DEADLINE, letters).await;
     letters.sort();
     let malformed = |value: Option<&[u8]>| ("malformed".to_owned(), value.map(<[u8]>::to_vec));
     assert_eq!(
@@ -161,34 +164,34 @@ async fn what_is_no_row_is_parked_once_and_its_neighbours_are_written() {
         [malformed(None), malformed(Some(b"{\"version\":1"))]
     );
 
-    // Once the mark knows that they are parked, a new start does not park them again.
-    line.expect_committed().await;
+    // Once the checkpoint contains them, a new start does not dead-letter them again.
+    pipeline.expect_committed().await;
     running.stop().await;
-    let running = line.start();
-    let third = line.submit(now(), any()).await;
-    let ids = line.ids().await;
-    line.expect(&[ids, vec![third]].concat()).await;
-    assert_eq!(line.dead_letters().await.len(), 2);
+    let running = pipeline.start();
+    let third = pipeline.submit(now(), any_cells()).await;
+    let ids = pipeline.ids().await;
+    pipeline.expect(&[ids, vec![third]].concat()).await;
+    assert_eq!(pipeline.dead_letters().await.len(), 2);
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_form_with_too_many_columns_loses_no_other_form_its_row() {
-    let line = Line::new().await;
-    let running = line.start();
+async fn a_form_with_too_many_columns_does_not_affect_other_forms() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
     let wide: Value = (0..400)
         .map(|n| cell(&format!("a column with a long name {n}"), 1))
         .collect();
-    line.submit(earlier(2), wide).await;
-    let id = line.submit(earlier(1), any()).await;
-    line.expect(&[id]).await;
+    pipeline.submit(earlier(2), wide).await;
+    let id = pipeline.submit(earlier(1), any_cells()).await;
+    pipeline.expect(&[id]).await;
     let reasons = || async {
-        let letters = line.dead_letters().await;
+        let letters = pipeline.dead_letters().await;
         letters
             .first()
             .filter(|(reason, _)| reason == "too-many-columns")
             .map(|_| ())
     };
-    eventually(crate::line::DEADLINE, reasons).await;
+    eventually(crate::pipeline::DEADLINE, reasons).await;
     running.stop().await;
 }

@@ -1,205 +1,218 @@
-//! Google refuses, answers nonsense, or says nothing: each row still stands once.
+//! Google fails, returns nonsense, or does not respond: each row is still written exactly once.
 
 use std::time::Duration;
 
 use formline_testing::{eventually, kafka};
 use serde_json::{Value, json};
 
-use crate::line::{DEADLINE, Line, any, now};
+use crate::pipeline::{CALL_TIMEOUT, DEADLINE, Pipeline, any_cells, now};
 
-/// Writes rows while each of the faults happens to one write.
-async fn survive(faults: &[Value]) {
-    let line = Line::new().await;
-    let running = line.start();
-    let mut ids = vec![line.submit(now(), any()).await];
-    line.expect(&ids).await;
+/// Writes rows while each of the faults hits one write.
+async fn survive(pipeline: Pipeline, faults: &[Value]) {
+    let running = pipeline.start();
+    let mut ids = vec![pipeline.submit(now(), any_cells()).await];
+    pipeline.expect(&ids).await;
     for fault in faults {
-        line.plan(json!([fault])).await;
-        ids.push(line.submit(now(), any()).await);
-        line.expect(&ids).await;
-        eventually(DEADLINE, async || line.planned().await == 0).await;
+        pipeline.inject_faults(json!([fault])).await;
+        ids.push(pipeline.submit(now(), any_cells()).await);
+        pipeline.expect(&ids).await;
+        eventually(DEADLINE, async || pipeline.pending_faults().await == 0).await;
     }
-    ids.push(line.submit(now(), any()).await);
-    line.expect(&ids).await;
+    ids.push(pipeline.submit(now(), any_cells()).await);
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn writes_that_are_refused_are_sent_again() {
+async fn failed_writes_are_sent_again() {
     let refuse = |status: u16| json!({ "kind": "refuse", "status": status });
-    survive(&[
-        refuse(503),
-        refuse(500),
-        refuse(429),
-        refuse(401),
-        refuse(403),
-        refuse(404),
-    ])
+    survive(
+        Pipeline::new().await,
+        &[
+            refuse(503),
+            refuse(500),
+            refuse(429),
+            refuse(401),
+            refuse(403),
+            refuse(404),
+        ],
+    )
     .await;
 }
 
 #[tokio::test]
-async fn writes_whose_answer_is_lost_are_not_repeated() {
-    survive(&[
-        json!({ "kind": "apply_then_status", "status": 500 }),
-        json!({ "kind": "apply_then_status", "status": 503 }),
-        json!({ "kind": "apply_then_status", "status": 429 }),
-        json!({ "kind": "apply_then_status", "status": 400 }),
-        json!({ "kind": "apply_then_cut" }),
-        json!({ "kind": "apply_twice" }),
-    ])
+async fn writes_whose_response_is_lost_are_not_repeated() {
+    survive(
+        Pipeline::new().await,
+        &[
+            json!({ "kind": "apply_then_status", "status": 500 }),
+            json!({ "kind": "apply_then_status", "status": 503 }),
+            json!({ "kind": "apply_then_status", "status": 429 }),
+            json!({ "kind": "apply_then_status", "status": 400 }),
+            json!({ "kind": "apply_then_cut" }),
+            json!({ "kind": "apply_twice" }),
+        ],
+    )
     .await;
 }
 
 #[tokio::test]
-async fn writes_without_an_answer_are_settled() {
-    survive(&[
-        json!({ "kind": "hang" }),
-        json!({ "kind": "apply_then_hang" }),
-    ])
+async fn writes_without_a_response_are_resolved() {
+    survive(
+        Pipeline::impatient().await,
+        &[
+            json!({ "kind": "hang" }),
+            json!({ "kind": "apply_then_hang" }),
+        ],
+    )
     .await;
 }
 
-/// A write whose outcome is unknown, and a search for the mark that would tell, which fails in this way, too.
-async fn survive_a_search_that_fails(search: Value) {
-    let line = Line::new().await;
-    let running = line.start();
-    let mut ids = vec![line.submit(now(), any()).await];
-    line.expect(&ids).await;
+/// A write whose outcome is unknown, followed by a failing read of the checkpoint that would
+/// resolve it.
+async fn survive_a_failing_read(search: Value) {
+    let pipeline = Pipeline::impatient().await;
+    let running = pipeline.start();
+    let mut ids = vec![pipeline.submit(now(), any_cells()).await];
+    pipeline.expect(&ids).await;
     for write in ["refuse", "apply_then_status", "apply_then_cut"] {
-        line.plan(json!([{ "kind": write }, search])).await;
-        ids.push(line.submit(now(), any()).await);
-        eventually(DEADLINE, async || line.planned().await == 0).await;
-        line.expect(&ids).await;
+        pipeline
+            .inject_faults(json!([{ "kind": write }, search]))
+            .await;
+        ids.push(pipeline.submit(now(), any_cells()).await);
+        eventually(DEADLINE, async || pipeline.pending_faults().await == 0).await;
+        pipeline.expect(&ids).await;
     }
-    ids.push(line.submit(now(), any()).await);
-    line.expect(&ids).await;
+    ids.push(pipeline.submit(now(), any_cells()).await);
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_search_for_the_mark_that_is_refused_is_made_again() {
-    survive_a_search_that_fails(json!({ "kind": "refuse", "on": "read", "times": 2 })).await;
-    survive_a_search_that_fails(json!({ "kind": "refuse", "on": "read", "status": 429 })).await;
+async fn a_failed_read_of_the_checkpoint_is_retried() {
+    survive_a_failing_read(json!({ "kind": "refuse", "on": "read", "times": 2 })).await;
+    survive_a_failing_read(json!({ "kind": "refuse", "on": "read", "status": 429 })).await;
 }
 
 #[tokio::test]
-async fn a_search_for_the_mark_whose_answer_breaks_off_is_made_again() {
-    survive_a_search_that_fails(json!({ "kind": "apply_then_cut", "on": "read" })).await;
+async fn a_read_of_the_checkpoint_whose_response_breaks_off_is_retried() {
+    survive_a_failing_read(json!({ "kind": "apply_then_cut", "on": "read" })).await;
 }
 
 #[tokio::test]
-async fn a_search_for_the_mark_without_an_answer_is_made_again() {
-    survive_a_search_that_fails(json!({ "kind": "hang", "on": "read" })).await;
+async fn a_read_of_the_checkpoint_without_a_response_is_retried() {
+    survive_a_failing_read(json!({ "kind": "hang", "on": "read" })).await;
 }
 
 #[tokio::test]
-async fn a_start_whose_questions_fail_asks_again() {
-    let line = Line::new().await;
+async fn failing_reads_during_the_start_are_retried() {
+    let pipeline = Pipeline::new().await;
     let faults = json!([
         { "kind": "refuse", "on": "read", "status": 403 },
         { "kind": "apply_then_cut", "on": "read", "times": 2 },
         { "kind": "delay", "on": "read", "delay_ms": 300 },
         { "kind": "refuse", "on": "read", "status": 429 },
     ]);
-    line.plan(faults).await;
-    let running = line.start();
-    // The sink asks alone until the faults are used up.
-    eventually(DEADLINE, async || line.planned().await == 0).await;
-    let id = line.submit(now(), any()).await;
-    line.expect(&[id]).await;
+    pipeline.inject_faults(faults).await;
+    let running = pipeline.start();
+    // Only the sink calls the emulator until the faults are used up.
+    eventually(DEADLINE, async || pipeline.pending_faults().await == 0).await;
+    let id = pipeline.submit(now(), any_cells()).await;
+    pipeline.expect(&[id]).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_write_that_is_applied_after_everybody_gave_up_is_not_applied_twice() {
-    let line = Line::new().await;
-    let running = line.start();
-    let mut ids = vec![line.submit(now(), any()).await];
-    line.expect(&ids).await;
-    // The sink gives up on the emulator after 10 s and sends again; then the first one arrives.
-    line.plan(json!([{ "kind": "delay", "delay_ms": 14_000 }]))
+async fn a_write_that_is_applied_after_its_timeout_is_not_applied_twice() {
+    let pipeline = Pipeline::impatient().await;
+    let running = pipeline.start();
+    let mut ids = vec![pipeline.submit(now(), any_cells()).await];
+    pipeline.expect(&ids).await;
+    // The sink gives up on the call after its timeout and sends the batch again; then the first one
+    // arrives.
+    pipeline
+        .inject_faults(json!([{ "kind": "delay", "delay_ms": 5_000 }]))
         .await;
     let planned = std::time::Instant::now();
-    ids.push(line.submit(now(), any()).await);
-    line.expect(&ids).await;
+    ids.push(pipeline.submit(now(), any_cells()).await);
+    pipeline.expect(&ids).await;
     assert!(
-        planned.elapsed() > Duration::from_secs(10),
-        "the delay has hit the write"
+        planned.elapsed() > CALL_TIMEOUT,
+        "the delay must hit the write"
     );
-    let arrived = async || planned.elapsed() > Duration::from_secs(16);
+    let arrived = async || planned.elapsed() > Duration::from_secs(7);
     eventually(DEADLINE, arrived).await;
-    ids.push(line.submit(now(), any()).await);
-    line.expect(&ids).await;
+    ids.push(pipeline.submit(now(), any_cells()).await);
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
 async fn many_faults_among_many_rows() {
-    let line = Line::new().await;
-    let running = line.start();
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
     let kinds = ["refuse", "apply_then_status", "apply_then_cut"];
     let faults: Vec<_> = (0..12).map(|n| json!({ "kind": kinds[n % 3] })).collect();
-    line.plan(faults.into()).await;
+    pipeline.inject_faults(faults.into()).await;
     let mut ids = Vec::new();
     for _ in 0..200 {
-        ids.push(line.submit(now(), any()).await);
+        ids.push(pipeline.submit(now(), any_cells()).await);
     }
-    line.expect(&ids).await;
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn rows_wait_while_google_is_away() {
-    let mut line = Line::new().await;
-    let running = line.start();
-    let mut ids = vec![line.submit(now(), any()).await];
-    line.expect(&ids).await;
-    line.emulated.stop().await;
+async fn rows_wait_while_google_is_unavailable() {
+    let mut pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    let mut ids = vec![pipeline.submit(now(), any_cells()).await];
+    pipeline.expect(&ids).await;
+    pipeline.google_server.stop().await;
     for _ in 0..20 {
-        ids.push(line.submit(now(), any()).await);
+        ids.push(pipeline.submit(now(), any_cells()).await);
     }
     let unknown = r#"formline_sheets_requests_total{outcome="unknown"}"#;
     eventually(DEADLINE, async || running.metric(unknown).await > 1.0).await;
     assert!(
         running.telemetry.is_ready(),
-        "nobody else is to wait for google"
+        "other sinks do not wait for google"
     );
-    line.emulated.restart().await;
-    line.expect(&ids).await;
+    pipeline.google_server.restart().await;
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn rows_go_on_after_kafka_was_away() {
+async fn rows_continue_after_kafka_was_unavailable() {
     let mut kafka = formline_testing::Kafka::start_own().await;
-    let line = Line::on(&kafka, "1048576").await;
-    let running = line.start();
-    let mut ids = vec![line.submit(now(), any()).await];
-    line.expect(&ids).await;
+    let pipeline = Pipeline::on(&kafka, "1048576").await;
+    let running = pipeline.start();
+    let mut ids = vec![pipeline.submit(now(), any_cells()).await];
+    pipeline.expect(&ids).await;
     kafka.kill();
     kafka.restart().await;
     for _ in 0..5 {
-        ids.push(line.submit(now(), any()).await);
+        ids.push(pipeline.submit(now(), any_cells()).await);
     }
-    line.expect(&ids).await;
-    // A sink that starts while Kafka is away has to wait for it.
+    pipeline.expect(&ids).await;
+    // A sink that starts while Kafka is unavailable waits for it.
     kafka.kill();
     running.kill();
-    let running = line.start();
+    let running = pipeline.start();
     kafka.restart().await;
-    ids.push(line.submit(now(), any()).await);
-    line.expect(&ids).await;
+    ids.push(pipeline.submit(now(), any_cells()).await);
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_cannot_be_parked_stops_the_sink() {
-    let line = Line::on(kafka().await, "100").await;
-    let running = line.start();
-    let id = line.submit(now(), any()).await;
-    line.expect(&[id]).await;
-    line.submit_raw(now(), Some(b"no row")).await;
-    running.expect_stopped("does not take a record").await;
+async fn a_dead_letter_that_kafka_rejects_stops_the_sink() {
+    let pipeline = Pipeline::on(kafka().await, "100").await;
+    let running = pipeline.start();
+    let id = pipeline.submit(now(), any_cells()).await;
+    pipeline.expect(&[id]).await;
+    pipeline.submit_raw(now(), Some(b"no row")).await;
+    running.expect_stopped("does not accept a record").await;
     running.stop().await;
 }

@@ -1,4 +1,5 @@
-//! What operators and time do to topics. Nothing in Formline asks Kafka for these, so the requests are written by hand.
+//! What operators and time do to topics. Formline never sends these requests, so they are encoded
+//! here.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::line::{Line, producer};
+use crate::pipeline::{Pipeline, producer};
 
 const DELETE_TOPICS: i16 = 20;
 const DELETE_RECORDS: i16 = 21;
@@ -21,28 +22,28 @@ pub(crate) async fn expire(topic: &str, partition: i32) {
         &text(topic),
         &1_i32.to_be_bytes(),
         &partition.to_be_bytes(),
-        // Up to the end, whichever that is.
+        // Up to the end of the partition.
         &(-1_i64).to_be_bytes(),
         &10_000_i32.to_be_bytes(),
     ];
     ask(DELETE_RECORDS, 0, &body.concat()).await;
 }
 
-/// Deletes the topic of rows and makes it again.
-pub(crate) async fn make_again(line: &mut Line) {
+/// Deletes the topic of rows and creates it again.
+pub(crate) async fn recreate_topic(pipeline: &mut Pipeline) {
     let body = [
         &1_i32.to_be_bytes()[..],
-        &text(&line.rows),
+        &text(&pipeline.rows),
         &10_000_i32.to_be_bytes(),
     ];
     ask(DELETE_TOPICS, 1, &body.concat()).await;
     let again = Topic {
-        name: line.rows.clone(),
+        name: pipeline.rows.clone(),
         partitions: 2,
         config: BTreeMap::new(),
     };
-    topic::apply(&line.client, &[again]).await.unwrap();
-    line.producer = producer(&line.client);
+    topic::apply(&pipeline.client, &[again]).await.unwrap();
+    pipeline.producer = producer(&pipeline.client);
 }
 
 fn text(text: &str) -> Vec<u8> {
@@ -50,7 +51,7 @@ fn text(text: &str) -> Vec<u8> {
     [&length.to_be_bytes()[..], text.as_bytes()].concat()
 }
 
-/// Sends a request without a client's id. The answers to those above end in an error code.
+/// Sends a request without a client id. The responses to the requests above end in an error code.
 async fn ask(api: i16, version: i16, body: &[u8]) {
     let head = [
         &api.to_be_bytes()[..],
@@ -64,7 +65,7 @@ async fn ask(api: i16, version: i16, body: &[u8]) {
     let request = [&size.to_be_bytes()[..], &head, body].concat();
     kafka.write_all(&request).await.unwrap();
     let size = usize::try_from(kafka.read_i32().await.unwrap()).unwrap();
-    let mut answer = vec![0; size];
-    kafka.read_exact(&mut answer).await.unwrap();
-    assert_eq!(answer[size - 2..], [0, 0], "an error code");
+    let mut response = vec![0; size];
+    kafka.read_exact(&mut response).await.unwrap();
+    assert_eq!(response[size - 2..], [0, 0], "an error code");
 }

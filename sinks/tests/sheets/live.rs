@@ -1,7 +1,8 @@
-//! What only Google itself can prove. It runs when `FORMLINE_LIVE_SHEET` names a spreadsheet that is shared with the
-//! service account of `GOOGLE_APPLICATION_CREDENTIALS`; it makes tabs of its own there and deletes them.
+//! What only Google itself can prove. Runs if `FORMLINE_LIVE_SHEET` names a spreadsheet that is
+//! shared with the service account of `GOOGLE_APPLICATION_CREDENTIALS`. Creates its own tabs there
+//! and deletes them.
 
-use formline_sinks::sheets::Google;
+use formline_sinks::Google;
 use formline_testing::{eventually, unique};
 use google_sheets4::{
     Sheets,
@@ -14,9 +15,9 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use serde_json::{Value, json};
 use yup_oauth2::{ServiceAccountAuthenticator, client::CustomHyperClientBuilder};
 
-use crate::line::{DEADLINE, Line, any, now};
+use crate::pipeline::{DEADLINE, Pipeline, any_cells, now};
 
-/// The spreadsheet and the key file, if both are given.
+/// The spreadsheet and the key file.
 struct Live {
     spreadsheet: String,
     key_file: String,
@@ -28,7 +29,7 @@ fn connector() -> HttpsConnector<HttpConnector> {
     builder.https_only().enable_all_versions().build()
 }
 
-/// None, and a line in the output that says so, where there is no account.
+/// `None`, with a note in the output, if no account is configured.
 async fn live() -> Option<Live> {
     let given = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let (Some(spreadsheet), Some(key_file)) = (
@@ -36,7 +37,7 @@ async fn live() -> Option<Live> {
         given("GOOGLE_APPLICATION_CREDENTIALS"),
     ) else {
         println!(
-            "did not run against Google: set FORMLINE_LIVE_SHEET to a spreadsheet's id and GOOGLE_APPLICATION_CREDENTIALS to a key file"
+            "skipped the tests against Google: set FORMLINE_LIVE_SHEET to the id of a spreadsheet and GOOGLE_APPLICATION_CREDENTIALS to a key file"
         );
         return None;
     };
@@ -65,7 +66,7 @@ impl Live {
         call.doit().await.map(|_| ())
     }
 
-    /// Ids by title of the tabs.
+    /// The id of the tab with this title.
     async fn tab(&self, title: &str) -> Option<i32> {
         let call = self.hub.spreadsheets().get(&self.spreadsheet);
         let (_, spreadsheet) = call.doit().await.unwrap();
@@ -92,7 +93,7 @@ impl Live {
 }
 
 #[tokio::test]
-async fn google_refuses_a_metadata_id_that_exists_and_with_it_the_whole_batch() {
+async fn google_rejects_a_batch_with_a_metadata_id_that_exists() {
     let Some(live) = live().await else { return };
     let title = unique("probe");
     live.batch(json!([{ "addSheet": { "properties": { "title": title } } }]))
@@ -100,7 +101,7 @@ async fn google_refuses_a_metadata_id_that_exists_and_with_it_the_whole_batch() 
         .unwrap();
     let sheet = live.tab(&title).await.unwrap();
     let id = i32::try_from(now().as_millisecond() & 0x3fff_ffff).unwrap();
-    let mark = json!({ "createDeveloperMetadata": { "developerMetadata": {
+    let checkpoint = json!({ "createDeveloperMetadata": { "developerMetadata": {
         "metadataId": id, "metadataKey": "formline-probe", "metadataValue": "1",
         "visibility": "DOCUMENT", "location": { "sheetId": sheet },
     } } });
@@ -110,42 +111,46 @@ async fn google_refuses_a_metadata_id_that_exists_and_with_it_the_whole_batch() 
         json!({ "appendCells": { "sheetId": sheet, "rows": rows, "fields": "userEnteredValue" } })
     };
     let first = live
-        .batch(json!([row("heading"), row("first"), mark]))
+        .batch(json!([row("heading"), row("first"), checkpoint]))
         .await;
-    // The row stands before what is refused: it must not be applied nevertheless.
-    let second = live.batch(json!([row("second"), mark])).await;
+    // The row precedes the rejected request, and still must not be written.
+    let second = live.batch(json!([row("second"), checkpoint])).await;
     let found = live.column(&title).await;
     live.batch(json!([{ "deleteSheet": { "sheetId": sheet } }]))
         .await
         .unwrap();
     first.unwrap();
-    let refused = matches!(&second, Err(google_sheets4::Error::BadRequest(body)) if body["error"]["code"] == 400);
-    assert!(refused, "{second:?}");
-    assert_eq!(found, ["first"], "all of a batch or nothing");
+    let is_rejected = matches!(&second, Err(google_sheets4::Error::BadRequest(body)) if body["error"]["code"] == 400);
+    assert!(is_rejected, "{second:?}");
+    assert_eq!(
+        found,
+        ["first"],
+        "a batch is applied completely or not at all"
+    );
 }
 
 #[tokio::test]
 async fn a_sink_writes_to_google() {
     let Some(live) = live().await else { return };
-    let mut line = Line::new().await;
-    line.google = Google::ServiceAccount {
+    let mut pipeline = Pipeline::new().await;
+    pipeline.google = Google::ServiceAccount {
         key_file: (&live.key_file).into(),
         base_url: None,
     };
-    line.settings.spreadsheet = live.spreadsheet.clone();
-    line.settings.tab = unique("live");
-    let running = line.start();
+    pipeline.settings.spreadsheet = live.spreadsheet.clone();
+    pipeline.settings.tab = unique("live");
+    let running = pipeline.start();
     let mut ids = Vec::new();
     for _ in 0..20 {
-        ids.push(line.submit(now(), any()).await);
+        ids.push(pipeline.submit(now(), any_cells()).await);
     }
-    line.expect_committed().await;
+    pipeline.expect_committed().await;
     running.stop().await;
-    // A second life goes on behind the first.
-    let running = line.start();
-    ids.push(line.submit(now(), any()).await);
+    // A second process continues after the first.
+    let running = pipeline.start();
+    ids.push(pipeline.submit(now(), any_cells()).await);
     eventually(DEADLINE, async || {
-        let found = live.column(&line.settings.tab).await;
+        let found = live.column(&pipeline.settings.tab).await;
         if found == ids {
             Ok(())
         } else {
@@ -154,7 +159,7 @@ async fn a_sink_writes_to_google() {
     })
     .await;
     running.stop().await;
-    let sheet = live.tab(&line.settings.tab).await.unwrap();
+    let sheet = live.tab(&pipeline.settings.tab).await.unwrap();
     live.batch(json!([{ "deleteSheet": { "sheetId": sheet } }]))
         .await
         .unwrap();

@@ -1,21 +1,22 @@
-//! The sheets sink between a real Kafka and the real emulator: rows arrive once and in order, whatever happens.
+//! The sheets sink between a real Kafka and the emulator: each row is written exactly once and in
+//! order.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-mod account;
 mod cells;
 mod faults;
-mod further;
 mod kafka;
-mod line;
 mod live;
 mod metrics;
+mod next_spreadsheet;
 mod order;
 mod owners;
-mod people;
+mod pipeline;
 mod quota;
 mod redis;
-mod redis_neighbours;
 mod replay;
 mod running;
+mod service_account;
+mod shared_redis;
 mod spreadsheet;
+mod user_changes;

@@ -2,72 +2,55 @@
 
 use formline_testing::eventually;
 
-use crate::line::{DEADLINE, Line, any, now};
+use crate::{
+    pipeline::{DEADLINE, Pipeline, any_cells, now},
+    running::Running,
+};
+
+async fn expect_metric(running: &Running, name: &str, value: f64) {
+    eventually(DEADLINE, async || {
+        let found = running.metric(name).await;
+        if found == value {
+            Ok(())
+        } else {
+            Err(format!("{name} is {found}"))
+        }
+    })
+    .await;
+}
 
 #[tokio::test]
-async fn metrics_count_what_was_done() {
-    let line = Line::new().await;
-    let running = line.start();
-    line.submit_raw(now(), Some(b"no row")).await;
+async fn metrics_count_rows_dead_letters_and_calls() {
+    let pipeline = Pipeline::new().await;
+    let running = pipeline.start();
+    pipeline.submit_raw(now(), Some(b"no row")).await;
     let ids = [
-        line.submit(now(), any()).await,
-        line.submit(now(), any()).await,
+        pipeline.submit(now(), any_cells()).await,
+        pipeline.submit(now(), any_cells()).await,
     ];
-    line.expect(&ids).await;
-    let sink = format!("{}.sheet", line.app);
+    pipeline.expect(&ids).await;
+    let app = &pipeline.app;
+    let records = |outcome: &str| {
+        format!(r#"formline_sink_records_total{{outcome="{outcome}",sink="{app}.sheet"}}"#)
+    };
+    let of_sink = |name: &str| format!(r#"{name}{{sink="{app}.sheet"}}"#);
+    let latency =
+        format!(r#"formline_end_to_end_latency_seconds_count{{app="{app}",stage="sheet"}}"#);
+    let dead_letters = r#"formline_dead_letters_total{reason="malformed",stage="sheet"}"#;
     let expected = [
-        (
-            format!(r#"formline_sink_records_total{{outcome="written",sink="{sink}"}}"#),
-            2.0,
-        ),
-        (
-            format!(r#"formline_sink_records_total{{outcome="dead-letter",sink="{sink}"}}"#),
-            1.0,
-        ),
-        (
-            format!(r#"formline_sink_batch_size_sum{{sink="{sink}"}}"#),
-            2.0,
-        ),
-        (
-            format!(r#"formline_sink_buffered_records{{sink="{sink}"}}"#),
-            0.0,
-        ),
-        (
-            r#"formline_dead_letters_total{reason="malformed",stage="sheet"}"#.to_owned(),
-            1.0,
-        ),
-        (
-            format!(
-                r#"formline_end_to_end_latency_seconds_count{{app="{}",stage="sheet"}}"#,
-                line.app
-            ),
-            2.0,
-        ),
+        (records("written"), 2.0),
+        (records("dead-letter"), 1.0),
+        (of_sink("formline_sink_batch_size_sum"), 2.0),
+        (of_sink("formline_sink_buffered_records"), 0.0),
+        (dead_letters.to_owned(), 1.0),
+        (latency, 2.0),
     ];
     for (name, value) in expected {
-        let look = async || {
-            let found = running.metric(&name).await;
-            if found == value {
-                Ok(())
-            } else {
-                Err(format!("{name} is {found}"))
-            }
-        };
-        eventually(DEADLINE, look).await;
+        expect_metric(&running, &name, value).await;
     }
-    assert!(
-        running
-            .metric(r#"formline_sheets_requests_total{outcome="done"}"#)
-            .await
-            >= 3.0
-    );
-    assert!(
-        running
-            .metric(&format!(
-                r#"formline_sheets_cells_used_ratio{{sink="{sink}"}}"#
-            ))
-            .await
-            > 0.0
-    );
+    let done = r#"formline_sheets_requests_total{outcome="done"}"#;
+    assert!(running.metric(done).await >= 3.0);
+    let cells = of_sink("formline_sheets_cells_used_ratio");
+    assert!(running.metric(&cells).await > 0.0);
     running.stop().await;
 }

@@ -1,4 +1,5 @@
-//! What one sink brings into one spreadsheet within Google's quota of a user. `FORMLINE_DRILL=full` takes a minute.
+//! The throughput of one sink in one spreadsheet within Google's quota per user.
+//! `FORMLINE_DRILL=full` takes a minute.
 
 use std::time::{Duration, Instant};
 
@@ -9,28 +10,28 @@ use futures::future::join_all;
 use jiff::ToSpan;
 use serde_json::{Value, json};
 
-use crate::line::{DEADLINE, Line, cell, earlier, outgoing};
+use crate::pipeline::{DEADLINE, Pipeline, cell, earlier, outgoing};
 
-/// What is promised at 60 writes a minute.
+/// The guaranteed throughput at 60 writes a minute.
 const ROWS_PER_MINUTE: f64 = 20_000.0;
 
-/// A row of a form with some fields.
+/// A row of a form with a few fields.
 fn cells(n: usize) -> Value {
     let names = ["name", "e-mail", "course", "year", "comment"];
     let value = |name: &str| cell(name, format!("{name} of submission {n}"));
     names.map(value).into_iter().collect()
 }
 
-/// Puts rows on the topic, a thousand at a time.
-async fn submit(line: &Line, count: usize) {
+/// Sends rows to the topic, a thousand at a time.
+async fn submit(pipeline: &Pipeline, count: usize) {
     let begin = earlier(3_600_000);
     for first in (0..count).step_by(1_000) {
         let sent = (first..count.min(first + 1_000)).map(async |n| {
             let row = json!({ "version": 1, "form": "f", "cells": cells(n) }).to_string();
             let id = EventId::new().to_string();
             let time = begin + i64::try_from(n).unwrap().milliseconds();
-            let record = outgoing(&line.rows, &id, time, Some(row.as_bytes()));
-            line.producer.send(record).await.unwrap();
+            let record = outgoing(&pipeline.rows, &id, time, Some(row.as_bytes()));
+            pipeline.producer.send(record).await.unwrap();
         });
         join_all(sent).await;
     }
@@ -40,17 +41,17 @@ async fn submit(line: &Line, count: usize) {
 async fn twenty_thousand_rows_a_minute_within_googles_quota() {
     let full = std::env::var("FORMLINE_DRILL").is_ok_and(|length| length == "full");
     let count = if full { 70_000 } else { 8_000 };
-    let mut line = Line::with_quota(Quota::default()).await;
-    // As an app has them that says nothing about it.
-    line.settings = Sheets {
+    let mut pipeline = Pipeline::with_quota(Quota::default()).await;
+    // The default settings of an app.
+    pipeline.settings = Sheets {
         grace: Duration::from_millis(750),
         flush_interval: Duration::from_secs(1),
         batch_rows: 1_000,
-        ..line.settings
+        ..pipeline.settings
     };
-    submit(&line, count).await;
-    let running = line.start();
-    let sink = format!("{}.sheet", line.app);
+    submit(&pipeline, count).await;
+    let running = pipeline.start();
+    let sink = format!("{}.sheet", pipeline.app);
     let written = format!(r#"formline_sink_records_total{{outcome="written",sink="{sink}"}}"#);
     let begin = Instant::now();
     let all = async || running.metric(&written).await >= count as f64;
@@ -60,8 +61,9 @@ async fn twenty_thousand_rows_a_minute_within_googles_quota() {
     let calls = running.metric(&outcome("done")).await;
     let per_minute = count as f64 * 60.0 / seconds;
     println!("{count} rows in {seconds:.1} s and {calls} calls: {per_minute:.0} rows a minute");
-    // The rows of a call times the calls that Google grants, however slow the machine is: all rows were there before the
-    // first could be due, so that each write had as many as it may have. The few reads are counted with them.
+    // The rows of one call times the calls that Google grants, however slow the machine is: all
+    // rows were in Kafka before the first was due, so each write was as large as allowed. The few
+    // reads are counted as well.
     assert!(
         count as f64 / calls * 50.0 >= ROWS_PER_MINUTE,
         "{calls} calls"
@@ -69,13 +71,10 @@ async fn twenty_thousand_rows_a_minute_within_googles_quota() {
     assert_eq!(
         running.metric(&outcome("busy")).await,
         0.0,
-        "no call too many"
+        "no call exceeds the quota"
     );
     if full {
-        assert!(
-            seconds >= 60.0,
-            "it has to be more than the calls saved up before"
-        );
+        assert!(seconds >= 60.0, "the test must outlast the burst of calls");
         assert!(per_minute >= ROWS_PER_MINUTE);
     }
     running.stop().await;

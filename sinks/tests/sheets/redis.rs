@@ -1,4 +1,4 @@
-//! Rows that wait in a real Redis: whatever it loses, each comes into the sheet once and in order.
+//! Rows wait in a real Redis: whatever it loses, each row is written exactly once and in order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,31 +9,32 @@ use formline_core::{
 use formline_testing::{Redis, RedisSet, eventually};
 use serde_json::json;
 
-use crate::line::{DEADLINE, Line, any, cell, now};
+use crate::pipeline::{DEADLINE, Pipeline, any_cells, cell, now};
 
 pub(crate) fn at(redis: &Redis) -> settings::Redis {
     settings::Redis::Server(Secret::new(redis.url()))
 }
 
-pub(crate) async fn line(redis: &Redis) -> Line {
-    let mut line = Line::new().await;
-    line.keep_in_redis(at(redis), true);
-    line
+pub(crate) async fn with_redis(redis: &Redis) -> Pipeline {
+    let mut pipeline = Pipeline::new().await;
+    pipeline.buffer_in_redis(at(redis), true);
+    pipeline
 }
 
-/// Submits some rows, one after another.
-pub(crate) async fn submit(line: &Line, ids: &mut Vec<String>, count: usize) {
+/// Submits `count` rows, one after another.
+pub(crate) async fn submit(pipeline: &Pipeline, ids: &mut Vec<String>, count: usize) {
     for _ in 0..count {
-        ids.push(line.submit(now(), any()).await);
+        ids.push(pipeline.submit(now(), any_cells()).await);
     }
 }
 
-/// The sheet holds these rows, each once, in order of submission unless they are flagged.
-pub(crate) async fn expect_each_once(line: &Line, ids: &[String]) {
+/// Waits until the sheet holds these rows, each once, in order of submission unless they are
+/// flagged.
+pub(crate) async fn expect_each_once(pipeline: &Pipeline, ids: &[String]) {
     let mut wanted = ids.to_vec();
     wanted.sort();
     eventually(DEADLINE, async || {
-        let mut found = line.ids().await;
+        let mut found = pipeline.ids().await;
         found.sort();
         if found == wanted {
             Ok(())
@@ -42,269 +43,275 @@ pub(crate) async fn expect_each_once(line: &Line, ids: &[String]) {
         }
     })
     .await;
-    let sheet = line.sheet().await;
+    let sheet = pipeline.sheet().await;
     let in_time = sheet.iter().filter(|row| row[2] == "");
     let times: Vec<_> = in_time.map(|row| row[1].to_string()).collect();
     assert!(times.is_sorted(), "{times:?}");
 }
 
-/// Runs jobs until they have written so many rows together.
-pub(crate) async fn flush_until_written(line: &Line, count: usize) {
+/// Flushes until all flushes together have written `count` rows.
+pub(crate) async fn flush_until_written(pipeline: &Pipeline, count: usize) {
     let written = AtomicUsize::new(0);
-    // A sink that Redis has refused waits for up to half a minute before it tries again.
+    // After Redis has rejected a write, a sink may wait for half a minute before it retries.
     eventually(DEADLINE * 2, async || {
-        let rows = line.flush().await.unwrap();
+        let rows = pipeline.flush().await.unwrap();
         written.fetch_add(rows, Ordering::Relaxed) + rows == count
     })
     .await;
 }
 
-/// A key of the sink.
-pub(crate) fn key(line: &Line, name: &str) -> String {
-    let spreadsheet = &line.settings.spreadsheet;
-    format!("{{{}:{spreadsheet}}}:{name}", line.group())
+/// A Redis key of the sink.
+pub(crate) fn key(pipeline: &Pipeline, name: &str) -> String {
+    let spreadsheet = &pipeline.settings.spreadsheet;
+    format!("{{{}:{spreadsheet}}}:{name}", pipeline.group())
 }
 
-/// How many rows wait.
-pub(crate) fn waiting(redis: &Redis, line: &Line) -> String {
-    redis.ask(&["zcard", &key(line, "rows")])
+/// The number of rows in the queue.
+pub(crate) fn waiting(redis: &Redis, pipeline: &Pipeline) -> String {
+    redis.ask(&["zcard", &key(pipeline, "rows")])
 }
 
 #[tokio::test]
-async fn rows_come_through_redis_in_order_and_leave_nothing_behind() {
+async fn rows_pass_through_redis_in_order_and_leave_nothing_behind() {
     let redis = Redis::start_own().await;
-    let mut line = line(&redis).await;
-    // Long enough to send all rows, however busy the machine is.
-    line.settings.grace = std::time::Duration::from_secs(5);
-    let running = line.start();
+    let pipeline = with_redis(&redis).await;
     let begin = now();
     let mut sent = Vec::new();
     for n in [7_i64, 2, 9, 0, 5, 1, 8, 3, 6, 4] {
         let time = begin + jiff::SignedDuration::from_millis(n * 10);
-        sent.push((n, line.submit(time, any()).await));
+        sent.push((n, pipeline.submit(time, any_cells()).await));
     }
+    // All rows are in Kafka when the sink starts, so none is written before an earlier one has
+    // arrived.
+    let running = pipeline.start();
     sent.sort();
     let ids: Vec<_> = sent.into_iter().map(|(_, id)| id).collect();
-    line.expect(&ids).await;
-    assert!(line.sheet().await.iter().all(|row| row[2] == ""));
-    line.expect_committed().await;
-    assert_eq!(waiting(&redis, &line), "0");
+    pipeline.expect(&ids).await;
+    assert!(pipeline.sheet().await.iter().all(|row| row[2] == ""));
+    pipeline.expect_committed().await;
+    assert_eq!(waiting(&redis, &pipeline), "0");
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_redis_that_comes_back_empty_costs_no_row() {
+async fn a_redis_that_comes_back_empty_loses_no_row() {
     let mut redis = Redis::start_own().await;
-    let line = line(&redis).await;
-    let running = line.start();
+    let pipeline = with_redis(&redis).await;
+    let running = pipeline.start();
     let mut ids = Vec::new();
-    submit(&line, &mut ids, 20).await;
-    line.expect(&ids).await;
+    submit(&pipeline, &mut ids, 20).await;
+    pipeline.expect(&ids).await;
     redis.kill();
-    submit(&line, &mut ids, 20).await;
+    submit(&pipeline, &mut ids, 20).await;
     redis.restart_empty().await;
-    submit(&line, &mut ids, 5).await;
-    expect_each_once(&line, &ids).await;
+    submit(&pipeline, &mut ids, 5).await;
+    expect_each_once(&pipeline, &ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn keys_that_redis_has_dropped_are_missed_and_read_again() {
+async fn rows_of_deleted_keys_are_read_again() {
     let redis = Redis::start_own().await;
-    let mut line = line(&redis).await;
+    let mut pipeline = with_redis(&redis).await;
     let mut ids = Vec::new();
     for dropped in ["payloads", "rows", "state", "offsets"] {
-        line.keep_in_redis(at(&redis), false);
-        let running = line.start();
-        submit(&line, &mut ids, 10).await;
-        eventually(DEADLINE, async || waiting(&redis, &line) == "10").await;
+        pipeline.buffer_in_redis(at(&redis), false);
+        let running = pipeline.start();
+        submit(&pipeline, &mut ids, 10).await;
+        eventually(DEADLINE, async || waiting(&redis, &pipeline) == "10").await;
         running.kill();
-        let _ = redis.ask(&["del", &key(&line, dropped)]);
-        line.keep_in_redis(at(&redis), true);
-        let running = line.start();
-        line.expect(&ids).await;
+        let _ = redis.ask(&["del", &key(&pipeline, dropped)]);
+        pipeline.buffer_in_redis(at(&redis), true);
+        let running = pipeline.start();
+        pipeline.expect(&ids).await;
         running.kill();
     }
 }
 
 #[tokio::test]
-async fn a_job_writes_what_is_due_beside_running_sinks() {
+async fn a_job_flushes_beside_running_sinks() {
     let redis = Redis::start_own().await;
-    let mut line = line(&redis).await;
-    line.keep_in_redis(at(&redis), false);
-    let running = line.start();
-    assert_eq!(line.flush().await.unwrap(), 0, "nothing waits");
+    let mut pipeline = with_redis(&redis).await;
+    pipeline.buffer_in_redis(at(&redis), false);
+    let running = pipeline.start();
+    assert_eq!(pipeline.flush().await.unwrap(), 0, "no row waits");
     let mut ids = Vec::new();
-    submit(&line, &mut ids, 120).await;
-    flush_until_written(&line, ids.len()).await;
-    line.expect(&ids).await;
-    line.expect_committed().await;
+    submit(&pipeline, &mut ids, 120).await;
+    flush_until_written(&pipeline, ids.len()).await;
+    pipeline.expect(&ids).await;
+    pipeline.expect_committed().await;
     running.stop().await;
 
-    // The sink and three jobs at once: the marks decide.
-    line.keep_in_redis(at(&redis), true);
-    let running = line.start();
+    // The sink and three jobs flush at once, and the checkpoints decide which one wins.
+    pipeline.buffer_in_redis(at(&redis), true);
+    let running = pipeline.start();
     for _ in 0..3 {
-        submit(&line, &mut ids, 40).await;
-        let (one, two, three) = tokio::join!(line.flush(), line.flush(), line.flush());
+        submit(&pipeline, &mut ids, 40).await;
+        let (one, two, three) = tokio::join!(pipeline.flush(), pipeline.flush(), pipeline.flush());
         assert!(one.is_ok() && two.is_ok() && three.is_ok());
     }
-    line.expect(&ids).await;
+    pipeline.expect(&ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_full_redis_makes_the_sink_wait_and_nothing_is_lost() {
+async fn a_full_queue_makes_the_sink_wait_and_loses_nothing() {
     let redis = Redis::start_own().await;
-    let mut line = line(&redis).await;
-    line.keep_in_redis(at(&redis), false);
-    let running = line.start();
+    let mut pipeline = with_redis(&redis).await;
+    pipeline.buffer_in_redis(at(&redis), false);
+    let running = pipeline.start();
     let mut ids = Vec::new();
-    submit(&line, &mut ids, 1_200).await;
-    let full = key(&line, "state");
+    submit(&pipeline, &mut ids, 1_200).await;
+    let full = key(&pipeline, "state");
     eventually(DEADLINE, async || {
         redis.ask(&["hget", &full, "full"]) == "1"
     })
     .await;
-    flush_until_written(&line, ids.len()).await;
-    expect_each_once(&line, &ids).await;
+    flush_until_written(&pipeline, ids.len()).await;
+    expect_each_once(&pipeline, &ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
 async fn large_rows_go_to_redis_and_back_a_few_at_a_time() {
     let redis = Redis::start_own().await;
-    // Whoever sends or fetches more at one time is thrown out.
+    // Redis disconnects clients that send or fetch more at once.
     for (setting, bytes) in [
         ("client-query-buffer-limit", "3mb"),
         ("client-output-buffer-limit", "normal 3mb 3mb 0"),
     ] {
         assert_eq!(redis.ask(&["config", "set", setting, bytes]), "OK");
     }
-    let mut line = line(&redis).await;
-    line.keep_in_redis(at(&redis), false);
+    let mut pipeline = with_redis(&redis).await;
+    pipeline.buffer_in_redis(at(&redis), false);
     let mut ids = Vec::new();
-    // Google takes 50,000 characters in a cell.
+    // Google's limit is 50,000 characters in a cell.
     let cells: serde_json::Value = (0..12)
         .map(|column| cell(&format!("c{column}"), "x".repeat(40_000)))
         .collect();
     for _ in 0..20 {
-        ids.push(line.submit(now(), cells.clone()).await);
+        ids.push(pipeline.submit(now(), cells.clone()).await);
     }
-    let running = line.start();
-    eventually(DEADLINE, async || waiting(&redis, &line) == "20").await;
-    line.keep_in_redis(at(&redis), true);
-    let other = line.start_as("two", line.definition());
-    expect_each_once(&line, &ids).await;
+    let running = pipeline.start();
+    eventually(DEADLINE, async || waiting(&redis, &pipeline) == "20").await;
+    pipeline.buffer_in_redis(at(&redis), true);
+    let other = pipeline.start_as("two", pipeline.definition());
+    expect_each_once(&pipeline, &ids).await;
     other.stop().await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn rows_from_the_ends_of_time_wait_like_any_other() {
+async fn rows_with_extreme_times_wait_like_any_other() {
     let redis = Redis::start_own().await;
-    let mut line = line(&redis).await;
-    line.settings.hold_back = std::time::Duration::from_secs(1);
-    let running = line.start();
+    let mut pipeline = with_redis(&redis).await;
+    pipeline.settings.hold_back = std::time::Duration::from_secs(1);
+    let running = pipeline.start();
     let mut ids = Vec::new();
     for time in ["9999-12-30T00:00:00Z", "0001-01-01T00:00:00Z"] {
-        ids.push(line.submit(time.parse().unwrap(), any()).await);
-        submit(&line, &mut ids, 3).await;
+        ids.push(pipeline.submit(time.parse().unwrap(), any_cells()).await);
+        submit(&pipeline, &mut ids, 3).await;
     }
-    expect_each_once(&line, &ids).await;
-    line.expect_committed().await;
+    expect_each_once(&pipeline, &ids).await;
+    pipeline.expect_committed().await;
     running.stop().await;
 }
 
 #[tokio::test]
 async fn a_redis_whose_memory_is_full_can_still_be_emptied() {
     let redis = Redis::start_own().await;
-    let mut line = line(&redis).await;
-    line.settings.hold_back = std::time::Duration::from_secs(1);
-    line.keep_in_redis(at(&redis), false);
-    let running = line.start();
+    let mut pipeline = with_redis(&redis).await;
+    pipeline.settings.hold_back = std::time::Duration::from_secs(1);
+    pipeline.buffer_in_redis(at(&redis), false);
+    let running = pipeline.start();
     let mut ids = Vec::new();
-    submit(&line, &mut ids, 10).await;
-    eventually(DEADLINE, async || waiting(&redis, &line) == "10").await;
+    submit(&pipeline, &mut ids, 10).await;
+    eventually(DEADLINE, async || waiting(&redis, &pipeline) == "10").await;
     assert_eq!(redis.ask(&["config", "set", "maxmemory", "1"]), "OK");
-    flush_until_written(&line, ids.len()).await;
-    assert_eq!(waiting(&redis, &line), "0");
-    // What comes meanwhile waits in Kafka.
-    submit(&line, &mut ids, 3).await;
+    flush_until_written(&pipeline, ids.len()).await;
+    assert_eq!(waiting(&redis, &pipeline), "0");
+    // Rows that arrive meanwhile wait in Kafka.
+    submit(&pipeline, &mut ids, 3).await;
     assert_eq!(redis.ask(&["config", "set", "maxmemory", "0"]), "OK");
-    flush_until_written(&line, 3).await;
-    expect_each_once(&line, &ids).await;
+    flush_until_written(&pipeline, 3).await;
+    expect_each_once(&pipeline, &ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_row_that_google_refuses_is_parked_by_whoever_flushes() {
+async fn a_row_that_google_rejects_is_dead_lettered_by_the_flusher() {
     let redis = Redis::start_own().await;
-    let mut line = line(&redis).await;
-    line.keep_in_redis(at(&redis), false);
-    let running = line.start();
-    let mut ids = vec![line.submit(now(), any()).await];
-    eventually(DEADLINE, async || line.flush().await.unwrap() == 1).await;
-    // The row, not the blank one, and the row again.
+    let mut pipeline = with_redis(&redis).await;
+    pipeline.buffer_in_redis(at(&redis), false);
+    let running = pipeline.start();
+    let mut ids = vec![pipeline.submit(now(), any_cells()).await];
+    eventually(DEADLINE, async || pipeline.flush().await.unwrap() == 1).await;
+    // Hits the row, not the blank row, and the row again.
     let refuse = json!({ "kind": "refuse", "status": 400 });
-    line.plan(json!([refuse, { "kind": "delay", "delay_ms": 1 }, refuse]))
+    pipeline
+        .inject_faults(json!([refuse, { "kind": "delay", "delay_ms": 1 }, refuse]))
         .await;
-    let bad = line.submit(now(), json!([cell("roll", "1")])).await;
-    line.submit_raw(now(), Some(b"no row")).await;
+    let bad = pipeline.submit(now(), json!([cell("roll", "1")])).await;
+    pipeline.submit_raw(now(), Some(b"no row")).await;
     eventually(DEADLINE, async || {
-        line.flush().await.unwrap();
-        line.dead_letters().await.len() == 2
+        pipeline.flush().await.unwrap();
+        pipeline.dead_letters().await.len() == 2
     })
     .await;
-    ids.push(line.submit(now(), any()).await);
-    eventually(DEADLINE, async || line.flush().await.unwrap() == 1).await;
-    line.expect(&ids).await;
-    assert!(!line.ids().await.contains(&bad));
+    ids.push(pipeline.submit(now(), any_cells()).await);
+    eventually(DEADLINE, async || pipeline.flush().await.unwrap() == 1).await;
+    pipeline.expect(&ids).await;
+    assert!(!pipeline.ids().await.contains(&bad));
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_third_bad_row_in_as_many_flushes_is_the_fault_of_the_sheet() {
+async fn a_third_bad_row_in_successive_flushes_is_the_fault_of_the_sheet() {
     let redis = Redis::start_own().await;
-    let mut line = line(&redis).await;
-    line.settings.batch_rows = 1;
-    let running = line.start();
-    let mut ids = vec![line.submit(now(), any()).await];
-    line.expect(&ids).await;
-    // The row, not the blank one, the row again, and not the mark that it is parked: twice it seems to be the row.
+    let mut pipeline = with_redis(&redis).await;
+    pipeline.settings.batch_rows = 1;
+    let running = pipeline.start();
+    let mut ids = vec![pipeline.submit(now(), any_cells()).await];
+    pipeline.expect(&ids).await;
+    // Hits the row, not the blank row, the row again, and not the checkpoint of its dead letter:
+    // twice, the row seems to be at fault.
     let refuse = json!({ "kind": "refuse", "status": 400 });
-    let answer = json!({ "kind": "delay", "delay_ms": 1 });
-    let row = [&refuse, &answer, &refuse, &answer];
-    line.plan([row, row, row].concat().into_iter().cloned().collect())
+    let response = json!({ "kind": "delay", "delay_ms": 1 });
+    let row = [&refuse, &response, &refuse, &response];
+    pipeline
+        .inject_faults([row, row, row].concat().into_iter().cloned().collect())
         .await;
     for _ in 0..3 {
-        ids.push(line.submit(now(), any()).await);
+        ids.push(pipeline.submit(now(), any_cells()).await);
     }
-    eventually(DEADLINE, async || line.dead_letters().await.len() == 2).await;
-    // The third one is refused once, waits, and is taken.
+    eventually(DEADLINE, async || pipeline.dead_letters().await.len() == 2).await;
+    // The third row is rejected once, waits, and is accepted.
     let third = [ids[0].clone(), ids[3].clone()];
-    expect_each_once(&line, &third).await;
-    assert_eq!(line.dead_letters().await.len(), 2);
+    expect_each_once(&pipeline, &third).await;
+    assert_eq!(pipeline.dead_letters().await.len(), 2);
     running.stop().await;
 }
 
 #[tokio::test]
-async fn two_owners_of_one_tab_stand_in_one_order() {
+async fn rows_of_two_owners_of_a_tab_are_in_one_order() {
     let redis = Redis::start_own().await;
-    let line = line(&redis).await;
-    let running = [line.start(), line.start_as("two", line.definition())];
+    let pipeline = with_redis(&redis).await;
+    let running = [
+        pipeline.start(),
+        pipeline.start_as("two", pipeline.definition()),
+    ];
     let mut ids = Vec::new();
-    submit(&line, &mut ids, 200).await;
-    expect_each_once(&line, &ids).await;
+    submit(&pipeline, &mut ids, 200).await;
+    expect_each_once(&pipeline, &ids).await;
     for one in running {
         one.stop().await;
     }
 }
 
 #[tokio::test]
-async fn the_sink_follows_the_master_wherever_it_goes() {
+async fn the_sink_follows_the_redis_master_through_fail_overs() {
     let mut redis = RedisSet::start().await;
-    let mut line = Line::new().await;
+    let mut pipeline = Pipeline::new().await;
     let sentinels = settings::Sentinels {
         addresses: redis.sentinels(),
         master: RedisSet::MASTER.to_owned(),
@@ -313,98 +320,99 @@ async fn the_sink_follows_the_master_wherever_it_goes() {
         sentinel_password: None,
         tls: false,
     };
-    line.keep_in_redis(settings::Redis::Sentinels(sentinels), true);
-    let running = line.start();
+    pipeline.buffer_in_redis(settings::Redis::Sentinels(sentinels), true);
+    let running = pipeline.start();
     let mut ids = Vec::new();
-    submit(&line, &mut ids, 20).await;
-    expect_each_once(&line, &ids).await;
+    submit(&pipeline, &mut ids, 20).await;
+    expect_each_once(&pipeline, &ids).await;
 
     let before = redis.port();
     redis.order_fail_over().await;
     redis.wait_for_other_master(before).await;
-    submit(&line, &mut ids, 20).await;
-    expect_each_once(&line, &ids).await;
+    submit(&pipeline, &mut ids, 20).await;
+    expect_each_once(&pipeline, &ids).await;
 
     let before = redis.port();
     redis.kill_master();
-    submit(&line, &mut ids, 20).await;
+    submit(&pipeline, &mut ids, 20).await;
     redis.wait_for_other_master(before).await;
-    expect_each_once(&line, &ids).await;
+    expect_each_once(&pipeline, &ids).await;
 
     redis.restart_dead().await;
     let before = redis.pause_master();
-    submit(&line, &mut ids, 20).await;
+    submit(&pipeline, &mut ids, 20).await;
     redis.wait_for_other_master(before).await;
-    expect_each_once(&line, &ids).await;
+    expect_each_once(&pipeline, &ids).await;
     redis.resume(before);
-    submit(&line, &mut ids, 20).await;
-    expect_each_once(&line, &ids).await;
+    submit(&pipeline, &mut ids, 20).await;
+    expect_each_once(&pipeline, &ids).await;
     running.stop().await;
 }
 
-/// A person deletes the tab.
-async fn delete_tab(line: &Line) {
-    let sheet = line.tab().await["sheetId"].clone();
-    line.change(json!([{ "deleteSheet": { "sheetId": sheet } }]))
+/// A user deletes the tab.
+async fn delete_tab(pipeline: &Pipeline) {
+    let sheet = pipeline.tab().await["sheetId"].clone();
+    pipeline
+        .change(json!([{ "deleteSheet": { "sheetId": sheet } }]))
         .await;
 }
 
 #[tokio::test]
-async fn a_tab_that_is_made_anew_gets_the_rows_that_the_deleted_one_had() {
+async fn a_recreated_tab_gets_the_rows_of_the_deleted_one() {
     let redis = Redis::start_own().await;
-    let mut line = line(&redis).await;
-    let running = line.start();
+    let mut pipeline = with_redis(&redis).await;
+    let running = pipeline.start();
     let mut ids = Vec::new();
-    submit(&line, &mut ids, 5).await;
-    line.expect(&ids).await;
-    line.expect_committed().await;
+    submit(&pipeline, &mut ids, 5).await;
+    pipeline.expect(&ids).await;
+    pipeline.expect_committed().await;
     running.stop().await;
-    line.keep_in_redis(at(&redis), false);
-    let running = line.start();
-    submit(&line, &mut ids, 3).await;
-    eventually(DEADLINE, async || waiting(&redis, &line) == "3").await;
+    pipeline.buffer_in_redis(at(&redis), false);
+    let running = pipeline.start();
+    submit(&pipeline, &mut ids, 3).await;
+    eventually(DEADLINE, async || waiting(&redis, &pipeline) == "3").await;
     running.stop().await;
 
-    delete_tab(&line).await;
-    let error = line.flush().await.unwrap_err().to_string();
+    delete_tab(&pipeline).await;
+    let error = pipeline.flush().await.unwrap_err().to_string();
     assert!(error.contains("delete the offsets"), "{error}");
-    line.forget_offsets().await;
-    // A job makes the tab before the sink is back, and must not take the rest for written.
-    assert_eq!(line.flush().await.unwrap(), 0);
-    line.keep_in_redis(at(&redis), true);
-    let running = line.start();
-    expect_each_once(&line, &ids).await;
-    line.expect_committed().await;
+    pipeline.reset_offsets().await;
+    // A job creates the tab before the sink is back, and must not take the other rows for written.
+    assert_eq!(pipeline.flush().await.unwrap(), 0);
+    pipeline.buffer_in_redis(at(&redis), true);
+    let running = pipeline.start();
+    expect_each_once(&pipeline, &ids).await;
+    pipeline.expect_committed().await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_sink_hears_from_a_job_that_its_tab_was_made_anew() {
+async fn a_sink_learns_from_a_job_that_its_tab_was_recreated() {
     let redis = Redis::start_own().await;
-    let mut line = line(&redis).await;
-    line.keep_in_redis(at(&redis), false);
-    let running = line.start();
+    let mut pipeline = with_redis(&redis).await;
+    pipeline.buffer_in_redis(at(&redis), false);
+    let running = pipeline.start();
     let mut ids = Vec::new();
-    submit(&line, &mut ids, 3).await;
-    eventually(DEADLINE, async || waiting(&redis, &line) == "3").await;
-    // The group has not passed a row yet, so the job makes another one.
-    delete_tab(&line).await;
-    flush_until_written(&line, ids.len()).await;
-    expect_each_once(&line, &ids).await;
+    submit(&pipeline, &mut ids, 3).await;
+    eventually(DEADLINE, async || waiting(&redis, &pipeline) == "3").await;
+    // The group has not committed a row yet, so the job creates another tab.
+    delete_tab(&pipeline).await;
+    flush_until_written(&pipeline, ids.len()).await;
+    expect_each_once(&pipeline, &ids).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_sink_that_is_not_told_where_redis_is_does_not_start() {
+async fn a_sink_without_an_address_of_redis_does_not_start() {
     let redis = Redis::start_own().await;
-    let mut line = line(&redis).await;
-    line.keep_in_redis(settings::Redis::Server(Secret::new("redis://a:b:c")), true);
-    let error = line.flush().await.unwrap_err().to_string();
+    let mut pipeline = with_redis(&redis).await;
+    pipeline.buffer_in_redis(settings::Redis::Server(Secret::new("redis://a:b:c")), true);
+    let error = pipeline.flush().await.unwrap_err().to_string();
     assert!(error.contains("address of Redis"), "{error}");
-    line.forget_redis();
-    let error = line.flush().await.unwrap_err().to_string();
+    pipeline.remove_redis();
+    let error = pipeline.flush().await.unwrap_err().to_string();
     assert!(error.contains("FORMLINE_REDIS_URL"), "{error}");
-    line.settings.buffer = Buffer::Memory;
-    let error = line.flush().await.unwrap_err().to_string();
+    pipeline.settings.buffer = Buffer::Memory;
+    let error = pipeline.flush().await.unwrap_err().to_string();
     assert!(error.contains("keeps no rows in Redis"), "{error}");
 }

@@ -1,13 +1,16 @@
-//! A sink at work.
+//! A running sink.
+
+use std::time::Duration;
 
 use formline_core::{Shutdown, Telemetry, shutdown::Ending};
 use formline_sinks::{Options, Placed};
 use formline_testing::eventually;
 use tokio::{net::TcpListener, runtime::Runtime};
 
-use crate::line::DEADLINE;
+/// Longer than anything that a healthy sink on a busy machine needs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A sink in a runtime of its own, so that it can be killed at any point.
+/// A sink in its own runtime, so that it can be killed at any time.
 pub(crate) struct Running {
     pub(crate) telemetry: Telemetry,
     pub(crate) admin: String,
@@ -37,7 +40,7 @@ impl Running {
         }
     }
 
-    /// The value of a metric, 0 if it is not there.
+    /// The value of a metric, or 0 if it does not exist.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let text = self.admin("metrics").await;
         let value = text
@@ -48,15 +51,15 @@ impl Running {
 
     async fn admin(&self, path: &str) -> String {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let answer = http
+        let response = http
             .get(format!("{}/{path}", self.admin))
             .send()
             .await
             .unwrap();
-        answer.text().await.unwrap()
+        response.text().await.unwrap()
     }
 
-    /// Waits until the sink has stopped, with this in its reason.
+    /// Waits until the sink has stopped, or waits, for a reason that contains this text.
     pub(crate) async fn expect_stopped(&self, reason: &str) {
         eventually(DEADLINE, async || {
             let health = self.admin("readyz").await;
@@ -69,7 +72,7 @@ impl Running {
         .await;
     }
 
-    /// Waits until the sink is at work.
+    /// Waits until the sink is ready.
     pub(crate) async fn expect_ready(&self) {
         eventually(DEADLINE, async || {
             let health = self.admin("readyz").await;
@@ -79,7 +82,7 @@ impl Running {
         .await;
     }
 
-    /// What a crash does: nothing is finished.
+    /// Stops it as a crash does: nothing is finished.
     pub(crate) fn kill(mut self) {
         self.runtime.take().unwrap().shutdown_background();
     }

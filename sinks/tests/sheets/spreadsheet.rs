@@ -1,4 +1,4 @@
-//! The spreadsheet: what stands in it, what people do to it, and what happens to Google.
+//! The emulated spreadsheet: its content, changes by users, and faults.
 
 use std::net::SocketAddr;
 
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::line::{DEADLINE, Line, TAB};
+use crate::pipeline::{DEADLINE, Pipeline, TAB};
 
-/// The emulator in Google's place.
-pub(crate) struct Emulated {
+/// The emulator that takes Google's place.
+pub(crate) struct EmulatedGoogle {
     /// Its address with a slash at the end.
     pub(crate) base: String,
     address: SocketAddr,
@@ -22,7 +22,7 @@ pub(crate) struct Emulated {
     server: JoinHandle<()>,
 }
 
-impl Emulated {
+impl EmulatedGoogle {
     pub(crate) async fn new(quota: Option<Quota>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -39,13 +39,13 @@ impl Emulated {
         }
     }
 
-    /// Google is away.
+    /// Makes Google unavailable.
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
         (&mut self.server).await.unwrap();
     }
 
-    /// Google is back, as it was.
+    /// Makes Google available again, with the same data.
     pub(crate) async fn restart(&mut self) {
         self.stop = CancellationToken::new();
         let listener = TcpListener::bind(self.address).await.unwrap();
@@ -53,7 +53,7 @@ impl Emulated {
     }
 }
 
-impl Drop for Emulated {
+impl Drop for EmulatedGoogle {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -74,7 +74,7 @@ fn serve(
     tokio::spawn(async move { emulator.serve(listener, stop).await.unwrap() })
 }
 
-impl Line {
+impl Pipeline {
     /// All rows below the heading, as Google shows them.
     pub(crate) async fn sheet(&self) -> Vec<Vec<Value>> {
         let mut rows = self.grid().await;
@@ -84,11 +84,11 @@ impl Line {
         rows
     }
 
-    /// The whole tab; empty if there is none.
+    /// The whole tab, or nothing if there is no tab.
     pub(crate) async fn grid(&self) -> Vec<Vec<Value>> {
         let path = format!("/values/{TAB}!A1:ZZ9999?valueRenderOption=UNFORMATTED_VALUE");
-        let answer: Value = self.get(&path).await;
-        serde_json::from_value(answer["values"].clone()).unwrap_or_default()
+        let response: Value = self.get(&path).await;
+        serde_json::from_value(response["values"].clone()).unwrap_or_default()
     }
 
     pub(crate) async fn ids(&self) -> Vec<String> {
@@ -100,14 +100,14 @@ impl Line {
         ids.collect()
     }
 
-    /// The same without the empty rows that people insert.
+    /// The ids without the empty rows that users insert.
     pub(crate) async fn filled_ids(&self) -> Vec<String> {
         let rows = self.sheet().await.into_iter();
         let id = |row: Vec<Value>| Some(row.first()?.as_str()?.to_owned());
         rows.filter_map(id).filter(|id| !id.is_empty()).collect()
     }
 
-    /// Waits until the sheet holds these submissions, each once and in this order.
+    /// Waits until the sheet holds exactly these submissions in this order.
     pub(crate) async fn expect(&self, ids: &[String]) {
         eventually(DEADLINE, async || {
             let found = self.ids().await;
@@ -123,11 +123,11 @@ impl Line {
 
     /// The submissions in the tab of a spreadsheet.
     pub(crate) async fn ids_in(&self, spreadsheet: &str) -> Vec<String> {
-        let answer = self
+        let response = self
             .get_in(spreadsheet, &format!("/values/{TAB}!A2:A9999"))
             .await;
         let rows: Vec<[String; 1]> =
-            serde_json::from_value(answer["values"].clone()).unwrap_or_default();
+            serde_json::from_value(response["values"].clone()).unwrap_or_default();
         rows.into_iter().flatten().collect()
     }
 
@@ -136,8 +136,11 @@ impl Line {
     }
 
     async fn get_in(&self, spreadsheet: &str, path: &str) -> Value {
-        let url = format!("{}v4/spreadsheets/{spreadsheet}{path}", self.emulated.base);
-        self.emulated
+        let url = format!(
+            "{}v4/spreadsheets/{spreadsheet}{path}",
+            self.google_server.base
+        );
+        self.google_server
             .http
             .get(url)
             .send()
@@ -148,22 +151,22 @@ impl Line {
             .unwrap()
     }
 
-    /// What a person does to the spreadsheet.
+    /// Changes the spreadsheet as a user would.
     pub(crate) async fn change(&self, requests: Value) {
         let url = format!(
             "{}admin/spreadsheets/{}",
-            self.emulated.base, self.settings.spreadsheet
+            self.google_server.base, self.settings.spreadsheet
         );
         let body = json!({ "requests": requests });
-        let answer = self
-            .emulated
+        let response = self
+            .google_server
             .http
             .post(url)
             .json(&body)
             .send()
             .await
             .unwrap();
-        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
     }
 
     /// The properties of the tab.
@@ -177,25 +180,25 @@ impl Line {
         sheets.into_iter().find(ours).unwrap_or_default()["properties"].clone()
     }
 
-    /// Plans what happens to the next writes.
-    pub(crate) async fn plan(&self, faults: Value) {
-        let url = format!("{}admin/faults", self.emulated.base);
-        let answer = self
-            .emulated
+    /// Injects faults into the next calls.
+    pub(crate) async fn inject_faults(&self, faults: Value) {
+        let url = format!("{}admin/faults", self.google_server.base);
+        let response = self
+            .google_server
             .http
             .post(url)
             .json(&faults)
             .send()
             .await
             .unwrap();
-        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
     }
 
-    /// Faults that no write has met yet.
-    pub(crate) async fn planned(&self) -> usize {
-        let url = format!("{}admin/faults", self.emulated.base);
-        let answer: Value = self
-            .emulated
+    /// The number of faults that no call has hit yet.
+    pub(crate) async fn pending_faults(&self) -> usize {
+        let url = format!("{}admin/faults", self.google_server.base);
+        let response: Value = self
+            .google_server
             .http
             .get(url)
             .send()
@@ -204,19 +207,23 @@ impl Line {
             .json()
             .await
             .unwrap();
-        let faults = answer.as_array().or_else(|| answer["faults"].as_array());
-        faults.unwrap_or_else(|| panic!("no list: {answer}")).len()
+        let faults = response
+            .as_array()
+            .or_else(|| response["faults"].as_array());
+        faults
+            .unwrap_or_else(|| panic!("no list: {response}"))
+            .len()
     }
 
-    /// The text of the newest mark.
-    pub(crate) async fn newest_mark(&self) -> String {
+    /// The JSON of the newest checkpoint.
+    pub(crate) async fn newest_checkpoint(&self) -> String {
         let url = format!(
             "{}v4/spreadsheets/{}/developerMetadata:search",
-            self.emulated.base, self.settings.spreadsheet
+            self.google_server.base, self.settings.spreadsheet
         );
         let body = json!({ "dataFilters": [{ "developerMetadataLookup": { "metadataKey": "formline" } }] });
-        let answer: Value = self
-            .emulated
+        let response: Value = self
+            .google_server
             .http
             .post(url)
             .json(&body)
@@ -226,10 +233,10 @@ impl Line {
             .json()
             .await
             .unwrap();
-        let found = answer["matchedDeveloperMetadata"].as_array().unwrap();
-        let marks = found.iter().map(|matched| &matched["developerMetadata"]);
-        let newest = marks
-            .max_by_key(|mark| mark["metadataId"].as_i64())
+        let found = response["matchedDeveloperMetadata"].as_array().unwrap();
+        let checkpoints = found.iter().map(|matched| &matched["developerMetadata"]);
+        let newest = checkpoints
+            .max_by_key(|checkpoint| checkpoint["metadataId"].as_i64())
             .unwrap();
         newest["metadataValue"].as_str().unwrap().to_owned()
     }

@@ -1,4 +1,4 @@
-//! What an app may call: not what stands behind the firewall, by whatever name.
+//! The addresses that an app may call: no private networks, by whatever name.
 
 use std::{io::ErrorKind, net::TcpListener};
 
@@ -6,9 +6,9 @@ use formline_core::{Shutdown, settings::Secret};
 use formline_sinks::Error;
 use formline_testing::eventually;
 
-use crate::line::{DEADLINE, HOUR, Line};
+use crate::pipeline::{DEADLINE, HOUR, Pipeline};
 
-/// Behind the firewall: nobody may connect to it.
+/// A server in a private network.
 struct Intranet(TcpListener);
 
 impl Intranet {
@@ -35,11 +35,11 @@ impl Intranet {
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_public_is_refused_at_the_start() {
-    let mut line = Line::new(&[HOUR]).await;
-    line.networks = vec!["10.0.0.0/8"];
+async fn an_address_that_is_not_public_is_rejected_at_the_start() {
+    let mut pipeline = Pipeline::new(&[HOUR]).await;
+    pipeline.networks = vec!["10.0.0.0/8"];
     let intranet = Intranet::new();
-    // However it is written.
+    // In every notation.
     for host in [
         "127.0.0.1",
         "2130706433",
@@ -47,9 +47,9 @@ async fn an_address_that_is_not_public_is_refused_at_the_start() {
         "[::ffff:127.0.0.1]",
         "[::1]",
     ] {
-        line.settings.url = intranet.url("https", host);
-        let sinks = vec![line.placed(line.kind())];
-        let run = formline_sinks::run(line.options(), sinks, Shutdown::new());
+        pipeline.settings.url = intranet.url("https", host);
+        let sinks = vec![pipeline.placed(pipeline.kind())];
+        let run = formline_sinks::run(pipeline.options(), sinks, Shutdown::new());
         let error = Box::pin(run).await.unwrap_err();
         assert!(matches!(error, Error::Webhook(_)), "{error}");
         assert!(error.to_string().contains("is not public"), "{error}");
@@ -58,23 +58,23 @@ async fn an_address_that_is_not_public_is_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_name_that_leads_behind_the_firewall_is_not_called() {
-    let mut line = Line::new(&[HOUR]).await;
-    line.networks.clear();
+async fn a_name_that_resolves_to_a_private_network_is_not_called() {
+    let mut pipeline = Pipeline::new(&[HOUR]).await;
+    pipeline.networks.clear();
     let intranet = Intranet::new();
-    line.settings.url = intranet.url("https", "localhost");
-    let running = line.start();
-    let id = line.submit_one().await;
+    pipeline.settings.url = intranet.url("https", "localhost");
+    let running = pipeline.start();
+    let id = pipeline.submit_one().await;
     running.expect_stopped("is not public").await;
-    line.expect_journal(&id, &["put-off"]).await;
+    pipeline.expect_journal(&id, &["put-off"]).await;
     assert!(!intranet.was_called());
     running.stop().await;
-    // What the installation allows is called.
-    line.networks.extend(["127.0.0.0/8", "::1/128"]);
-    let running = line.start();
-    let id = line.submit_one().await;
+    // A network that the installation allows is called.
+    pipeline.networks.extend(["127.0.0.0/8", "::1/128"]);
+    let running = pipeline.start();
+    let id = pipeline.submit_one().await;
     eventually(DEADLINE, async || intranet.was_called()).await;
     drop(intranet);
-    line.expect_journal(&id, &["put-off"]).await;
+    pipeline.expect_journal(&id, &["put-off"]).await;
     running.stop().await;
 }

@@ -1,13 +1,14 @@
-//! The webhook sink between a real Kafka and a real receiver, which verifies with the crate standardwebhooks: what fails is
-//! called again by the schedule and holds up nobody, and nothing behind the firewall is called.
+//! The webhook sink between a real Kafka and a real receiver, which verifies signatures with the
+//! crate standardwebhooks: a failed call is retried by the schedule and holds up no other, and
+//! private networks are not called.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod addresses;
 mod crashes;
-#[path = "../email/letters.rs"]
-mod letters;
-mod line;
+#[path = "../email/dead_letters.rs"]
+mod dead_letters;
+mod pipeline;
 mod outcomes;
 #[path = "../email/records.rs"]
 mod records;

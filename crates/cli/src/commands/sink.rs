@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Result;
 use formline_core::{App, Settings};
-use formline_sinks::{Options, Placed, sheets::Google};
+use formline_sinks::{Google, Options, Placed};
 
 use super::{Installation, select, topics};
 use crate::{
@@ -46,6 +46,7 @@ pub(super) fn google(sheets: &arguments::Sheets, settings: &Settings) -> Option<
 pub(super) fn emulator(address: SocketAddr) -> Google {
     Google::Emulator {
         base_url: format!("http://{address}/"),
+        timing: formline_sinks::EmulatorTiming::default(),
     }
 }
 

@@ -4,36 +4,40 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use formline_core::record::Partition;
 
-use super::super::{
-    batch::{Batch, Follows, Next, Verdict},
-    mark::{ENOUGH_CELLS, Entry, Found, Known, MAX_CELLS, Mark},
-    plan::{Limits, Plan},
-    row::{Cell, Key, Row, Value},
+use crate::sheets::{
+    log::{
+        batch::{BatchOutcome, BatchStatus, Predecessor, SheetBatch},
+        checkpoint::{
+            Checkpoint, FULL_CELLS, FoundCheckpoint, KnownCheckpoint, MAX_CELLS, MetadataEntry,
+        },
+        row::{Cell, CellValue, RowKey, SheetRow},
+    },
+    plan::planner::{Limits, Planner},
 };
 
 const SINK: &str = "formline.app.sheet";
 const PARTITIONS: i32 = 2;
 
-/// The sink's spreadsheets, in the order in which they are filled.
+/// The spreadsheets of the sink, in the order in which they are filled.
 const SPREADSHEETS: [&str; 4] = ["s0", "s1", "s2", "s3"];
 
-/// What accepting a submission may take, in milliseconds.
+/// The longest time from the submission of a row to its record, in milliseconds.
 const GRACE: i64 = 1_000;
 
-/// What may happen in a run.
+/// The failures that may happen in a run.
 #[derive(Clone, Copy)]
-pub(super) struct Mishaps {
+pub(super) struct Failures {
     pub(super) late_submissions: bool,
     pub(super) bad_rows: bool,
-    /// Whether Google refuses a metadata id that exists. It does.
+    /// Whether Google rejects a metadata id that exists, as the real one does.
     pub(super) unique_ids: bool,
-    /// The longest that a request is under way, in milliseconds.
-    pub(super) under_way: i64,
-    /// Whether people fill the spreadsheets, so that the sink must go on in the next one.
+    /// The longest time for which a request is in flight, in milliseconds.
+    pub(super) in_flight: i64,
+    /// Whether users fill the spreadsheets, so that the sink must continue in the next one.
     pub(super) full_spreadsheets: bool,
 }
 
-// === randomness ===
+// === impl Random ===
 
 /// SplitMix64.
 pub(super) struct Random(u64);
@@ -56,7 +60,7 @@ impl Random {
     }
 }
 
-// === the spreadsheets ===
+// === impl Sheet ===
 
 /// A spreadsheet with Google's rules, and the sink's tab in it.
 #[derive(Default)]
@@ -64,21 +68,23 @@ pub(super) struct Sheet {
     exists: bool,
     /// Cells of other tabs.
     cells: u64,
-    marks: BTreeMap<i32, String>,
-    /// Time, id and note of each row.
+    checkpoints: BTreeMap<i32, String>,
+    /// Time, id and late flag of each row.
     pub(super) rows: Vec<(i64, String, bool)>,
 }
 
 impl Sheet {
-    fn apply(&mut self, batch: &Batch, mishaps: Mishaps) -> Result<(), String> {
-        let creates = matches!(batch.follows, Follows::Nothing { .. });
-        if mishaps.unique_ids && (self.marks.contains_key(&batch.id) || creates == self.exists) {
-            return Err("exists already".to_owned());
+    fn apply(&mut self, batch: &SheetBatch, failures: Failures) -> Result<(), String> {
+        let creates = matches!(batch.predecessor, Predecessor::NewTab { .. });
+        if failures.unique_ids
+            && (self.checkpoints.contains_key(&batch.checkpoint_id) || creates == self.exists)
+        {
+            return Err("the id exists".to_owned());
         }
         if batch
             .rows
             .iter()
-            .any(|line| mishaps.bad_rows && line.row.key.id.starts_with("bad"))
+            .any(|row| failures.bad_rows && row.row.key.id.starts_with("bad"))
         {
             return Err("a bad row".to_owned());
         }
@@ -86,17 +92,18 @@ impl Sheet {
             return Err(format!("above the limit of {MAX_CELLS} cells"));
         }
         self.exists = true;
-        self.marks.insert(batch.id, batch.value.clone());
+        self.checkpoints
+            .insert(batch.checkpoint_id, batch.checkpoint_json.clone());
         if let Some((id, at)) = batch.stripped() {
-            self.marks.insert(id, at);
+            self.checkpoints.insert(id, at);
         }
         for id in batch.expired() {
-            self.marks.remove(&id);
+            self.checkpoints.remove(&id);
         }
         let rows = batch
             .rows
             .iter()
-            .map(|line| (line.row.key.time, line.row.key.id.clone(), line.late));
+            .map(|row| (row.row.key.time, row.row.key.id.clone(), row.is_late));
         self.rows.extend(rows);
         Ok(())
     }
@@ -105,44 +112,40 @@ impl Sheet {
         self.cells + 6 * self.rows.len() as u64
     }
 
-    fn entries(&self) -> Vec<Entry> {
-        let entry = |(id, value): (&i32, &String)| Entry {
+    fn entries(&self) -> Vec<MetadataEntry> {
+        let entry = |(id, value): (&i32, &String)| MetadataEntry {
             id: *id,
-            sheet: 7,
+            sheet_id: 7,
             value: value.clone(),
         };
-        self.marks.iter().map(entry).collect()
+        self.checkpoints.iter().map(entry).collect()
     }
 }
 
-// === an owner ===
-
-/// One life of a sink's process. It knows only what it was told.
+/// One process of the sink. It knows only what it has read.
 #[derive(Default)]
 pub(super) struct Owner {
-    plan: Option<Plan>,
+    planner: Option<Planner>,
     read: HashMap<i32, i64>,
-    hand: Option<Hand>,
+    delivery: Option<Delivery>,
 }
 
-/// A batch in hand.
-struct Hand {
-    batch: Batch,
-    open: bool,
-    refusal: Option<String>,
+/// A batch that is being delivered.
+struct Delivery {
+    batch: SheetBatch,
+    is_open: bool,
+    rejection: Option<String>,
 }
-
-// === the world ===
 
 pub(super) struct World {
     pub(super) random: Random,
-    mishaps: Mishaps,
+    failures: Failures,
     now: i64,
-    /// Submissions by partition; none is a control record.
+    /// Submissions by partition; `None` is a control record.
     log: Vec<Vec<Option<(i64, String)>>>,
     sheets: [Sheet; SPREADSHEETS.len()],
-    /// Requests under way, and when they arrive.
-    under_way: Vec<(i64, Batch)>,
+    /// Requests in flight, and when they arrive.
+    in_flight: Vec<(i64, SheetBatch)>,
     pub(super) dead_letters: BTreeSet<String>,
     pub(super) submitted: BTreeSet<String>,
 }
@@ -155,23 +158,25 @@ fn partition(number: i32) -> Partition {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, mishaps: Mishaps) -> Self {
+    pub(super) fn new(seed: u64, failures: Failures) -> Self {
         Self {
             random: Random(seed),
-            mishaps,
+            failures,
             now: 1_700_000_000_000,
             log: vec![Vec::new(); 2],
             sheets: Default::default(),
-            under_way: Vec::new(),
+            in_flight: Vec::new(),
             dead_letters: BTreeSet::new(),
             submitted: BTreeSet::new(),
         }
     }
 
-    /// The spreadsheet that a mark was written for.
-    fn sheet(&mut self, mark: &Mark) -> &mut Sheet {
-        let index = SPREADSHEETS.iter().position(|id| *id == mark.spreadsheet);
-        &mut self.sheets[index.expect("marks name a spreadsheet of the sink")]
+    /// The spreadsheet for which a checkpoint was written.
+    fn sheet(&mut self, checkpoint: &Checkpoint) -> &mut Sheet {
+        let index = SPREADSHEETS
+            .iter()
+            .position(|id| *id == checkpoint.spreadsheet);
+        &mut self.sheets[index.expect("a checkpoint names a spreadsheet of the sink")]
     }
 
     /// The rows of all spreadsheets, one after another.
@@ -179,19 +184,19 @@ impl World {
         self.sheets.iter().flat_map(|sheet| &sheet.rows)
     }
 
-    /// How many spreadsheets the sink has come to.
+    /// How many spreadsheets have a tab of the sink.
     pub(super) fn used(&self) -> usize {
         self.sheets.iter().filter(|sheet| sheet.exists).count()
     }
 
-    /// People fill a spreadsheet up: nearly, which the next owner sees, or wholly, which Google says. The last one has
-    /// room, or rows would wait.
+    /// Users fill a spreadsheet: nearly, which the next owner notices, or completely, which Google
+    /// reports. The last one keeps room, because rows would wait otherwise.
     pub(super) fn fill(&mut self) {
-        if self.mishaps.full_spreadsheets {
+        if self.failures.full_spreadsheets {
             let last = SPREADSHEETS.len() - 1;
             let used = self.used().clamp(1, last);
             let wholly = self.random.one_in(2);
-            self.sheets[used - 1].cells = if wholly { MAX_CELLS } else { ENOUGH_CELLS };
+            self.sheets[used - 1].cells = if wholly { MAX_CELLS } else { FULL_CELLS };
         }
     }
 
@@ -203,8 +208,8 @@ impl World {
             .filter(|id| id.starts_with("bad"))
             .count()
             < 2;
-        let bad = self.mishaps.bad_rows && few && self.random.one_in(6);
-        let late = self.mishaps.late_submissions && self.random.one_in(6);
+        let bad = self.failures.bad_rows && few && self.random.one_in(6);
+        let late = self.failures.late_submissions && self.random.one_in(6);
         let longest = if late { 60 * GRACE } else { GRACE };
         let time = (self.now - self.random.below(longest)) * 1000;
         let id = format!("{}{}", if bad { "bad" } else { "id" }, self.submitted.len());
@@ -216,95 +221,107 @@ impl World {
         self.log[log].push(Some((time, id)));
     }
 
-    /// Time goes on, and requests arrive.
+    /// Advances time and applies the requests that arrive.
     pub(super) fn pass(&mut self, ms: i64) {
         self.now += ms;
-        self.under_way.sort_by_key(|(at, _)| *at);
-        while let Some((at, _)) = self.under_way.first()
+        self.in_flight.sort_by_key(|(at, _)| *at);
+        while let Some((at, _)) = self.in_flight.first()
             && *at <= self.now
         {
-            let (_, batch) = self.under_way.remove(0);
-            // Nobody waits for this answer any more.
-            let mishaps = self.mishaps;
-            let _ = self.sheet(&batch.mark).apply(&batch, mishaps);
+            let (_, batch) = self.in_flight.remove(0);
+            // No owner waits for this response any more.
+            let failures = self.failures;
+            let _ = self.sheet(&batch.checkpoint).apply(&batch, failures);
         }
     }
 
-    pub(super) fn step(&mut self, owner: &mut Owner, calm: bool) {
-        if let Some(hand) = owner.hand.take() {
-            return self.carry_out(owner, hand, calm);
+    pub(super) fn step(&mut self, owner: &mut Owner, is_calm: bool) {
+        if let Some(delivery) = owner.delivery.take() {
+            return self.send(owner, delivery, is_calm);
         }
         let has_read_all = self.has_read_all(owner);
-        let Some(plan) = &mut owner.plan else {
+        let Some(planner) = &mut owner.planner else {
             return self.find(owner);
         };
         match self.random.below(3) {
             0 => self.read(owner),
-            1 if has_read_all => plan.complete_until((self.now - GRACE) * 1000),
+            1 if has_read_all => planner.advance_watermark((self.now - GRACE) * 1000),
             _ => {
-                let batch = plan.next_batch(self.now);
-                owner.hand = batch.map(|batch| Hand {
+                let batch = planner.next_batch(self.now);
+                owner.delivery = batch.map(|batch| Delivery {
                     batch,
-                    open: false,
-                    refusal: None,
+                    is_open: false,
+                    rejection: None,
                 });
-                self.park(owner);
+                self.dead_letter(owner);
             }
         }
     }
 
     fn find(&mut self, owner: &mut Owner) {
-        let mut before = Mark {
+        let mut previous = Checkpoint {
             sink: SINK.to_owned(),
-            ..Mark::default()
+            ..Checkpoint::default()
         };
         let mut spreadsheet = SPREADSHEETS[0].to_owned();
         loop {
-            let mark = before.opening(&spreadsheet, 7, self.now);
-            let (entries, cells) = (self.sheet(&mark).entries(), self.sheet(&mark).cells());
-            match Found::among(&entries, SINK, &spreadsheet, self.now) {
-                Found::Known(Known { mark, .. }) if mark.next.is_some() => {
-                    spreadsheet = mark.next.clone().expect("it was just asked for");
-                    before = mark;
+            let checkpoint = previous.continued_in(&spreadsheet, 7, self.now);
+            let (entries, cells) = (
+                self.sheet(&checkpoint).entries(),
+                self.sheet(&checkpoint).cells(),
+            );
+            match FoundCheckpoint::find(&entries, SINK, &spreadsheet, self.now) {
+                FoundCheckpoint::Newest(KnownCheckpoint { checkpoint, .. })
+                    if checkpoint.continues_in.is_some() =>
+                {
+                    spreadsheet = checkpoint
+                        .continues_in
+                        .clone()
+                        .expect("the guard has checked it");
+                    previous = checkpoint;
                 }
-                Found::Known(known) => return self.begin(owner, Known { cells, ..known }),
-                Found::Nothing => {
-                    let batch =
-                        Batch::creating(mark, "Responses", &entries).expect("room for a tab");
-                    owner.hand = Some(Hand {
+                FoundCheckpoint::Newest(known) => {
+                    return self.begin(owner, KnownCheckpoint { cells, ..known });
+                }
+                FoundCheckpoint::Missing => {
+                    let batch = SheetBatch::creating_tab(checkpoint, "Responses", &entries)
+                        .expect("there is room for a tab");
+                    owner.delivery = Some(Delivery {
                         batch,
-                        open: false,
-                        refusal: None,
+                        is_open: false,
+                        rejection: None,
                     });
                     return;
                 }
-                Found::CopyOf(id) => panic!("not a copy of {id}"),
+                FoundCheckpoint::CopyOf(id) => panic!("not a copy of {id}"),
             }
         }
     }
 
-    fn begin(&mut self, owner: &mut Owner, known: Known) {
-        let mut behind = SPREADSHEETS
+    fn begin(&mut self, owner: &mut Owner, known: KnownCheckpoint) {
+        let mut following = SPREADSHEETS
             .iter()
-            .skip_while(|id| **id != known.mark.spreadsheet);
-        let next = behind.nth(1).map(|id| (*id).to_owned());
-        let plan = Plan::new(
+            .skip_while(|id| **id != known.checkpoint.spreadsheet);
+        let next = following.nth(1).map(|id| (*id).to_owned());
+        let planner = Planner::new(
             known,
             Limits {
                 rows: 4,
                 hold_back_ms: 3_600_000,
             },
         )
-        .going_on_in(next);
-        let next = |number| plan.next(&partition(number)).unwrap_or(0);
+        .with_next_spreadsheet(next);
+        let next = |number| planner.next(&partition(number)).unwrap_or(0);
         owner.read = (0..PARTITIONS)
             .map(|number| (number, next(number)))
             .collect();
-        owner.plan = Some(plan);
+        owner.planner = Some(planner);
     }
 
     fn read(&mut self, owner: &mut Owner) {
-        let Some(plan) = &mut owner.plan else { return };
+        let Some(planner) = &mut owner.planner else {
+            return;
+        };
         for (number, log) in (0..).zip(&self.log) {
             let next = owner.read.entry(number).or_default();
             for _ in 0..self.random.below(4) {
@@ -313,9 +330,9 @@ impl World {
                 };
                 let partition = partition(number);
                 if let Some((time, id)) = record
-                    && plan.read(&partition, *next)
+                    && planner.read(&partition, *next)
                 {
-                    let key = Key {
+                    let key = RowKey {
                         time: *time,
                         id: id.clone(),
                         partition,
@@ -325,10 +342,10 @@ impl World {
                     let cell = Cell {
                         title: column.clone(),
                         column,
-                        value: Value::Bool(true),
+                        value: CellValue::Bool(true),
                     };
-                    plan.add(
-                        Row {
+                    planner.add(
+                        SheetRow {
                             key,
                             cells: vec![cell],
                             record: None,
@@ -348,86 +365,99 @@ impl World {
             .all(|(number, log)| i64::try_from(log.len()).is_ok_and(|end| end == read(number)))
     }
 
-    fn carry_out(&mut self, owner: &mut Owner, mut hand: Hand, calm: bool) {
-        if hand.open || !hand.batch.is_fresh(self.now) {
-            match hand.batch.judge(
-                &self.sheet(&hand.batch.mark).entries(),
-                hand.refusal.as_deref(),
+    fn send(&mut self, owner: &mut Owner, mut delivery: Delivery, is_calm: bool) {
+        if delivery.is_open || !delivery.batch.is_fresh(self.now) {
+            match delivery.batch.status(
+                &self.sheet(&delivery.batch.checkpoint).entries(),
+                delivery.rejection.as_deref(),
             ) {
-                Next::End(verdict) => return self.conclude(owner, hand.batch, verdict),
-                Next::Resend => hand.batch.confirm(self.now),
+                BatchStatus::Resolved(outcome) => {
+                    return self.conclude(owner, delivery.batch, outcome);
+                }
+                BatchStatus::Resend => delivery.batch.confirm(self.now),
             }
-            hand.open = false;
+            delivery.is_open = false;
         }
-        let fate = if calm { 0 } else { self.random.below(8) };
-        let later = self.now + self.random.below(self.mishaps.under_way);
+        let fate = if is_calm { 0 } else { self.random.below(8) };
+        let later = self.now + self.random.below(self.failures.in_flight);
         match fate {
-            // Never arrives.
-            3 => hand.open = true,
-            // Arrives when nobody waits for it any more.
+            // The request is lost.
+            3 => delivery.is_open = true,
+            // The request arrives after the owner has given up on the response.
             4 => {
-                self.under_way.push((later, hand.batch.clone()));
-                hand.open = true;
+                self.in_flight.push((later, delivery.batch.clone()));
+                delivery.is_open = true;
             }
             // Too many calls.
             5 => {}
             _ => {
                 if fate == 6 {
-                    self.under_way.push((later, hand.batch.clone()));
+                    self.in_flight.push((later, delivery.batch.clone()));
                 }
-                let mishaps = self.mishaps;
-                match self.sheet(&hand.batch.mark).apply(&hand.batch, mishaps) {
-                    // The answer is lost.
-                    _ if fate == 7 => hand.open = true,
-                    Ok(()) => return self.conclude(owner, hand.batch, Verdict::Written),
-                    Err(why) => (hand.open, hand.refusal) = (true, Some(why)),
+                let failures = self.failures;
+                match self
+                    .sheet(&delivery.batch.checkpoint)
+                    .apply(&delivery.batch, failures)
+                {
+                    // The response is lost.
+                    _ if fate == 7 => delivery.is_open = true,
+                    Ok(()) => return self.conclude(owner, delivery.batch, BatchOutcome::Written),
+                    Err(why) => (delivery.is_open, delivery.rejection) = (true, Some(why)),
                 }
             }
         }
-        owner.hand = Some(hand);
+        owner.delivery = Some(delivery);
     }
 
-    fn conclude(&mut self, owner: &mut Owner, batch: Batch, verdict: Verdict) {
-        match (verdict, &mut owner.plan) {
-            (Verdict::Written, Some(plan)) => {
-                plan.written(batch, self.now);
-                if plan.is_closed() {
-                    owner.plan = None;
+    fn conclude(&mut self, owner: &mut Owner, batch: SheetBatch, outcome: BatchOutcome) {
+        match (outcome, &mut owner.planner) {
+            (BatchOutcome::Written, Some(planner)) => {
+                planner.written(batch, self.now);
+                if planner.is_closed() {
+                    owner.planner = None;
                 }
-                self.park(owner);
+                self.dead_letter(owner);
             }
-            (Verdict::Written, None) => {
+            (BatchOutcome::Written, None) => {
                 let (known, _) = batch.into_known(self.now);
                 self.begin(owner, known);
             }
-            (Verdict::Refused(why), Some(plan)) => {
-                plan.refused(batch, why, self.now);
-                self.park(owner);
+            (BatchOutcome::Rejected(why), Some(planner)) => {
+                planner.rejected(batch, why, self.now);
+                self.dead_letter(owner);
             }
-            (Verdict::Refused(_) | Verdict::Overtaken | Verdict::Gone, _) => owner.plan = None,
+            (
+                BatchOutcome::Rejected(_) | BatchOutcome::Superseded | BatchOutcome::TabChanged,
+                _,
+            ) => owner.planner = None,
         }
     }
 
-    fn park(&mut self, owner: &mut Owner) {
-        let Some(plan) = &mut owner.plan else { return };
-        for given_up in plan.given_up() {
-            let key = given_up.row.key;
-            plan.rowless(&key.partition, key.offset);
+    fn dead_letter(&mut self, owner: &mut Owner) {
+        let Some(planner) = &mut owner.planner else {
+            return;
+        };
+        for rejected in planner.take_rejected() {
+            let key = rejected.row.key;
+            planner.skip(&key.partition, key.offset);
             self.dead_letters.insert(key.id);
         }
     }
 
-    /// Everything that goes wrong has gone wrong: one owner works off the rest.
+    /// Ends all failures: one owner writes the remaining rows.
     pub(super) fn finish(&mut self) {
         let mut owner = Owner::default();
         for _ in 0..5_000 {
             self.pass(100);
             self.step(&mut owner, true);
-            let written = owner.plan.as_ref().is_some_and(|plan| plan.buffered() == 0);
-            if written && owner.hand.is_none() && self.has_read_all(&owner) {
-                return self.pass(self.mishaps.under_way);
+            let is_written = owner
+                .planner
+                .as_ref()
+                .is_some_and(|planner| planner.buffered() == 0);
+            if is_written && owner.delivery.is_none() && self.has_read_all(&owner) {
+                return self.pass(self.failures.in_flight);
             }
         }
-        panic!("the rest was not worked off");
+        panic!("rows were left over");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use formline_core::EventId;
-use formline_sinks::outcomes::{Naming, Outcome, Place, State};
+use formline_sinks::audit::{IdSource, OutcomeState, RowLocation, SinkOutcome};
 
 use super::{
     submissions::Submissions,
@@ -15,7 +15,7 @@ use super::{
 pub(super) struct Account<'a> {
     /// `APP/SINK`.
     pub(super) title: String,
-    naming: Naming,
+    naming: IdSource,
     submissions: &'a Submissions,
     /// By the id under which the sink's outcomes are named.
     items: HashMap<EventId, Item>,
@@ -26,7 +26,7 @@ pub(super) struct Account<'a> {
     /// Submissions whose row says that it is late.
     pub(super) late: usize,
     /// Rows that stand below a later submission and do not say so.
-    pub(super) disorder: Vec<(EventId, Place)>,
+    pub(super) disorder: Vec<(EventId, RowLocation)>,
     /// Time and id of the row before, if it stands in order.
     last: Option<(i64, EventId)>,
 }
@@ -113,8 +113,8 @@ impl<'a> Account<'a> {
 
     fn item(&mut self, record: EventId, submission: EventId) -> &mut Item {
         let name = match self.naming {
-            Naming::Submission => submission,
-            Naming::Record => record,
+            IdSource::Submission => submission,
+            IdSource::Record => record,
         };
         self.items.entry(name).or_insert(Item {
             submission,
@@ -135,9 +135,9 @@ impl<'a> Account<'a> {
     }
 
     /// Takes what the sink has done.
-    pub(super) fn add(&mut self, outcome: Outcome) {
+    pub(super) fn add(&mut self, outcome: SinkOutcome) {
         let is_submission = self.fates.contains_key(&outcome.id);
-        if self.naming == Naming::Submission && is_submission {
+        if self.naming == IdSource::Submission && is_submission {
             // Also one of which the sink's topic has no record any more.
             self.item(outcome.id, outcome.id);
         }
@@ -145,9 +145,9 @@ impl<'a> Account<'a> {
             return;
         };
         match outcome.state {
-            State::Done => item.held += 1,
-            State::Uncertain => item.uncertain += 1,
-            State::UnderWay => {
+            OutcomeState::Done => item.held += 1,
+            OutcomeState::Unknown => item.uncertain += 1,
+            OutcomeState::UnderWay => {
                 item.is_put_off = true;
                 return;
             }
@@ -155,12 +155,12 @@ impl<'a> Account<'a> {
         let submission = item.submission;
         if outcome.is_late {
             self.late += 1;
-        } else if let Some(place) = outcome.place {
+        } else if let Some(place) = outcome.location {
             self.check_order(submission, place);
         }
     }
 
-    fn check_order(&mut self, id: EventId, place: Place) {
+    fn check_order(&mut self, id: EventId, place: RowLocation) {
         // A row does not say which use of a key it stems from.
         let Some(one) = self.submissions.get(&id).filter(|one| one.uses == 1) else {
             return;

@@ -15,7 +15,7 @@ use anyhow::{Result, ensure};
 use formline_core::{Client, event};
 use formline_sinks::{
     Placed,
-    outcomes::{Outside, Question},
+    audit::{self, AuditQuery, AuditSources},
 };
 use tokio::runtime::Runtime;
 
@@ -26,7 +26,7 @@ use crate::arguments::Verify;
 /// Everything that is needed to look at a sink.
 struct Look {
     client: Client,
-    outside: Outside,
+    outside: AuditSources,
     submissions: Submissions,
     runtime: Runtime,
 }
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &Verify) -> Result<()> {
     })?;
     let client = settings.client();
     let look = Look {
-        outside: Outside {
+        outside: AuditSources {
             client: client.clone(),
             google: sink::google(&arguments.sheets, &settings),
             postgres_url: settings.postgres_url,
@@ -104,14 +104,14 @@ impl Look {
         let way = Way::to(app, sink);
         let trail = Trail::read(&self.client, &way, &self.submissions)?;
         let mut account = Account::open(&way, &self.submissions, &trail);
-        let question = Question {
+        let query = AuditQuery {
             sink,
             sources: &way.sources,
             since: self.submissions.since,
         };
         let mut visit = |outcome| account.add(outcome);
         self.runtime
-            .block_on(self.outside.outcomes(question, &mut visit))?;
+            .block_on(audit::outcomes(&self.outside, query, &mut visit))?;
         account.close();
         Ok(account)
     }

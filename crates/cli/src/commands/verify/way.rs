@@ -1,7 +1,7 @@
 //! The way to a sink: the forms at its beginning, and every consumer group that a submission passes.
 
 use formline_core::{App, app::Sink, event, ledger::DeadLetters, progress::Stage};
-use formline_sinks::outcomes::Naming;
+use formline_sinks::audit::{self, IdSource};
 
 /// From forms to one sink.
 pub(super) struct Way {
@@ -14,7 +14,7 @@ pub(super) struct Way {
     /// The `ce_source` of each form whose submissions come this way.
     pub(super) sources: Vec<String>,
     /// How the outcomes of the sink are named.
-    pub(super) naming: Naming,
+    pub(super) naming: IdSource,
 }
 
 // === impl Way ===
@@ -38,7 +38,7 @@ impl Way {
         Self {
             title: format!("{}/{}", app.name, sink.name),
             sources: forms.map(|form| event::source(&form.name)).collect(),
-            naming: Naming::of(&sink.kind),
+            naming: audit::id_source(&sink.kind),
             stops,
             topics,
         }
