@@ -1,5 +1,5 @@
-//! Provides the commit and the build date to `src/version.rs`, in a reproducible way: the date is that of
-//! the commit, or `SOURCE_DATE_EPOCH`. Outside of a git checkout both are `unknown`.
+//! Provides the commit and the build date to `src/version.rs`, in a reproducible way: the date is
+//! that of the commit, or `SOURCE_DATE_EPOCH`. Outside of a git checkout both are `unknown`.
 
 use std::{env, path::Path, process::Command};
 
@@ -21,8 +21,8 @@ fn main() {
     println!("cargo::rustc-env=FORMLINE_BUILD_DATE={}", or_unknown(date));
 }
 
-/// Runs this script again after a commit or a checkout, and not otherwise. Cargo would run it on every
-/// build if a watched file did not exist.
+/// Runs this script again after a commit or a checkout, and not otherwise. Cargo would run it on
+/// every build if a watched file did not exist.
 fn watch_head() {
     let mut files = vec!["HEAD".to_owned(), "logs/HEAD".to_owned()];
     files.extend(git(&["symbolic-ref", "--quiet", "HEAD"]));

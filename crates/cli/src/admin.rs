@@ -1,4 +1,5 @@
-//! A client of the admin listeners of running processes. They speak plain HTTP without authentication.
+//! A client of the admin listeners of running processes. They speak plain HTTP without
+//! authentication.
 
 use std::{error::Error, fmt, str::FromStr, time::Duration};
 

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::version::VERSION;
 
-/// Process form submissions: from HTTP through Kafka and WebAssembly plug-ins to sheets, PostgreSQL,
-/// e-mail and webhooks
+/// Process form submissions: from HTTP through Kafka and WebAssembly plug-ins to sheets,
+/// PostgreSQL, e-mail and webhooks
 ///
 /// A submission that was answered with 2xx is never lost, and has its effect in a sheet or in
 /// PostgreSQL exactly once.
@@ -61,8 +61,8 @@ pub(crate) enum Command {
     /// Run everything in one process: ingest, all steps, all sinks and the sheets emulator
     ///
     /// Needs a running Kafka. Creates the topics that the apps declare. Sheets sinks write to the
-    /// sheets emulator unless Google credentials are configured. SIGTERM or Ctrl-C finishes the work
-    /// in progress and stops.
+    /// sheets emulator unless Google credentials are configured. SIGTERM or Ctrl-C finishes the
+    /// work in progress and stops.
     #[command(after_help = "\
 Examples:
   formline up
@@ -120,8 +120,8 @@ Examples:
     Plugin(PluginCommand),
     /// Print the records of topics as they arrive
     ///
-    /// Reads outside of any consumer group, so it affects no other consumer. Shows committed records
-    /// only. Without --count it runs until it is interrupted.
+    /// Reads outside of any consumer group, so it affects no other consumer. Shows committed
+    /// records only. Without --count it runs until it is interrupted.
     #[command(after_help = "\
 Examples:
   formline tap student-data
@@ -143,8 +143,8 @@ Examples:
     /// Show throughput, lag, latency and errors of every stage, live
     ///
     /// One row per form, step and sink, summed over the processes that work on it. Columns: events
-    /// since the processes started, and per second; lag, the records that a step is behind or that a
-    /// sink buffers; p99, the 99th percentile of the latency within the last 30 intervals (of a
+    /// since the processes started, and per second; lag, the records that a step is behind or that
+    /// a sink buffers; p99, the 99th percentile of the latency within the last 30 intervals (of a
     /// form: until its response; of a step or sink: since the submission was accepted); errors and
     /// dead letters since the processes started; the plug-in; and the state. A row is red if it had
     /// errors or dead letters within these intervals. Keys: s changes the sort order, p pauses, q
@@ -157,8 +157,8 @@ Examples:
     Top(TopArgs),
     /// List, inspect, replay and discard dead letters
     ///
-    /// A dead letter is a record that a step or sink could not process. It is kept, with the reason,
-    /// in the dead-letter topic of the step or sink.
+    /// A dead letter is a record that a step or sink could not process. It is kept, with the
+    /// reason, in the dead-letter topic of the step or sink.
     #[command(subcommand)]
     Dlq(DlqCommand),
     /// Check that every accepted submission has arrived at every sink exactly once
@@ -166,14 +166,14 @@ Examples:
     /// Reads topics, sheets and tables independently of the sinks. A submission counts as delivered
     /// if each of its records that the sink has read is at the destination once; as late if its row
     /// is marked as late, being below a later submission; as a dead letter if a step or the sink
-    /// dead-lettered it; as under way if a consumer group has not passed it yet; as not passed on if
-    /// a step made no output of it, which plug-ins may; as missing if every group has passed it and
-    /// it is not at the destination; as doubled if it is there more often than the sink has read it;
-    /// as disorder if its row is below a later submission and not marked as late, for instance
-    /// because a user has sorted the sheet. E-mails and webhooks cannot be read back, so the journal
-    /// of the sink is read instead. Submissions under way are no failure. Exits with 1 if something
-    /// is missing, doubled or out of order, or cannot be read. Uses about 250 bytes of memory per
-    /// submission.
+    /// dead-lettered it; as under way if a consumer group has not passed it yet; as not passed on
+    /// if a step made no output of it, which plug-ins may; as missing if every group has passed it
+    /// and it is not at the destination; as doubled if it is there more often than the sink has
+    /// read it; as disorder if its row is below a later submission and not marked as late, for
+    /// instance because a user has sorted the sheet. E-mails and webhooks cannot be read back, so
+    /// the journal of the sink is read instead. Submissions under way are no failure. Exits with 1
+    /// if something is missing, doubled or out of order, or cannot be read. Uses about 250 bytes of
+    /// memory per submission.
     #[command(after_help = "\
 Examples:
   formline verify

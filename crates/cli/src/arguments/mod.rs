@@ -1,5 +1,5 @@
-//! The command line: one `Args` struct per command. Each flag is declared once, in the group that it
-//! belongs to, and means the same in every command.
+//! The command line: one `Args` struct per command. Each flag is declared once, in the group that
+//! it belongs to, and means the same in every command.
 
 mod command;
 mod dlq;

@@ -23,10 +23,12 @@ Examples:
 Examples:
   formline plugin build keep-some --install")]
     Build(PluginBuildArgs),
-    /// Run a plug-in on a folder of test cases, and show how the results differ from the expected ones
+    /// Run a plug-in on a folder of test cases, and show how the results differ from the expected
+    /// ones
     ///
     /// Each case is a folder with events.jsonl, and optionally config.json and expected.jsonl. The
-    /// plug-in runs under the same limits as in a step, without Kafka. Exits with 1 if a case fails.
+    /// plug-in runs under the same limits as in a step, without Kafka. Exits with 1 if a case
+    /// fails.
     #[command(after_help = "\
 Examples:
   formline plugin test formline-data/plugins/keep_some.wasm keep-some/cases

@@ -105,8 +105,8 @@ pub(crate) struct CheckArgs {
 pub(crate) enum TopicsCommand {
     /// Create missing topics, and add partitions to topics that have too few
     ///
-    /// Deletes nothing and changes no other property of an existing topic. `up`, `ingest`, `process`
-    /// and `sink` do the same when they start.
+    /// Deletes nothing and changes no other property of an existing topic. `up`, `ingest`,
+    /// `process` and `sink` do the same when they start.
     #[command(after_help = "\
 Examples:
   formline topics apply --bootstrap kafka-1:9092")]

@@ -127,8 +127,8 @@ pub(crate) struct OutputArgs {
 /// The beginning of a period.
 #[derive(Args, Debug, Default)]
 pub(crate) struct SinceArgs {
-    /// Only from this time on, such as 2026-11-21T08:00:00Z, or this long ago, such as 90s, 15m, 24h
-    /// or 7d
+    /// Only from this time on, such as 2026-11-21T08:00:00Z, or this long ago, such as 90s, 15m,
+    /// 24h or 7d
     #[arg(long, value_name = "TIME|DURATION")]
     pub(crate) since: Option<TimeArg>,
 }

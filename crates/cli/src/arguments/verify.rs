@@ -13,8 +13,8 @@ use crate::time_arg::TimeArg;
 /// `formline verify`
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
-    /// Check submissions that were accepted from this time on, such as 2026-11-21T08:00:00Z, or this
-    /// long ago
+    /// Check submissions that were accepted from this time on, such as 2026-11-21T08:00:00Z, or
+    /// this long ago
     #[arg(long, value_name = "TIME|DURATION", default_value = "24h")]
     pub(crate) since: TimeArg,
     /// Repeat the check until nothing is under way, for at most this long, such as 30s

@@ -38,8 +38,8 @@ pub(super) fn all(apps: &[Arc<App>]) -> Vec<Arc<Step>> {
         .collect()
 }
 
-/// The inputs that may contain a submission twice: the topics of forms, and topics that no step of this
-/// process writes, because the app whose form writes them may run elsewhere.
+/// The inputs that may contain a submission twice: the topics of forms, and topics that no step of
+/// this process writes, because the app whose form writes them may run elsewhere.
 fn form_topics(apps: &[Arc<App>]) -> BTreeSet<String> {
     let steps = || apps.iter().flat_map(|app| &app.steps);
     let forms: BTreeSet<&String> = apps

@@ -26,9 +26,9 @@ pub(super) fn run(arguments: &SheetsEmulatorArgs) -> Result<()> {
     })
 }
 
-/// Adds the emulator to a process. It has no quota, so that a user who views the sheets does not slow
-/// down the sink. During a shutdown it serves the sinks until they have finished, within the same grace
-/// period.
+/// Adds the emulator to a process. It has no quota, so that a user who views the sheets does not
+/// slow down the sink. During a shutdown it serves the sinks until they have finished, within the
+/// same grace period.
 pub(super) fn spawn(process: &Process, listener: TcpListener, data: &Path) -> Result<()> {
     let emulator = open(data, None)?;
     let serving = emulator.serve(listener, process.shutdown.token());

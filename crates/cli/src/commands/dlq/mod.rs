@@ -1,5 +1,5 @@
-//! `formline dlq`: lists, shows, replays and discards dead letters. Each command first reads the whole
-//! dead-letter topics of the selected steps and sinks.
+//! `formline dlq`: lists, shows, replays and discards dead letters. Each command first reads the
+//! whole dead-letter topics of the selected steps and sinks.
 
 mod format;
 mod list;

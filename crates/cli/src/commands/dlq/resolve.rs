@@ -1,4 +1,5 @@
-//! `formline dlq replay` and `discard`: resolves dead letters that were named or selected by a filter.
+//! `formline dlq replay` and `discard`: resolves dead letters that were named or selected by a
+//! filter.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,5 @@
-//! `formline plugin build [DIR]`: builds the component of a plug-in's crate, and installs it on request.
+//! `formline plugin build [DIR]`: builds the component of a plug-in's crate, and installs it on
+//! request.
 
 use std::{
     fs,
@@ -55,8 +56,8 @@ fn as_text(built: &Value) -> String {
     }
 }
 
-/// Checks that the compilation target is installed; without it cargo only reports that the crate `core`
-/// is missing. Runs in the folder because it may select another toolchain.
+/// Checks that the compilation target is installed; without it cargo only reports that the crate
+/// `core` is missing. Runs in the folder because it may select another toolchain.
 fn check_target(folder: &Path) -> Result<()> {
     let mut rustc = Command::new("rustc");
     rustc.args(["--print", "target-libdir", "--target", TARGET]);
@@ -114,8 +115,8 @@ fn components(message: &str, here: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Copies to a temporary name first and then renames, so that running processes never read a partial
-/// file.
+/// Copies to a temporary name first and then renames, so that running processes never read a
+/// partial file.
 fn install(file: &Path, folder: &Path) -> Result<PathBuf> {
     let name = file
         .file_name()

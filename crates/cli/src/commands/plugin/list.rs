@@ -1,5 +1,5 @@
-//! `formline plugin list`: lists the plug-in files, the steps that use them, the steps whose plug-in is
-//! missing, and the plug-ins of running processes.
+//! `formline plugin list`: lists the plug-in files, the steps that use them, the steps whose
+//! plug-in is missing, and the plug-ins of running processes.
 
 use std::{path::Path, sync::Arc};
 

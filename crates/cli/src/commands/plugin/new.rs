@@ -155,8 +155,8 @@ impl SdkSource {
         })
     }
 
-    /// Copies the lock file, so that the crate starts with the versions that the SDK was tested with.
-    /// Cargo removes the entries that the crate does not need.
+    /// Copies the lock file, so that the crate starts with the versions that the SDK was tested
+    /// with. Cargo removes the entries that the crate does not need.
     fn copy_lock(&self, folder: &Path) -> Result<()> {
         let Self::Folder(sdk) = self else {
             return Ok(());
@@ -173,8 +173,8 @@ fn is_sdk(folder: &Path) -> bool {
     manifest.is_ok_and(|text| text.contains(&format!("name = \"{SDK}\"")))
 }
 
-/// The relative path from one folder to another, both without symbolic links. A repository can then be
-/// moved as a whole.
+/// The relative path from one folder to another, both without symbolic links. A repository can then
+/// be moved as a whole.
 fn relative(to: &Path, from: &Path) -> PathBuf {
     let (to, from): (Vec<_>, Vec<_>) = (to.components().collect(), from.components().collect());
     let shared = to.iter().zip(&from).take_while(|(a, b)| a == b).count();

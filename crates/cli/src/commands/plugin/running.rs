@@ -19,7 +19,8 @@ pub(super) struct RunningPlugins {
 // === impl RunningPlugins ===
 
 impl RunningPlugins {
-    /// Queries each process. One that does not respond is no error: the files can be listed without it.
+    /// Queries each process. One that does not respond is no error: the files can be listed without
+    /// it.
     pub(super) fn query(addresses: &[AdminAddress]) -> Result<Vec<Self>> {
         let mut all = Vec::new();
         process::block_on(async {
@@ -74,7 +75,8 @@ impl RunningPlugins {
     }
 }
 
-/// One line: the time, the outcome, the plug-ins before and after, and the problem if there was one.
+/// One line: the time, the outcome, the plug-ins before and after, and the problem if there was
+/// one.
 fn decision(decision: &Value) -> String {
     let [time, outcome] = ["time", "outcome"].map(|name| string(&decision[name]));
     let plugins = [&decision["from"], &decision["to"]];

@@ -1,5 +1,5 @@
-//! `formline plugin test FILE CASES`: runs a plug-in on test cases, under the limits of a step but without
-//! Kafka.
+//! `formline plugin test FILE CASES`: runs a plug-in on test cases, under the limits of a step but
+//! without Kafka.
 
 use std::{
     fs,
@@ -77,7 +77,8 @@ fn find(cases: &Path) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Runs a case and compares its output with the expected one. A plug-in that does not start fails the case.
+/// Runs a case and compares its output with the expected one. A plug-in that does not start fails
+/// the case.
 ///
 /// # Errors
 /// If a file of the case cannot be read.

@@ -1,5 +1,5 @@
-//! A parser of the Prometheus text exposition format, version 0.0.4. It ignores help and types, which
-//! `formline top` knows.
+//! A parser of the Prometheus text exposition format, version 0.0.4. It ignores help and types,
+//! which `formline top` knows.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,8 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(is_legal)
 }
 
-/// The labels up to the closing brace, and the rest of the line. The last label may have a trailing comma.
+/// The labels up to the closing brace, and the rest of the line. The last label may have a trailing
+/// comma.
 fn labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
     let mut labels = BTreeMap::new();
     loop {

@@ -1,4 +1,5 @@
-//! A cumulative histogram of durations. The difference of two scrapes is the histogram of the time between.
+//! A cumulative histogram of durations. The difference of two scrapes is the histogram of the time
+//! between.
 
 /// Cumulative counts by upper bound, as in Prometheus.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,8 +26,8 @@ impl Histogram {
         }
     }
 
-    /// The observations since an earlier scrape. If that had more, the process has restarted, and all
-    /// observations are new.
+    /// The observations since an earlier scrape. If that had more, the process has restarted, and
+    /// all observations are new.
     pub(super) fn since(&self, earlier: &Self) -> Self {
         if self.count() < earlier.count() {
             return self.clone();
@@ -42,8 +43,8 @@ impl Histogram {
         self.0.last().map_or(0.0, |(_, count)| *count)
     }
 
-    /// The quantile, interpolated linearly within its bucket as by `histogram_quantile` of Prometheus;
-    /// the last finite bound if it is above that. None without observations.
+    /// The quantile, interpolated linearly within its bucket as by `histogram_quantile` of
+    /// Prometheus; the last finite bound if it is above that. None without observations.
     pub(super) fn quantile(&self, quantile: f64) -> Option<f64> {
         let rank = quantile * self.count();
         if rank <= 0.0 {

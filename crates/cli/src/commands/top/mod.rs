@@ -122,8 +122,8 @@ async fn watch(
     }
 }
 
-/// Sends the events of the terminal, until the receiver is dropped or the terminal is closed. Blocks its
-/// thread.
+/// Sends the events of the terminal, until the receiver is dropped or the terminal is closed.
+/// Blocks its thread.
 fn read_keys(keys: &mpsc::Sender<Event>) {
     while !keys.is_closed() {
         let event = match event::poll(KEY_POLL) {

@@ -21,13 +21,14 @@ pub(super) enum Stage {
 pub(super) struct StageMetrics {
     /// Submissions that a form has accepted, or events that a step or sink has processed.
     pub(super) events: f64,
-    /// Submissions that could not be stored, or failed calls of a plug-in. None for sinks, which retry
-    /// until they succeed.
+    /// Submissions that could not be stored, or failed calls of a plug-in. None for sinks, which
+    /// retry until they succeed.
     pub(super) errors: Option<f64>,
     pub(super) dead_letters: Option<f64>,
     /// Records that a step is behind, or that a sink buffers.
     pub(super) lag: Option<f64>,
-    /// The response time of a form; for steps and sinks, the time since the submission was accepted.
+    /// The response time of a form; for steps and sinks, the time since the submission was
+    /// accepted.
     pub(super) latency: Histogram,
     pub(super) plugin: Option<String>,
     /// Number of workers.

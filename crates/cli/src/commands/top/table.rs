@@ -34,7 +34,8 @@ pub(super) struct StageRow {
     is_up: bool,
 }
 
-/// The column that rows are sorted by, in descending order. Stages are in the order of the pipeline.
+/// The column that rows are sorted by, in descending order. Stages are in the order of the
+/// pipeline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SortOrder {
     Stage,

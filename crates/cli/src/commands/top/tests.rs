@@ -1,5 +1,5 @@
-//! What `formline top` shows of processes that serve metrics through the real admin listener. The metric
-//! names are tested in `tests/cli/pipeline`, on a real pipeline.
+//! What `formline top` shows of processes that serve metrics through the real admin listener. The
+//! metric names are tested in `tests/cli/pipeline`, on a real pipeline.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;

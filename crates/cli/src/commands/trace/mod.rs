@@ -1,5 +1,5 @@
-//! `formline trace ID`: finds a submission, and the records that were derived from it, in every topic of
-//! the apps.
+//! `formline trace ID`: finds a submission, and the records that were derived from it, in every
+//! topic of the apps.
 
 mod search;
 
@@ -23,7 +23,8 @@ use self::search::{RecordKind, TracedRecord, search};
 use super::sink;
 use crate::{arguments::TraceArgs, installation::load_without_plugins, terminal};
 
-/// Maximum clock difference between the machine that created the id and the one that stores records.
+/// Maximum clock difference between the machine that created the id and the one that stores
+/// records.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 pub(super) fn run(arguments: &TraceArgs) -> Result<()> {
@@ -42,8 +43,8 @@ pub(super) fn run(arguments: &TraceArgs) -> Result<()> {
     })
 }
 
-/// Where the search starts: at `--since`, or at the time in the id. An id of a keyed submission contains no
-/// time; it is at most as old as the window within which the key is known.
+/// Where the search starts: at `--since`, or at the time in the id. An id of a keyed submission
+/// contains no time; it is at most as old as the window within which the key is known.
 fn since(arguments: &TraceArgs) -> Result<Timestamp> {
     if let Some(since) = arguments.since.since {
         return Ok(since.0);
@@ -55,8 +56,8 @@ fn since(arguments: &TraceArgs) -> Result<Timestamp> {
     })
 }
 
-/// Each sink that reads a topic with the submission, and whether its group has committed the offsets of
-/// all its records.
+/// Each sink that reads a topic with the submission, and whether its group has committed the
+/// offsets of all its records.
 fn sinks(
     client: &Client,
     apps: &[Arc<App>],
@@ -188,8 +189,8 @@ fn as_json(text: Option<&[u8]>) -> Value {
         .unwrap_or_default()
 }
 
-/// The change of a store that a changelog record describes. Its key starts with the length and the name of
-/// the store.
+/// The change of a store that a changelog record describes. Its key starts with the length and the
+/// name of the store.
 fn state_change(record: &Record) -> String {
     let key = record.key().and_then(<[u8]>::split_first);
     let key = key.and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)));

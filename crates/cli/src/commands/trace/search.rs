@@ -1,5 +1,5 @@
-//! Finds the records of a submission: those that carry its id, the state changes that they caused, and the
-//! resolutions of its dead letters.
+//! Finds the records of a submission: those that carry its id, the state changes that they caused,
+//! and the resolutions of its dead letters.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -169,8 +169,8 @@ fn topics(apps: &[Arc<App>]) -> BTreeMap<String, SearchedTopic> {
 // === impl SearchedTopic ===
 
 impl SearchedTopic {
-    /// Reads the topic to its end, and returns the records for which `event_ms` returns the time of their
-    /// event. A missing topic contains none: a step without state has no changelog.
+    /// Reads the topic to its end, and returns the records for which `event_ms` returns the time of
+    /// their event. A missing topic contains none: a step without state has no changelog.
     fn read(
         &self,
         client: &Client,

@@ -1,4 +1,5 @@
-//! Compares what one sink has read with what it has written, and derives the state of each submission.
+//! Compares what one sink has read with what it has written, and derives the state of each
+//! submission.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -49,8 +50,8 @@ struct Item {
     is_deferred: bool,
 }
 
-/// The state of a submission, in ascending order of severity. With several records the most severe state
-/// counts.
+/// The state of a submission, in ascending order of severity. With several records the most severe
+/// state counts.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum SubmissionState {
     /// A step has derived no output from it.
@@ -196,8 +197,8 @@ impl<'a> SinkAccount<'a> {
         self.of(SubmissionState::UnderWay).next().is_some()
     }
 
-    /// Whether something is missing, doubled or out of order. With `complete`, also whether something is
-    /// under way or was not passed on.
+    /// Whether something is missing, doubled or out of order. With `complete`, also whether
+    /// something is under way or was not passed on.
     pub(super) fn is_wrong(&self, complete: bool) -> bool {
         use SubmissionState::{Missing, NotPassedOn, UnderWay};
         let is_open = |state: &SubmissionState| matches!(state, NotPassedOn | UnderWay);
@@ -216,8 +217,8 @@ impl<'a> SinkAccount<'a> {
 // === impl Item ===
 
 impl Item {
-    /// The state of the submission. `is_pending`: a step may have sent the sink more records than the trace
-    /// contains.
+    /// The state of the submission. `is_pending`: a step may have sent the sink more records than
+    /// the trace contains.
     fn state(&self, is_pending: bool) -> SubmissionState {
         let found = self.delivered + self.unknown + self.dead_lettered;
         // Kafka may have deleted a record that the sink has delivered.

@@ -1,9 +1,9 @@
-//! The trace of submissions through Kafka to one sink: the records that the sink reads, the records that
-//! some group has not passed yet, and the dead-lettered records.
+//! The trace of submissions through Kafka to one sink: the records that the sink reads, the records
+//! that some group has not passed yet, and the dead-lettered records.
 //!
-//! It is read in this order: the committed offsets of the groups, then the dead letters, then the topics.
-//! So everything that a group had passed is in what is read later, and in what is read of the sink after
-//! that.
+//! It is read in this order: the committed offsets of the groups, then the dead letters, then the
+//! topics. So everything that a group had passed is in what is read later, and in what is read of
+//! the sink after that.
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,8 +35,8 @@ pub(super) struct DeliveryTrace {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SinkInput {
     pub(super) submission: EventId,
-    /// Number of records without repetitions. More than one if the key of the submission was reused after
-    /// a day.
+    /// Number of records without repetitions. More than one if the key of the submission was reused
+    /// after a day.
     pub(super) count: u32,
     /// The `ce_time` of the latest of them, in microseconds since 1970.
     time: i64,

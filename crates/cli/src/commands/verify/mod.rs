@@ -1,8 +1,9 @@
-//! `formline verify`: checks that every accepted submission is at every sink, independently of the sinks.
+//! `formline verify`: checks that every accepted submission is at every sink, independently of the
+//! sinks.
 //!
-//! `submissions` reads what was accepted, `delivery_trace` what happened to it in Kafka on its `route` to one
-//! sink, `account` compares that with what the sink has written, and `report` prints the result. One sink
-//! is checked after the other, so that only one trace is in memory.
+//! `submissions` reads what was accepted, `delivery_trace` what happened to it in Kafka on its
+//! `route` to one sink, `account` compares that with what the sink has written, and `report` prints
+//! the result. One sink is checked after the other, so that only one trace is in memory.
 
 mod account;
 mod delivery_trace;
@@ -95,9 +96,9 @@ impl Verifier {
         }
     }
 
-    /// Reads the account again if something is wrong, and keeps only what is wrong both times. If a record is
-    /// dead-lettered or replayed between reading the dead letters and reading the sink, it has no outcome
-    /// in the first account, or two.
+    /// Reads the account again if something is wrong, and keeps only what is wrong both times. If a
+    /// record is dead-lettered or replayed between reading the dead letters and reading the sink,
+    /// it has no outcome in the first account, or two.
     fn confirmed_account(&self, placed: &Placed) -> Result<SinkAccount<'_>> {
         let first = self.account(placed)?;
         if !first.is_wrong(false) {

@@ -1,5 +1,5 @@
-//! The output of `formline verify`: a table with one row per sink, and the ids of the submissions that need
-//! attention.
+//! The output of `formline verify`: a table with one row per sink, and the ids of the submissions
+//! that need attention.
 
 use std::io::{self, Write};
 

@@ -7,7 +7,8 @@ use formline_sinks::outcomes::Naming;
 pub(super) struct Route {
     /// `APP/SINK`, for output.
     pub(super) title: String,
-    /// The steps on the route, and last the sink: the topics that each reads, and its dead-letter topic.
+    /// The steps on the route, and last the sink: the topics that each reads, and its dead-letter
+    /// topic.
     pub(super) stops: Vec<DeadLetters>,
     /// Every topic that one of the stops reads.
     pub(super) topics: Vec<String>,

@@ -1,5 +1,5 @@
-//! The accepted submissions, read from the topics of forms. A submission with an `Idempotency-Key` may be in
-//! its topic twice, and counts once.
+//! The accepted submissions, read from the topics of forms. A submission with an `Idempotency-Key`
+//! may be in its topic twice, and counts once.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -33,8 +33,8 @@ pub(super) struct Submission {
     pub(super) uses: u32,
 }
 
-/// Each takes about 250 bytes for the sink that is being checked. At the bound the command fails and asks
-/// for a later start.
+/// Each takes about 250 bytes for the sink that is being checked. At the bound the command fails
+/// and asks for a later start.
 const MAX_SUBMISSIONS: usize = 5_000_000;
 
 /// Maximum lag of the clock of record timestamps behind the clock of `ce_time`.
@@ -121,7 +121,8 @@ impl Submissions {
     }
 }
 
-/// Whether two records with the same id, accepted at these times in microseconds, are one submission.
+/// Whether two records with the same id, accepted at these times in microseconds, are one
+/// submission.
 pub(super) fn is_repetition(first: i64, second: i64) -> bool {
     u128::from(first.abs_diff(second)) < WINDOW.as_micros()
 }
@@ -135,8 +136,8 @@ pub(super) fn id<'a>(
     str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Passes every record of a topic to `visit`, from a time on to the current end. A missing topic contains
-/// none: a stage that never ran has none. Blocks the thread.
+/// Passes every record of a topic to `visit`, from a time on to the current end. A missing topic
+/// contains none: a stage that never ran has none. Blocks the thread.
 pub(super) fn each(
     client: &Client,
     topic: &str,

@@ -92,8 +92,9 @@ async fn after_kills_the_sheet_contains_exactly_the_accepted_submissions() {
     }
 }
 
-/// Clients submit with an `Idempotency-Key` for each submission and repeat what was not answered, while the process is
-/// killed three times, each time after a random number of accepted submissions.
+/// Clients submit with an `Idempotency-Key` for each submission and repeat what was not answered,
+/// while the process is killed three times, each time after a random number of accepted
+/// submissions.
 async fn submit_during_kills(seed: &mut Seed) -> (BTreeSet<String>, System) {
     let mut system = System::start(kafka().await.bootstrap()).await;
     let (http, form) = (system.http.clone(), system.form());
@@ -124,7 +125,8 @@ async fn submit_during_kills(seed: &mut Seed) -> (BTreeSet<String>, System) {
     (accepted, system)
 }
 
-/// Repeats a submission until it is accepted. One in ten is then repeated once more, and must get the same id.
+/// Repeats a submission until it is accepted. One in ten is then repeated once more, and must get
+/// the same id.
 async fn submit_until_accepted(http: &reqwest::Client, form: &str, roll: usize) -> String {
     let mut first_id: Option<String> = None;
     loop {
@@ -217,8 +219,8 @@ async fn a_submission_is_traced_from_its_form_to_the_sheet() {
     }
 }
 
-/// The trace, once the sink has committed and the step `analytics` has changed its state: both happen after the row is
-/// in the sheet.
+/// The trace, once the sink has committed and the step `analytics` has changed its state: both
+/// happen after the row is in the sheet.
 async fn complete_trace(system: &System, id: &str) -> Value {
     eventually(DEADLINE, async || {
         let traced = system.run_on_kafka(&["trace", id, "--json"]);

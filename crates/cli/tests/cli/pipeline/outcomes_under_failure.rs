@@ -1,5 +1,5 @@
-//! Sinks, flush jobs, Redis and Google fail at random while clients submit. `formline verify` then accounts for every
-//! submission.
+//! Sinks, flush jobs, Redis and Google fail at random while clients submit. `formline verify` then
+//! accounts for every submission.
 
 use std::{
     fs,
@@ -55,8 +55,8 @@ enum Failure {
     MasterKilled,
     /// A fail-over that an operator orders.
     FailOver,
-    /// The emulator fails one of the next writes and one of the next reads, such as the one that checks whether the
-    /// write was applied.
+    /// The emulator fails one of the next writes and one of the next reads, such as the one that
+    /// checks whether the write was applied.
     Google,
     /// SIGKILL for the emulator. What it has acknowledged is on its disk.
     EmulatorKilled,
@@ -252,8 +252,8 @@ impl Stages {
         }
     }
 
-    /// Plans a fault of a write and one of a read. If the write is to hang, the sink is killed: it would wait as long
-    /// as Google may take.
+    /// Plans a fault of a write and one of a read. If the write is to hang, the sink is killed: it
+    /// would wait as long as Google may take.
     async fn inject_faults(&mut self, seed: &mut Seed) {
         let writes = [
             json!({ "kind": "refuse", "status": 503 }),
@@ -327,9 +327,9 @@ impl Stages {
         for sink in sinks {
             println!("{}: {} late", sink["sink"], sink["late"]);
             assert_eq!(sink["delivered"], accepted, "{sink:#}");
-            // The step is never killed, so it writes every row to its topic within seconds. Rows that were read are
-            // written in order, however long they waited; only a row that arrives after `hold_back_ms`, a minute, could
-            // be late.
+            // The step is never killed, so it writes every row to its topic within seconds. Rows
+            // that were read are written in order, however long they waited; only a row that
+            // arrives after `hold_back_ms`, a minute, could be late.
             assert_eq!(sink["late"], 0, "{sink:#}");
         }
     }

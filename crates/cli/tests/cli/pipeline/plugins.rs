@@ -1,4 +1,5 @@
-//! Plug-in files that are changed while the pipeline runs, and what `formline plugin list` shows of them.
+//! Plug-in files that are changed while the pipeline runs, and what `formline plugin list` shows of
+//! them.
 
 use std::fs;
 
@@ -47,7 +48,8 @@ async fn every_decision_about_a_file_is_listed() {
     assert_contains(&list_text(&system), &parts);
 }
 
-/// Asserts that the step `enrich` runs the changed plug-in, and that the bad file is listed with its problem.
+/// Asserts that the step `enrich` runs the changed plug-in, and that the bad file is listed with
+/// its problem.
 fn assert_swapped(list: &Value, system: &System, before: &Value) {
     let now = step(list, system, "enrich");
     let decisions = now["decisions"].as_array().unwrap();

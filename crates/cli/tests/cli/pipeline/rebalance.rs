@@ -1,5 +1,5 @@
-//! The processes of two steps are started, stopped, killed and frozen at random. The outputs then show that each event
-//! was counted once.
+//! The processes of two steps are started, stopped, killed and frozen at random. The outputs then
+//! show that each event was counted once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,10 +55,12 @@ const MEMBERS: usize = 4;
 /// Few keys, so that each has many events whose order could be wrong.
 const KEYS: usize = 40;
 
-/// Interval between two submissions. As fast as possible, the drill would take as long again to read its outputs.
+/// Interval between two submissions. As fast as possible, the drill would take as long again to
+/// read its outputs.
 const PACE: Duration = Duration::from_millis(2);
 
-/// Longer than the session timeout: the group removes the member, which notices only when it resumes.
+/// Longer than the session timeout: the group removes the member, which notices only when it
+/// resumes.
 const MAX_FREEZE_SECONDS: u64 = 14;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +216,8 @@ impl Member {
         self.frozen_until = None;
     }
 
-    /// Sends SIGTERM, as an operator or Kubernetes does. A frozen process receives it when it resumes.
+    /// Sends SIGTERM, as an operator or Kubernetes does. A frozen process receives it when it
+    /// resumes.
     fn stop(&mut self) {
         if let Some(process) = &mut self.process {
             process.signal(Signal::SIGTERM);
@@ -281,7 +284,8 @@ impl Expected {
         assert!(by_key == self.by_key, "events of a key are reordered");
     }
 
-    /// Asserts that the latest count of each key is the expected one: no state was lost or applied twice.
+    /// Asserts that the latest count of each key is the expected one: no state was lost or applied
+    /// twice.
     fn assert_counted(&self, records: &[Record]) {
         let mut last = BTreeMap::new();
         for record in records {

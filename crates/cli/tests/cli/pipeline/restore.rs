@@ -224,7 +224,8 @@ impl AnalyticsStep {
         eventually(DEADLINE, async || progress.has_passed(0, &ends).unwrap()).await;
     }
 
-    /// Asserts that the latest counts of all keys add up to the number of submissions: no start has lost any.
+    /// Asserts that the latest counts of all keys add up to the number of submissions: no start has
+    /// lost any.
     fn assert_counted(&self) {
         let mut last = BTreeMap::new();
         for record in read_all(&self.client, &format!("{}.counts", self.app)) {

@@ -1,5 +1,6 @@
-//! The plug-ins of two consecutive steps are swapped again and again under load. Each event comes out once, processed
-//! by one version, in the order of its key, and the memory of the process does not grow.
+//! The plug-ins of two consecutive steps are swapped again and again under load. Each event comes
+//! out once, processed by one version, in the order of its key, and the memory of the process does
+//! not grow.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,10 +68,12 @@ const STEPS: [&str; 2] = ["enrich", "rows"];
 const KEYS: usize = 200;
 const PACE: Duration = Duration::from_millis(100);
 
-/// Events that are submitted while the process is frozen at first, which takes 5 s. It stays a member of its groups.
+/// Events that are submitted while the process is frozen at first, which takes 5 s. It stays a
+/// member of its groups.
 const BACKLOG: usize = 10_000;
 
-/// Maximum growth of the process in percent. The allocator and the buffers of the client fluctuate by less.
+/// Maximum growth of the process in percent. The allocator and the buffers of the client fluctuate
+/// by less.
 const GROWTH: u64 = 5;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +153,8 @@ impl Chain {
         )
     }
 
-    /// Lets every key submit one event after the other. Each task returns its key and the number of its events.
+    /// Lets every key submit one event after the other. Each task returns its key and the number of
+    /// its events.
     fn submit_until(&self, stop: &Arc<AtomicBool>) -> JoinSet<(String, usize)> {
         let producer = Arc::new(producer(&self.client));
         let keys = (0..KEYS).map(|key| {
@@ -177,8 +181,9 @@ impl Chain {
         keys.collect()
     }
 
-    /// Freezes the process until there is a backlog, and waits until it has caught up. Memory follows the largest
-    /// backlog so far, and a busy machine may cause one at any time: so the largest is caused first.
+    /// Freezes the process until there is a backlog, and waits until it has caught up. Memory
+    /// follows the largest backlog so far, and a busy machine may cause one at any time: so the
+    /// largest is caused first.
     async fn freeze_for_backlog(&mut self, [_, last]: &[OutputReader; 2]) {
         last.wait_for(1).await;
         self.process.signal(Signal::SIGSTOP);
@@ -197,7 +202,8 @@ impl Chain {
         last.wait_for(2 * BACKLOG).await;
     }
 
-    /// Replaces both plug-ins by their other version, and waits until all outputs are from the new ones.
+    /// Replaces both plug-ins by their other version, and waits until all outputs are from the new
+    /// ones.
     async fn swap(&mut self, swap: usize, outputs: &[OutputReader; 2]) {
         let [first, second] = outputs;
         let before = [first.version().await, second.version().await];
@@ -234,7 +240,8 @@ fn spawn(folder: &Path, bootstrap: &str, admin: &str) -> Process {
     Process::spawn(&mut command)
 }
 
-/// Writes a version of a plug-in into the folder. The versions differ only in a custom section, and so in their digest.
+/// Writes a version of a plug-in into the folder. The versions differ only in a custom section, and
+/// so in their digest.
 fn write_version(plugins: &Path, name: &str, version: usize) {
     let file = format!("{name}.wasm");
     let mut wasm = fs::read(plugins_dir().join(&file)).unwrap();
@@ -305,7 +312,8 @@ impl OutputReader {
 // === impl SeenOutput ===
 
 impl SeenOutput {
-    /// Adds a record, which must be the next event of its key: otherwise an event was lost, duplicated or reordered.
+    /// Adds a record, which must be the next event of its key: otherwise an event was lost,
+    /// duplicated or reordered.
     fn add(&mut self, form: &str, record: &Record) {
         // The key of a row is that of its sheet; the subject is the key of the submission.
         let key = record.text_header(header::SUBJECT).unwrap().to_owned();

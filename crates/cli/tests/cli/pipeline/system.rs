@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 use crate::support::{DEADLINE, copy_student_data, formline};
 
-/// A process that runs apps/student-data under a unique name. After a restart it has the same ports and data.
+/// A process that runs apps/student-data under a unique name. After a restart it has the same ports
+/// and data.
 pub(crate) struct System {
     pub(crate) name: String,
     pub(crate) http: Client,
@@ -166,7 +167,8 @@ impl System {
         self.get(format!("{}/metrics", self.admin())).await
     }
 
-    /// The rows of the sheet below the header, as the API returns them. None while the process is down.
+    /// The rows of the sheet below the header, as the API returns them. None while the process is
+    /// down.
     pub(crate) async fn rows(&self) -> Option<Vec<Row>> {
         let sheets = self.addresses[2];
         let url = format!(
@@ -238,8 +240,8 @@ pub(crate) async fn accepted_id(response: Response) -> String {
     body["id"].as_str().unwrap().to_owned()
 }
 
-/// Asserts that the sheet contains exactly these ids, each once, and that rows that are not marked as late are in
-/// order of time.
+/// Asserts that the sheet contains exactly these ids, each once, and that rows that are not marked
+/// as late are in order of time.
 pub(crate) fn assert_exactly_once_in_order(rows: &[Row], accepted: &BTreeSet<String>) {
     let ids: BTreeSet<String> = rows.iter().map(|row| row.id.clone()).collect();
     let lost: Vec<_> = accepted.difference(&ids).take(5).collect();

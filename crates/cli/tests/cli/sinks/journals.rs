@@ -1,4 +1,5 @@
-//! Sinks whose effects cannot be read back at the destination: `formline verify` reads their journals.
+//! Sinks whose effects cannot be read back at the destination: `formline verify` reads their
+//! journals.
 
 use std::{fs, path::Path, time::Duration};
 

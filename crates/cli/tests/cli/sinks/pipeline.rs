@@ -229,7 +229,8 @@ impl Verdict {
         sinks.iter().find(matches).unwrap()
     }
 
-    /// Asserts the exit code, and for each sink the number of deliveries and the lists that are not empty.
+    /// Asserts the exit code, and for each sink the number of deliveries and the lists that are not
+    /// empty.
     pub(crate) fn assert(&self, code: i32, sinks: &[(&str, u64, Value)]) {
         assert_eq!(self.code, Some(code), "{:#}", self.json);
         for (name, delivered, lists) in sinks {

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use super::repository;
+use super::command::repository;
 
 /// Copies apps/demo into an existing folder under another name. `change` is applied to both files.
 pub(crate) fn copy_demo(folder: &Path, name: &str, change: impl Fn(String) -> String) {

@@ -12,7 +12,11 @@ use formline_core::{
 use formline_testing::{kafka, unique};
 use tempfile::TempDir;
 
-use super::{client, copy_demo, create_topic, formline, producer, read_all};
+use super::{
+    app::copy_demo,
+    command::formline,
+    kafka::{client, create_topic, producer, read_all},
+};
 
 /// The app and its topics. No process runs its step `rows` and its sink `sheet`.
 pub(crate) struct DemoApp {
