@@ -1,27 +1,33 @@
-//! `formline`, the one binary: reads what the user typed and runs the command. What a command does lies in `commands`.
+//! `formline`, the binary: parses the command line, runs the command and maps its result to an exit
+//! code. The commands are in `commands`.
 
 mod admin;
 mod arguments;
 mod commands;
-mod line;
-mod moment;
+mod installation;
+mod process;
+#[cfg(test)]
+mod reference;
+mod terminal;
+mod time_arg;
+mod version;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::arguments::Arguments;
+use crate::{arguments::Arguments, installation::Diagnostics};
 
-/// BSD's EX_USAGE: the command or what it was given is wrong.
-const WRONG_USE: u8 = 64;
+/// BSD's EX_USAGE: the command line or the configuration is wrong.
+const WRONG_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(message) => {
-            // Help and version are answers, not errors.
-            let code = if message.use_stderr() { WRONG_USE } else { 0 };
-            // Nobody is left to tell when even this cannot be printed.
+            // Help and version are results, not errors.
+            let code = if message.use_stderr() { WRONG_USAGE } else { 0 };
+            // If this cannot be printed, nothing else can be either.
             let _ = message.print();
             return code.into();
         }
@@ -30,35 +36,36 @@ fn main() -> ExitCode {
     raise_file_limit();
     match commands::run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<commands::Mistakes>() => {
+        Err(error) if error.is::<Diagnostics>() => {
             eprintln!("{error}");
-            WRONG_USE.into()
+            WRONG_USAGE.into()
         }
         Err(error) => {
-            eprintln!("formline: {}", in_full(&error));
+            eprintln!("formline: {}", with_causes(&error));
             ExitCode::FAILURE
         }
     }
 }
 
-/// The error and its causes, without those that a text before already includes.
-fn in_full(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |said, cause| {
+/// The error and its causes, without the causes that an earlier text already includes.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
         let cause = cause.to_string();
-        match said.as_str() {
+        match text.as_str() {
             "" => cause,
-            text if text.contains(&cause) => said,
-            text => format!("{text}: {cause}"),
+            earlier if earlier.contains(&cause) => text,
+            earlier => format!("{earlier}: {cause}"),
         }
     })
 }
 
-/// Each connection is an open file, and many systems begin a process with room for 1,024 of them.
+/// Raises the soft limit of open files to the hard limit: each connection is an open file, and the
+/// default soft limit is often 1,024.
 fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
-        tracing::warn!(%error, "the number of open files could not be raised");
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }

@@ -1,22 +1,22 @@
-//! Waiting for a condition instead of sleeping for luck.
+//! Waits for a condition, with a deadline, instead of sleeping for a fixed time.
 
 use std::fmt::Debug;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-/// Between two looks. Short against what tests wait for, long against what a look costs.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Interval between two checks.
+const INTERVAL: Duration = Duration::from_millis(20);
 
-/// What a condition may answer: `bool`, `Option<T>` or `Result<T, E>`.
+/// The result of a check: `bool`, `Option<T>` or `Result<T, E>`.
 pub trait Condition {
-    /// What the wait yields once the condition holds.
+    /// What the wait returns once the condition holds.
     type Value;
 
-    /// The value, or why it does not hold yet.
+    /// The value, if the condition holds.
     ///
     /// # Errors
-    /// What was seen instead; printed if it is the last look before the deadline.
-    fn settled(self) -> Result<Self::Value, String>;
+    /// A description of the current state, which is printed if the deadline passes.
+    fn evaluate(self) -> Result<Self::Value, String>;
 }
 
 // === impl Condition ===
@@ -24,7 +24,7 @@ pub trait Condition {
 impl Condition for bool {
     type Value = ();
 
-    fn settled(self) -> Result<(), String> {
+    fn evaluate(self) -> Result<(), String> {
         if self {
             Ok(())
         } else {
@@ -36,7 +36,7 @@ impl Condition for bool {
 impl<T> Condition for Option<T> {
     type Value = T;
 
-    fn settled(self) -> Result<T, String> {
+    fn evaluate(self) -> Result<T, String> {
         self.ok_or_else(|| "None".to_owned())
     }
 }
@@ -44,44 +44,42 @@ impl<T> Condition for Option<T> {
 impl<T, E: Debug> Condition for Result<T, E> {
     type Value = T;
 
-    fn settled(self) -> Result<T, String> {
+    fn evaluate(self) -> Result<T, String> {
         self.map_err(|error| format!("{error:?}"))
     }
 }
 
-/// Looks until the condition holds and returns its value.
+/// Checks a condition repeatedly until it holds, and returns its value.
 ///
 /// # Panics
-/// At the caller's line with the last look's answer, when `deadline` has passed. A look that hangs
-/// is cut off at the deadline too.
+/// At the line of the caller, with the result of the last check, if the condition does not hold
+/// within `deadline`. A check that hangs is cancelled at the deadline.
 #[track_caller]
 pub fn eventually<F, Fut>(
     deadline: Duration,
-    mut look: F,
+    mut check: F,
 ) -> impl Future<Output = <Fut::Output as Condition>::Value>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output: Condition>,
 {
-    // An async fn would name a line of this file.
+    // In an async fn the location would be in this file.
     let caller = Location::caller();
     async move {
         let end = Instant::now() + deadline;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let seen = match tokio::time::timeout(left, look())
-                .await
-                .map(Condition::settled)
-            {
+            let checked = tokio::time::timeout(left, check()).await;
+            let state = match checked.map(Condition::evaluate) {
                 Ok(Ok(value)) => return value,
-                Ok(Err(instead)) => instead,
-                Err(_) => "a look that did not come back".to_owned(),
+                Ok(Err(state)) => state,
+                Err(_) => "the check did not return".to_owned(),
             };
             assert!(
                 Instant::now() < end,
-                "{caller}: not within {deadline:?}, but {seen}"
+                "{caller}: not within {deadline:?}: {state}"
             );
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     }
 }
@@ -93,30 +91,30 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(100);
 
     #[tokio::test]
-    async fn returns_the_value_once_it_is_there() {
-        let mut looks = 0;
+    async fn returns_the_value_once_it_exists() {
+        let mut checks = 0;
         let value = eventually(Duration::from_secs(5), || {
-            looks += 1;
-            std::future::ready((looks == 3).then_some("here"))
+            checks += 1;
+            std::future::ready((checks == 3).then_some("value"))
         });
-        assert_eq!(value.await, "here");
+        assert_eq!(value.await, "value");
     }
 
     #[tokio::test]
     #[should_panic(expected = "eventually.rs")]
-    async fn panics_at_the_waiting_line_when_the_deadline_passes() {
+    async fn panics_at_the_line_of_the_caller_when_the_deadline_passes() {
         eventually(SHORT, || async { false }).await;
     }
 
     #[tokio::test]
     #[should_panic(expected = "\"the reason\"")]
-    async fn tells_what_it_saw_last() {
+    async fn panics_with_the_last_state() {
         eventually(SHORT, || async { Err::<(), _>("the reason") }).await;
     }
 
     #[tokio::test]
-    #[should_panic(expected = "a look that did not come back")]
-    async fn cuts_off_a_look_that_hangs() {
+    #[should_panic(expected = "the check did not return")]
+    async fn cancels_a_check_that_hangs() {
         eventually(SHORT, std::future::pending::<bool>).await;
     }
 }

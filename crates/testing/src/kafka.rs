@@ -1,4 +1,4 @@
-//! Apache Kafka for tests: one for all of them, or one of its own for a test that breaks it.
+//! Apache Kafka for tests: one that all tests share, or one that a test may stop and kill.
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
@@ -7,13 +7,15 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use crate::{Process, free_port, repository};
+use crate::names::free_port;
+use crate::process::Process;
+use crate::tools::repository;
 
 /// A single durable node on the loopback interface (`deploy/kafka/kafka`).
 #[derive(Debug)]
 pub struct Kafka {
     bootstrap: String,
-    /// None: somebody else's, found in `FORMLINE_TEST_KAFKA`.
+    /// None if the node was started elsewhere and named by `FORMLINE_TEST_KAFKA`.
     node: Option<Node>,
 }
 
@@ -32,8 +34,9 @@ pub async fn kafka() -> &'static Kafka {
 // === impl Kafka ===
 
 impl Kafka {
-    /// The one that all tests use together: `FORMLINE_TEST_KAFKA` (`HOST:PORT`), else one that is
-    /// started once and lives as long as this process. Names on it come from [`crate::unique`].
+    /// The node that all tests share: the one that `FORMLINE_TEST_KAFKA` (`HOST:PORT`) names, else
+    /// one that is started once and lives as long as this process. Names on it come from
+    /// [`crate::unique`].
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Kafka> = OnceCell::const_new();
         let start = async || match std::env::var("FORMLINE_TEST_KAFKA") {
@@ -46,10 +49,10 @@ impl Kafka {
         SHARED.get_or_init(start).await
     }
 
-    /// A fresh one for a test that stops or kills it; about 5 s and 300 MB.
+    /// A node of its own, for a test that stops or kills it. Takes about 5 s and 300 MB.
     ///
     /// # Panics
-    /// With its output, when it does not start within a minute.
+    /// With its output, if it does not start within a minute.
     pub async fn start_own() -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         let port = free_port();
@@ -66,23 +69,23 @@ impl Kafka {
         &self.bootstrap
     }
 
-    /// Stops it as an operator would, and waits until it has.
+    /// Stops the node with SIGTERM, and waits for its end.
     ///
     /// # Panics
-    /// When it still runs after a minute.
+    /// If it still runs after a minute.
     pub async fn stop(&mut self) {
         self.node().process.terminate().await;
     }
 
-    /// SIGKILL. What it acknowledged is still there after [`Self::restart`].
+    /// SIGKILL. After [`Self::restart`] the node still has what it acknowledged.
     pub fn kill(&mut self) {
         self.node().process.kill9();
     }
 
-    /// Starts it again with the same port and data, stopping it first if it runs.
+    /// Starts the node with the same port and data. Stops it first if it runs.
     ///
     /// # Panics
-    /// With its output, when it does not start within a minute.
+    /// With its output, if it does not start within a minute.
     pub async fn restart(&mut self) {
         self.stop().await;
         let node = self.node();
@@ -90,8 +93,9 @@ impl Kafka {
     }
 
     fn node(&mut self) -> &mut Node {
-        // `shared` gives no `&mut`, so only an own one gets here.
-        self.node.as_mut().expect("own")
+        self.node
+            .as_mut()
+            .expect("`shared` returns no `&mut`, so this node was started here")
     }
 }
 
@@ -136,23 +140,24 @@ mod tests {
     /// An `ApiVersions` request, version 0, with correlation id 7 and no client id.
     const API_VERSIONS: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
 
-    /// The correlation id of the answer.
+    /// The correlation id in the response.
     fn ask(kafka: &Kafka) -> Result<[u8; 4], Error> {
         let mut connection = TcpStream::connect(kafka.bootstrap())?;
         connection.set_read_timeout(Some(Duration::from_secs(10)))?;
         connection.write_all(&API_VERSIONS)?;
-        let mut answer = [0; 8];
-        connection.read_exact(&mut answer)?;
-        Ok([answer[4], answer[5], answer[6], answer[7]])
+        let mut response = [0; 8];
+        connection.read_exact(&mut response)?;
+        Ok([response[4], response[5], response[6], response[7]])
     }
 
+    /// The properties of the cluster, which contain its id.
     fn cluster(kafka: &Kafka) -> String {
-        let folder = kafka.node.as_ref().expect("own").folder.path();
+        let folder = kafka.node.as_ref().expect("started here").folder.path();
         std::fs::read_to_string(folder.join("data/meta.properties")).expect("formatted")
     }
 
     #[tokio::test]
-    async fn an_own_one_comes_back_with_its_port_and_data() {
+    async fn a_node_restarts_with_its_port_and_data() {
         let mut kafka = Kafka::start_own().await;
         let (bootstrap, before) = (kafka.bootstrap().to_owned(), cluster(&kafka));
         assert_eq!(ask(&kafka).expect("started"), [0, 0, 0, 7]);
@@ -173,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_shared_one_is_started_once() {
+    async fn the_shared_node_is_started_once() {
         let (one, other) = tokio::join!(Kafka::shared(), kafka());
         assert!(std::ptr::eq(one, other));
         assert_eq!(ask(one).expect("started"), [0, 0, 0, 7]);

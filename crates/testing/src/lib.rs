@@ -1,9 +1,9 @@
-//! The vocabulary of the integration tests: a real Apache Kafka, a real PostgreSQL, real Redis, real servers for mails and calls, real
-//! processes, and
-//! waiting for what must become true. Everything has a deadline, and panics with what it saw when that passes.
-//! Knows nothing of Formline's crates, so that each of them can use it.
+//! Servers and processes for integration tests: a real Apache Kafka, PostgreSQL and Redis, servers
+//! that receive e-mails and webhook calls, child processes, and waiting for conditions. Everything
+//! has a deadline, and panics with the last observation when it passes. Does not depend on the
+//! other crates of the workspace, so that each of them can use it.
 
-// A panic is how a test fails.
+// A test fails by a panic.
 #![allow(clippy::panic)]
 
 mod eventually;
@@ -15,6 +15,7 @@ mod process;
 mod receiver;
 mod redis;
 mod smtp;
+mod tools;
 mod watchdog;
 
 pub use eventually::{Condition, eventually};
@@ -26,13 +27,3 @@ pub use process::Process;
 pub use receiver::{Call, Receiver, Reply};
 pub use redis::{Redis, RedisSet};
 pub use smtp::Smtp;
-
-use std::path::Path;
-
-/// The root of the repository.
-fn repository() -> &'static Path {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    crates
-        .and_then(Path::parent)
-        .expect("this crate is crates/testing")
-}

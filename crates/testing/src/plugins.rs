@@ -1,16 +1,17 @@
-//! Where the first-party plug-ins are, built.
+//! The folder of the built first-party plug-ins.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::repository;
+use crate::tools::repository;
 
-/// The folder with `rows.wasm`, `analytics.wasm` and `enrich.wasm`: `FORMLINE_TEST_PLUGINS`, else
-/// built once per process, which takes a minute the first time and a second after that.
+/// The folder with `rows.wasm`, `analytics.wasm` and `enrich.wasm`: the one that
+/// `FORMLINE_TEST_PLUGINS` names, else one that is built once per process. The first build takes a
+/// minute, a later one a second.
 ///
 /// # Panics
-/// When they cannot be built; cargo's errors are in the test's output.
+/// If the plug-ins cannot be built. The errors of cargo are in the output of the test.
 #[must_use]
 pub fn plugins_dir() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
@@ -21,7 +22,7 @@ pub fn plugins_dir() -> &'static Path {
 }
 
 fn build() -> PathBuf {
-    // Beside the build folders, so never in the clone and the same for every test process.
+    // The same for every test process, and outside of the repository.
     let folder = std::env::temp_dir().join("formline-test-plugins");
     let script = repository().join("deploy/setup/plugins");
     let status = Command::new(&script).arg(&folder).status();

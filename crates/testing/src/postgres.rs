@@ -1,4 +1,5 @@
-//! PostgreSQL for tests, from Debian's packages: one for all of them, or one of its own for a test that breaks it.
+//! PostgreSQL for tests, from the packages of Debian: one that all tests share, or one that a test
+//! may kill.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,9 +12,11 @@ use nix::unistd::geteuid;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use crate::{Process, free_port, repository, unique};
+use crate::names::{free_port, unique};
+use crate::process::Process;
+use crate::tools;
 
-/// A server on the loopback interface with a folder of its own.
+/// A server on the loopback interface, with its data in a temporary folder.
 #[derive(Debug)]
 pub struct Postgres {
     folder: Arc<TempDir>,
@@ -21,10 +24,11 @@ pub struct Postgres {
     process: Process,
 }
 
-/// Initialising a cluster and recovering one that was killed take seconds; the rest is for a busy machine.
+/// Maximum duration of a start. Initialisation and recovery take seconds on an idle machine.
 const START: Duration = Duration::from_secs(60);
 
-const PAUSE: Duration = Duration::from_millis(50);
+/// Interval between two checks whether the server is ready.
+const INTERVAL: Duration = Duration::from_millis(50);
 
 const USER: &str = "formline";
 const PASSWORD: &str = "secret";
@@ -32,16 +36,16 @@ const PASSWORD: &str = "secret";
 // === impl Postgres ===
 
 impl Postgres {
-    /// The one that all tests of this process use together, each with a [`Self::database`] of its own.
+    /// The server that all tests of this process share, each with a [`Self::database`] of its own.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Postgres> = OnceCell::const_new();
         SHARED.get_or_init(Self::start_own).await
     }
 
-    /// A fresh one for a test that stops or kills it.
+    /// A server of its own, for a test that kills it.
     ///
     /// # Panics
-    /// When it cannot be made, or does not start within a minute.
+    /// If it cannot be initialised, or does not start within a minute.
     pub async fn start_own() -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         initialise(&folder);
@@ -54,62 +58,63 @@ impl Postgres {
         }
     }
 
-    /// The address of a new, empty database. Its user may do everything.
+    /// The URL of a new, empty database. Its user is a superuser.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// If the database cannot be created.
     #[must_use]
     pub fn database(&self) -> String {
         let name = unique("db");
-        let made = Command::new(program("createdb"))
+        let created = Command::new(program("createdb"))
             .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
             .args(["-U", USER, &name])
             .env("PGPASSWORD", PASSWORD)
             .status();
-        assert!(made.is_ok_and(|code| code.success()), "createdb failed");
+        assert!(created.is_ok_and(|code| code.success()), "createdb failed");
         format!(
             "postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{name}",
             self.port
         )
     }
 
-    /// Does something to a database, as a person at `psql` would.
+    /// Executes SQL in a database with `psql`, as an operator would.
     ///
     /// # Panics
-    /// When it is refused.
+    /// If it fails.
     pub fn execute(database: &str, sql: &str) {
         let mut psql = Command::new(program("psql"));
         let psql = psql.args([database, "--quiet", "-v", "ON_ERROR_STOP=1", "-c", sql]);
         assert!(psql.status().is_ok_and(|code| code.success()), "{sql}");
     }
 
-    /// SIGKILL for the server; its sessions notice and end. What was committed is there after [`Self::restart`].
+    /// SIGKILL for the server, which also ends its sessions. Committed data survive a
+    /// [`Self::restart`].
     pub fn kill(&mut self) {
         self.process.kill9();
     }
 
-    /// Starts it again with the same port and data, killing it first if it runs.
+    /// Starts the server with the same port and data. Kills it first if it runs.
     ///
     /// # Panics
-    /// With its output, when it does not start within a minute.
+    /// With its output, if it does not start within a minute.
     pub async fn restart(&mut self) {
         self.kill();
         self.process = start(&self.folder, self.port).await;
     }
 }
 
-/// Makes a cluster whose user needs a password.
+/// Initialises a cluster with password authentication.
 fn initialise(folder: &TempDir) {
     let (root, data) = (folder.path(), folder.path().join("data"));
-    // The server's user has to get through.
-    fs::set_permissions(root, Permissions::from_mode(0o711)).expect("our own folder");
-    fs::create_dir(&data).expect("our own folder");
+    // The user of the server must be able to reach the data.
+    fs::set_permissions(root, Permissions::from_mode(0o711)).expect("the folder is ours");
+    fs::create_dir(&data).expect("the folder is ours");
     if geteuid().is_root() {
-        let given = Command::new("chown").arg("postgres").arg(&data).status();
-        assert!(given.is_ok_and(|code| code.success()), "no user postgres");
+        let changed = Command::new("chown").arg("postgres").arg(&data).status();
+        assert!(changed.is_ok_and(|code| code.success()), "no user postgres");
     }
     let password = root.join("password");
-    fs::write(&password, PASSWORD).expect("our own folder");
+    fs::write(&password, PASSWORD).expect("the folder is ours");
     let mut initdb = as_server("initdb");
     let initdb = initdb
         .args([
@@ -124,9 +129,9 @@ fn initialise(folder: &TempDir) {
         .arg(&data)
         .stdin(Stdio::null())
         .output();
-    let output = initdb.expect("initdb is there");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "initdb: {said}");
+    let output = initdb.expect("initdb is installed");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "initdb: {errors}");
 }
 
 async fn start(folder: &Arc<TempDir>, port: u16) -> Process {
@@ -140,22 +145,24 @@ async fn start(folder: &Arc<TempDir>, port: u16) -> Process {
     while !is_ready(port).await {
         let log = process.log();
         assert!(Instant::now() < end, "not ready within {START:?}:\n{log}");
-        // Sessions of a server that was killed hold its memory for a moment, and then the next one refuses to start.
+        // For a moment the sessions of a killed server keep its shared memory, and a new server
+        // refuses to start.
         if process.ended().is_some() {
             process = launch();
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(INTERVAL).await;
     }
     process
 }
 
 async fn is_ready(port: u16) -> bool {
-    let mut ask = tokio::process::Command::new(program("pg_isready"));
-    ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
-    ask.status().await.is_ok_and(|code| code.success())
+    let mut pg_isready = tokio::process::Command::new(program("pg_isready"));
+    pg_isready.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+    let status = pg_isready.status().await;
+    status.is_ok_and(|code| code.success())
 }
 
-/// The server and initdb refuse to run as root.
+/// A program that runs as the user `postgres`, because the server and initdb refuse to run as root.
 fn as_server(name: &str) -> Command {
     if !geteuid().is_root() {
         return Command::new(program(name));
@@ -168,20 +175,11 @@ fn as_server(name: &str) -> Command {
     command
 }
 
-/// In the folder `FORMLINE_TEST_POSTGRES`, else where `deploy/setup/postgres` finds it.
+/// A program in the folder that `FORMLINE_TEST_POSTGRES` names or `deploy/setup/postgres` finds.
 fn program(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| match std::env::var_os("FORMLINE_TEST_POSTGRES") {
-        Some(folder) => folder.into(),
-        None => {
-            let script = repository().join("deploy/setup/postgres");
-            let output = Command::new(&script).stderr(Stdio::inherit()).output();
-            let output = output.expect("the script is there");
-            assert!(output.status.success(), "{} failed", script.display());
-            String::from_utf8_lossy(&output.stdout).trim().into()
-        }
-    });
-    folder.join(name)
+    let find = || tools::find("FORMLINE_TEST_POSTGRES", "postgres", &[]);
+    FOLDER.get_or_init(find).join(name)
 }
 
 #[cfg(test)]
@@ -189,18 +187,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_own_one_comes_back_with_its_data() {
+    async fn a_server_restarts_with_its_data() {
         let mut postgres = Postgres::start_own().await;
         let url = postgres.database();
-        let ask = || {
-            let mut ask = Command::new(program("psql"));
-            ask.arg(&url).args(["-c", "SELECT 1"]).stderr(Stdio::null());
-            ask.stdout(Stdio::null()).status().expect("psql").success()
+        let answers = || {
+            let mut psql = Command::new(program("psql"));
+            psql.arg(&url)
+                .args(["-c", "SELECT 1"])
+                .stderr(Stdio::null());
+            psql.stdout(Stdio::null()).status().expect("psql").success()
         };
-        assert!(ask());
+        assert!(answers());
         postgres.kill();
-        assert!(!ask());
+        assert!(!answers());
         postgres.restart().await;
-        assert!(ask());
+        assert!(answers());
     }
 }

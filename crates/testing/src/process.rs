@@ -1,4 +1,4 @@
-//! A child process that cannot outlive its test, with its output in a file.
+//! A child process that cannot outlive its test. Its output is kept in a file.
 
 use std::fs::OpenOptions;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,19 +11,22 @@ use tempfile::TempDir;
 
 use crate::watchdog::Watchdog;
 
-/// Debug builds on a busy two-core machine; a healthy start takes seconds. Longer for no test's
-/// sake, so that a hang is found before the whole run is cut off.
+/// Maximum duration of a start, for debug builds on a busy machine with two cores. Otherwise a
+/// start takes seconds.
 const START: Duration = Duration::from_secs(60);
-/// Longer than any grace period of ours.
-const STOP: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(20);
 
-/// A running program. Dropped, it is killed; if the test process itself dies, whatever way, the
-/// program is killed too.
+/// Maximum duration of a stop. Longer than the grace period of any program.
+const STOP: Duration = Duration::from_secs(60);
+
+/// Interval between two checks.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// A running program. It is killed when this is dropped, and also when the test process dies
+/// without dropping it.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    /// Until the child has been reaped: from then on its id may be another process.
+    /// None after the child was reaped: its id may then be that of another process.
     watchdog: Option<Watchdog>,
     folder: Arc<TempDir>,
 }
@@ -31,21 +34,21 @@ pub struct Process {
 // === impl Process ===
 
 impl Process {
-    /// Starts the command; what it prints goes to a file ([`Self::log`]).
+    /// Starts the command. Its output goes to a file ([`Self::log`]).
     ///
     /// # Panics
-    /// When the program cannot be started.
+    /// If the program cannot be started.
     #[must_use]
     pub fn spawn(command: &mut Command) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         Self::spawn_in(command, Arc::new(folder))
     }
 
-    /// As [`Self::spawn`], with the output in `folder`, and `folder` removed with the last user.
+    /// As [`Self::spawn`], with the output in `folder`, which is removed with its last user.
     pub(crate) fn spawn_in(command: &mut Command, folder: Arc<TempDir>) -> Self {
         let output = folder.path().join("output");
         let output = OpenOptions::new().create(true).append(true).open(output);
-        let output = output.expect("a file in our own folder");
+        let output = output.expect("the folder is ours");
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a second handle"))
@@ -60,60 +63,60 @@ impl Process {
         }
     }
 
-    /// Waits until the admin listener (`HOST:PORT`) says ready.
+    /// Waits until the admin listener (`HOST:PORT`) reports that the process is ready.
     ///
     /// # Panics
-    /// With the log, at once when the program ends, or when it is not ready within a minute.
+    /// With the log, as soon as the program ends, or if it is not ready within a minute.
     pub async fn wait_ready(&mut self, admin: &str) {
-        // A proxy from the environment is no way to the loopback interface.
+        // A proxy from the environment may not reach the loopback interface.
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(2));
-        let http = http.build().expect("the defaults are sound");
+        let http = http.build().expect("the options are valid");
         let url = format!("http://{admin}/readyz");
         self.wait_until(async || match http.get(&url).send().await {
-            Ok(answer) => answer.status().is_success(),
+            Ok(response) => response.status().is_success(),
             Err(_) => false,
         })
         .await;
     }
 
-    /// Waits until `ready` says yes; panics as [`Self::wait_ready`].
+    /// Waits until `ready` returns true; panics as [`Self::wait_ready`].
     pub(crate) async fn wait_until(&mut self, mut ready: impl AsyncFnMut() -> bool) {
         let end = Instant::now() + START;
         while !ready().await {
             if let Some(status) = self.ended() {
-                panic!("ended instead of getting ready ({status}):\n{}", self.log());
+                panic!("ended before it was ready ({status}):\n{}", self.log());
             }
             assert!(
                 Instant::now() < end,
                 "not ready within {START:?}:\n{}",
                 self.log()
             );
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     }
 
-    /// SIGKILL: what a crash or the out-of-memory killer does. Returns when the program is gone.
+    /// SIGKILL, as by a crash or the out-of-memory killer. Returns after the program has ended.
     pub fn kill9(&mut self) {
         self.signal(Signal::SIGKILL);
-        self.child.wait().expect("the child is ours");
+        self.child.wait().expect("the child was started here");
         self.watchdog = None;
     }
 
-    /// SIGTERM, and how the program ended.
+    /// SIGTERM. Returns how the program ended.
     ///
     /// # Panics
-    /// With the log, when it has not ended within a minute.
+    /// With the log, if it does not end within a minute.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         self.wait().await
     }
 
-    /// How the program ended, once it has.
+    /// Waits for the end of the program, and returns how it ended.
     ///
     /// # Panics
-    /// With the log, when it has not ended within a minute.
+    /// With the log, if it does not end within a minute.
     pub async fn wait(&mut self) -> ExitStatus {
         let end = Instant::now() + STOP;
         loop {
@@ -125,21 +128,21 @@ impl Process {
                 "still running after {STOP:?}:\n{}",
                 self.log()
             );
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     }
 
-    /// Sends a signal, such as SIGSTOP for a program that hangs. No effect once it has ended.
+    /// Sends a signal, such as SIGSTOP to freeze the program. Has no effect after its end.
     pub fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {
             let id = Pid::from_raw(self.child.id().cast_signed());
-            kill(id, signal).expect("a child that was not reaped can be signalled");
+            kill(id, signal).expect("the child was not reaped yet");
         }
     }
 
     /// How the program ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        let status = self.child.try_wait().expect("the child is ours");
+        let status = self.child.try_wait().expect("the child was started here");
         if status.is_some() {
             self.watchdog = None;
         }
@@ -152,7 +155,7 @@ impl Process {
         self.child.id()
     }
 
-    /// What the program has printed so far.
+    /// The output of the program so far.
     #[must_use]
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.folder.path().join("output")).unwrap_or_default();
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn kill9_does_not_ask() {
+    async fn kill9_cannot_be_ignored() {
         let mut process = shell("trap '' TERM; while :; do sleep 0.1; done");
         process.kill9();
         assert_eq!(process.wait().await.signal(), Some(9));
@@ -197,14 +200,14 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "exit status: 3):\nno such app")]
-    async fn a_program_that_ends_at_start_is_not_waited_for() {
+    async fn a_program_that_ends_during_its_start_is_reported_at_once() {
         shell("echo no such app; exit 3")
             .wait_until(async || false)
             .await;
     }
 
     #[test]
-    fn dropped_it_is_gone() {
+    fn a_dropped_program_is_killed() {
         let process = shell("sleep 60");
         let id = Pid::from_raw(process.id().cast_signed());
         drop(process);

@@ -1,5 +1,5 @@
-//! Somebody else's server, the receiver of a webhook: it verifies each call with the crate standardwebhooks, and answers
-//! as it is told.
+//! A webhook receiver: it verifies each call with the crate standardwebhooks, and responds
+//! according to a script.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -21,40 +21,40 @@ use tokio::task::JoinHandle;
 #[derive(Debug)]
 pub struct Receiver {
     address: SocketAddr,
-    book: Arc<Mutex<Book>>,
+    state: Arc<Mutex<ReceiverState>>,
     server: JoinHandle<()>,
 }
 
-/// How to answer a call.
+/// How to respond to a call.
 #[derive(Clone, Copy, Debug)]
 pub enum Reply {
-    /// This status alone.
+    /// This status.
     Status(u16),
-    /// 503, and the seconds that it wants to be left alone for.
+    /// 503 with `Retry-After` in seconds.
     Busy(u64),
-    /// Elsewhere, for instance to a metadata server.
+    /// A redirect to this URL, for instance of a metadata server.
     Redirect(&'static str),
-    /// This status, when [`Receiver::release`] is called.
+    /// This status, once [`Receiver::release`] is called.
     Held(u16),
-    /// It never comes.
+    /// No response.
     Nothing,
 }
 
-/// A call that was heard, rightly signed.
+/// A call with a valid signature.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The `webhook-id`.
     pub id: String,
     /// The body.
     pub body: String,
-    /// What was answered; none if nothing was.
+    /// The status of the response; none without a response.
     pub status: Option<u16>,
 }
 
 #[derive(Debug, Default)]
-struct Book {
+struct ReceiverState {
     calls: Vec<Call>,
-    /// For the next calls.
+    /// Replies to the next calls.
     next: VecDeque<Reply>,
     is_down: bool,
     released: Arc<Notify>,
@@ -63,60 +63,61 @@ struct Book {
 // === impl Receiver ===
 
 impl Receiver {
-    /// The secret that it knows.
+    /// The secret that signatures are verified with.
     pub const SECRET: &'static str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-    /// Takes every call until it is told otherwise. What is not signed with its secret gets 401.
+    /// Starts a receiver that accepts every call. A call without a valid signature gets 401.
     ///
     /// # Panics
-    /// When it cannot listen.
+    /// If it cannot listen.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("it is bound");
-        let book = Arc::new(Mutex::new(Book::default()));
-        let router = Router::new().fallback(hear).with_state(Arc::clone(&book));
-        let serve = async move { axum::serve(listener, router).await.expect("it serves") };
+        let address = listener.local_addr().expect("the listener is bound");
+        let state = Arc::new(Mutex::new(ReceiverState::default()));
+        let router = Router::new().fallback(receive);
+        let router = router.with_state(Arc::clone(&state));
+        let serve = async move { axum::serve(listener, router).await.expect("never fails") };
         Self {
             address,
-            book,
+            state,
             server: tokio::spawn(serve),
         }
     }
 
-    /// Where it is called.
+    /// The URL to call.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/hook?token=t0p", self.address)
     }
 
-    /// How to answer the next calls, one after another.
+    /// Adds replies to the next calls, in order.
     pub fn script(&self, replies: &[Reply]) {
-        lock(&self.book).next.extend(replies);
+        lock(&self.state).next.extend(replies);
     }
 
-    /// Answers everything with 500, or takes it again.
+    /// Responds to calls that are not in the script with 500, or accepts them again.
     pub fn be_down(&self, is_down: bool) {
-        lock(&self.book).is_down = is_down;
+        lock(&self.state).is_down = is_down;
     }
 
-    /// Lets the answer come that is held.
+    /// Sends a held response.
     pub fn release(&self) {
-        lock(&self.book).released.notify_one();
+        lock(&self.state).released.notify_one();
     }
 
     /// Every call so far.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
-        lock(&self.book).calls.clone()
+        lock(&self.state).calls.clone()
     }
 
-    /// How often it was called with this id.
+    /// Number of calls with this id.
     #[must_use]
     pub fn calls_about(&self, id: &str) -> usize {
         self.calls().iter().filter(|call| call.id == id).count()
     }
 
-    /// The ids of the calls that it has taken, sorted.
+    /// The ids of the accepted calls, sorted.
     #[must_use]
     pub fn taken(&self) -> Vec<String> {
         let calls = self.calls().into_iter();
@@ -133,9 +134,10 @@ impl Drop for Receiver {
     }
 }
 
-// === impl Book ===
+// === impl ReceiverState ===
 
-impl Book {
+impl ReceiverState {
+    /// The reply to the next call.
     fn reply(&mut self) -> Reply {
         let usual = if self.is_down { 500 } else { 200 };
         self.next.pop_front().unwrap_or(Reply::Status(usual))
@@ -155,23 +157,27 @@ impl Reply {
     }
 }
 
-async fn hear(State(book): State<Arc<Mutex<Book>>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn receive(
+    State(state): State<Arc<Mutex<ReceiverState>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let webhook = Webhook::new(Receiver::SECRET).expect("the secret is base64");
     if let Err(error) = webhook.verify(&body, &headers) {
         return (StatusCode::UNAUTHORIZED, error.to_string()).into_response();
     }
     let (reply, released) = {
-        let mut book = lock(&book);
-        let reply = book.reply();
-        book.calls.push(Call {
+        let mut state = lock(&state);
+        let reply = state.reply();
+        state.calls.push(Call {
             id: String::from_utf8_lossy(headers["webhook-id"].as_bytes()).into_owned(),
             body: String::from_utf8_lossy(&body).into_owned(),
             status: reply.status(),
         });
-        (reply, Arc::clone(&book.released))
+        (reply, Arc::clone(&state.released))
     };
     let status = match reply.status() {
-        Some(status) => StatusCode::from_u16(status).expect("a test names a status of HTTP"),
+        Some(status) => StatusCode::from_u16(status).expect("tests use valid statuses"),
         None => pending().await,
     };
     if matches!(reply, Reply::Held(_)) {
@@ -184,7 +190,7 @@ async fn hear(State(book): State<Arc<Mutex<Book>>>, headers: HeaderMap, body: By
     }
 }
 
-/// A test that has panicked meanwhile has failed anyway.
-fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
-    book.lock().unwrap_or_else(PoisonError::into_inner)
+/// Ignores poisoning: a test that has panicked has failed already.
+fn lock(state: &Mutex<ReceiverState>) -> MutexGuard<'_, ReceiverState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! Redis for tests, from Debian's package: one server that a test kills and empties, or a set of three of which three
-//! Sentinels choose the master.
+//! Redis for tests, from the package of Debian: one server that a test may kill and empty, or three
+//! servers under three Sentinels.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,35 +10,39 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::{Process, eventually, free_port, repository};
+use crate::eventually::eventually;
+use crate::names::free_port;
+use crate::process::Process;
+use crate::tools;
 
-/// A server on the loopback interface that keeps its data in a folder of its own.
+/// A server on the loopback interface, with its data in a temporary folder.
 #[derive(Debug)]
 pub struct Redis {
     folder: Arc<TempDir>,
     port: u16,
     process: Process,
-    /// How many replicas must be there for it to take a write.
+    /// Number of replicas that it needs to accept a write.
     replicas: u8,
 }
 
-/// Three servers and three Sentinels, two of which must agree that the master is down.
+/// Three servers and three Sentinels with a quorum of two.
 #[derive(Debug)]
 pub struct RedisSet {
     servers: Vec<Redis>,
     sentinels: Vec<(u16, Process)>,
 }
 
-/// A fail-over takes seconds. A Sentinel that a busy machine has held up for two seconds distrusts its clock for thirty.
+/// Maximum duration of a fail-over. It takes seconds, but a Sentinel that a busy machine has
+/// delayed by two seconds enters TILT mode for thirty.
 const FAIL_OVER: Duration = Duration::from_secs(90);
 
 // === impl Redis ===
 
 impl Redis {
-    /// A fresh one.
+    /// A new, empty server.
     ///
     /// # Panics
-    /// When it does not start within a minute.
+    /// If it does not start within a minute.
     pub async fn start_own() -> Self {
         Self::start(0, None).await
     }
@@ -49,37 +53,39 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// SIGKILL. What it acknowledged in the last two seconds may be lost, as `appendfsync everysec` has it.
+    /// SIGKILL. With `appendfsync everysec` the writes of the last two seconds may be lost.
     pub fn kill(&mut self) {
         self.process.kill9();
     }
 
-    /// Starts it again with the same port and data. If it runs, it is asked to end first, and loses nothing.
+    /// Starts the server with the same port and data. If it runs, it is stopped first with SIGTERM,
+    /// and loses nothing.
     ///
     /// # Panics
-    /// When it does not end or start within a minute.
+    /// If it does not stop or start within a minute.
     pub async fn restart(&mut self) {
         self.process.terminate().await;
         self.start_again(None).await;
     }
 
-    /// As [`Self::restart`], with all data lost.
+    /// As [`Self::restart`], without the data.
     ///
     /// # Panics
-    /// When it does not start within a minute.
+    /// If it does not start within a minute.
     pub async fn restart_empty(&mut self) {
         self.kill();
-        fs::remove_dir_all(self.folder.path().join("appendonlydir")).expect("its own folder");
+        let data = self.folder.path().join("appendonlydir");
+        fs::remove_dir_all(data).expect("the server has created its data");
         self.restart().await;
     }
 
-    /// What the server answers to a command.
+    /// The reply to a command.
     ///
     /// # Panics
-    /// When it cannot be reached.
+    /// If the server does not reply within a second.
     #[must_use]
     pub fn ask(&self, command: &[&str]) -> String {
-        ask(self.port, command).unwrap_or_else(|| panic!("no answer to {command:?}"))
+        ask(self.port, command).unwrap_or_else(|| panic!("no reply to {command:?}"))
     }
 
     async fn start(replicas: u8, master: Option<u16>) -> Self {
@@ -103,13 +109,13 @@ impl Redis {
 // === impl RedisSet ===
 
 impl RedisSet {
-    /// The name under which the Sentinels know the master.
+    /// The name of the master in the configuration of the Sentinels.
     pub const MASTER: &'static str = "formline";
 
-    /// A fresh set, about 40 MB, whose Sentinels all know each other and all servers.
+    /// A new set, once its Sentinels know each other and all servers. Takes about 40 MB.
     ///
     /// # Panics
-    /// When it is not ready within a minute or so.
+    /// If it is not ready within 90 seconds.
     pub async fn start() -> Self {
         let master = Redis::start(1, None).await;
         let port = master.port;
@@ -133,15 +139,15 @@ impl RedisSet {
         ports.map(|port| ("127.0.0.1".to_owned(), port)).collect()
     }
 
-    /// The server that the Sentinels call the master at this moment.
+    /// The current master according to the Sentinels.
     ///
     /// # Panics
-    /// When no Sentinel answers.
+    /// If no Sentinel replies.
     pub fn master(&mut self) -> &mut Redis {
         let port = self.master_port();
         let mut servers = self.servers.iter_mut();
         let master = servers.find(|server| Some(server.port) == port);
-        master.expect("a sentinel names one of our servers")
+        master.expect("a Sentinel names one of the servers")
     }
 
     /// SIGKILL for the master.
@@ -149,14 +155,15 @@ impl RedisSet {
         self.master().kill();
     }
 
-    /// SIGSTOP for the master: it hangs, with all its connections open. Returns its port for [`Self::resume`].
+    /// SIGSTOP for the master: it hangs, with its connections open. Returns its port for
+    /// [`Self::resume`].
     pub fn pause_master(&mut self) -> u16 {
         let master = self.master();
         master.process.signal(Signal::SIGSTOP);
         master.port
     }
 
-    /// Lets a server that hangs go on.
+    /// Resumes a paused server.
     pub fn resume(&mut self, port: u16) {
         let servers = self.servers.iter_mut();
         for server in servers.filter(|server| server.port == port) {
@@ -164,25 +171,26 @@ impl RedisSet {
         }
     }
 
-    /// SIGKILL for a Sentinel, of three.
+    /// SIGKILL for one of the three Sentinels.
     pub fn kill_sentinel(&mut self, index: usize) {
         self.sentinels[index].1.kill9();
     }
 
-    /// Orders a fail-over, as for maintenance: the old master becomes a replica and closes no connection.
+    /// Starts a fail-over as for maintenance: the old master becomes a replica and closes no
+    /// connection.
     pub async fn order_fail_over(&self) {
         let order = ["sentinel", "failover", Self::MASTER];
-        // Refused while another one ends, or while no replica is fit.
-        let is_ordered = || self.ask_sentinel(&order).is_some_and(|said| said == "OK");
+        // Rejected while another fail-over ends, or while no replica is suitable.
+        let is_ordered = || self.ask_sentinel(&order).is_some_and(|reply| reply == "OK");
         eventually(FAIL_OVER, async || is_ordered()).await;
     }
 
-    /// Waits until the Sentinels name another master than the one with this port, and it takes writes.
+    /// Waits until the Sentinels name a master with another port, and it accepts writes.
     pub async fn wait_for_other_master(&self, than: u16) {
         eventually(FAIL_OVER, async || {
             let port = self.master_port().filter(|port| *port != than);
             let written = port.and_then(|port| ask(port, &["set", "written", "1"]));
-            written.is_some_and(|said| said == "OK")
+            written.is_some_and(|reply| reply == "OK")
         })
         .await;
     }
@@ -190,15 +198,15 @@ impl RedisSet {
     /// The port of the master.
     ///
     /// # Panics
-    /// When no Sentinel answers.
+    /// If no Sentinel replies.
     pub fn port(&mut self) -> u16 {
         self.master().port
     }
 
-    /// Starts every server that was killed as a replica of the master.
+    /// Starts every killed server as a replica of the master.
     ///
     /// # Panics
-    /// When one does not start within a minute.
+    /// If one does not start within a minute.
     pub async fn restart_dead(&mut self) {
         let master = self.master_port();
         for server in &mut self.servers {
@@ -213,7 +221,7 @@ impl RedisSet {
         self.ask_sentinel(&order)?.lines().nth(1)?.parse().ok()
     }
 
-    /// The first one that answers.
+    /// The reply of the first Sentinel that replies.
     fn ask_sentinel(&self, command: &[&str]) -> Option<String> {
         let mut ports = self.sentinels.iter().map(|(port, _)| *port);
         ports.find_map(|port| ask(port, command))
@@ -233,7 +241,7 @@ async fn spawn(folder: &Arc<TempDir>, port: u16, replicas: u8, master: Option<u1
     let mut server = Command::new(program("redis-server"));
     server.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
     server.arg("--dir").arg(folder.path());
-    // As production should have it; the defaults but for what would only make a fail-over slower.
+    // Durable as in production; the sync delay would only make a fail-over slower.
     server.args([
         "--appendonly",
         "yes",
@@ -248,7 +256,7 @@ async fn spawn(folder: &Arc<TempDir>, port: u16, replicas: u8, master: Option<u1
         server.args(["--replicaof", &format!("127.0.0.1 {master}")]);
     }
     let mut process = Process::spawn_in(&mut server, Arc::clone(folder));
-    let is_ready = async || ask(port, &["ping"]).is_some_and(|said| said == "PONG");
+    let is_ready = async || ask(port, &["ping"]).is_some_and(|reply| reply == "PONG");
     process.wait_until(is_ready).await;
     process
 }
@@ -262,40 +270,32 @@ async fn spawn_sentinel(master: u16) -> (u16, Process) {
          sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 5000\n",
         folder.path().display()
     );
-    // It writes to the file whatever it learns.
-    fs::write(&file, settings).expect("our own folder");
+    // The Sentinel also writes its state to this file.
+    fs::write(&file, settings).expect("the folder is ours");
     let mut sentinel = Command::new(program("redis-server"));
     sentinel.arg(file).arg("--sentinel");
     let mut process = Process::spawn_in(&mut sentinel, folder);
-    let is_ready = async || ask(port, &["ping"]).is_some_and(|said| said == "PONG");
+    let is_ready = async || ask(port, &["ping"]).is_some_and(|reply| reply == "PONG");
     process.wait_until(is_ready).await;
     (port, process)
 }
 
-/// None if nobody answers within a second.
+/// The reply to a command. None without a reply within a second.
 fn ask(port: u16, command: &[&str]) -> Option<String> {
     let mut cli = Command::new("timeout");
     cli.arg("1").arg(program("redis-cli"));
     cli.args(["-p", &port.to_string()]).args(command);
-    let output = cli.stderr(Stdio::null()).output().expect("coreutils");
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    output.status.success().then_some(said)
+    let output = cli.stderr(Stdio::null()).output();
+    let output = output.expect("coreutils provide timeout");
+    let reply = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    output.status.success().then_some(reply)
 }
 
-/// In the folder `FORMLINE_TEST_REDIS`, else where `deploy/setup/redis` finds it.
+/// A program in the folder that `FORMLINE_TEST_REDIS` names or `deploy/setup/redis` finds.
 fn program(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| match std::env::var_os("FORMLINE_TEST_REDIS") {
-        Some(folder) => folder.into(),
-        None => {
-            let script = repository().join("deploy/setup/redis");
-            let output = Command::new(&script).stderr(Stdio::inherit()).output();
-            let output = output.expect("the script is there");
-            assert!(output.status.success(), "{} failed", script.display());
-            String::from_utf8_lossy(&output.stdout).trim().into()
-        }
-    });
-    folder.join(name)
+    let find = || tools::find("FORMLINE_TEST_REDIS", "redis", &[]);
+    FOLDER.get_or_init(find).join(name)
 }
 
 #[cfg(test)]
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_server_comes_back_with_its_data_or_without() {
+    async fn a_server_restarts_with_or_without_its_data() {
         let mut redis = Redis::start_own().await;
         assert_eq!(redis.ask(&["set", "key", "value"]), "OK");
         redis.restart().await;
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_set_gets_another_master_when_its_own_dies_hangs_or_is_ordered_to_step_down() {
+    async fn a_set_fails_over_when_its_master_dies_or_hangs_or_on_request() {
         let mut set = RedisSet::start().await;
         assert_eq!(set.master().ask(&["set", "key", "value"]), "OK");
         let first = set.port();

@@ -1,4 +1,5 @@
-//! An SMTP server for tests (aiosmtpd) that answers by a script and keeps what it takes as files.
+//! An SMTP server for tests (aiosmtpd). It replies according to a script, and stores accepted mails
+//! as files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,9 +9,11 @@ use std::sync::{Arc, OnceLock};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::{Process, free_port, repository};
+use crate::names::free_port;
+use crate::process::Process;
+use crate::tools::{self, repository};
 
-/// A server on loopback. Its mails outlive [`Self::kill`].
+/// A server on loopback. Its mails survive [`Self::kill`].
 #[derive(Debug)]
 pub struct Smtp {
     folder: Arc<TempDir>,
@@ -22,18 +25,18 @@ pub struct Smtp {
 // === impl Smtp ===
 
 impl Smtp {
-    /// Without TLS.
+    /// A server without TLS.
     ///
     /// # Panics
-    /// When it does not start within a minute.
+    /// If it does not start within a minute.
     pub async fn start() -> Self {
         Self::begin(false).await
     }
 
-    /// With STARTTLS, and a certificate that nobody has signed.
+    /// A server with STARTTLS and a self-signed certificate.
     ///
     /// # Panics
-    /// When it does not start within a minute, or openssl is missing.
+    /// If it does not start within a minute, or openssl is missing.
     pub async fn start_self_signed() -> Self {
         Self::begin(true).await
     }
@@ -41,7 +44,7 @@ impl Smtp {
     async fn begin(has_tls: bool) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         if has_tls {
-            make_certificate(&folder);
+            create_certificate(&folder);
         }
         let port = free_port();
         let process = serve(&folder, port, has_tls).await;
@@ -53,29 +56,29 @@ impl Smtp {
         }
     }
 
-    /// Its address, without what is to be done about TLS.
+    /// Its URL, without a parameter for TLS.
     #[must_use]
     pub fn url(&self) -> String {
         format!("smtp://localhost:{}", self.port)
     }
 
-    /// Answers the next mails with these lines (`smtp_server.py` says which there are), later ones with 250.
+    /// Sets the replies to the next mails, in the syntax of `smtp_server.py`. Later mails get 250.
     ///
     /// # Panics
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn script(&self, answers: &[&str]) {
         let lines: String = answers.iter().map(|line| format!("{line}\n")).collect();
-        fs::write(self.folder.path().join("script"), lines).expect("our own folder");
+        fs::write(self.folder.path().join("script"), lines).expect("the folder is ours");
     }
 
-    /// Everything that it has taken, in order: the recipients in a header `X-Rcpt`, then the mail.
+    /// All accepted mails, in order. Each starts with its recipients in a header `X-Rcpt`.
     ///
     /// # Panics
-    /// When a file cannot be read.
+    /// If a file cannot be read.
     #[must_use]
     pub fn mails(&self) -> Vec<String> {
-        let files = fs::read_dir(self.folder.path()).expect("our own folder");
-        let paths = files.map(|file| file.expect("our own folder").path());
+        let files = fs::read_dir(self.folder.path()).expect("the folder is ours");
+        let paths = files.map(|file| file.expect("the folder is ours").path());
         let mut mails: Vec<PathBuf> = paths
             .filter(|path| path.extension().is_some_and(|extension| extension == "eml"))
             .collect();
@@ -84,7 +87,7 @@ impl Smtp {
         mails.iter().map(text).collect()
     }
 
-    /// What it has answered to the text of each mail that came so far.
+    /// The replies to the text of each mail so far.
     #[must_use]
     pub fn seen(&self) -> Vec<String> {
         let seen = fs::read_to_string(self.folder.path().join("seen"));
@@ -99,10 +102,10 @@ impl Smtp {
         self.process.kill9();
     }
 
-    /// Starts it again on the same port.
+    /// Starts the server on the same port, with its mails.
     ///
     /// # Panics
-    /// When it does not start within a minute.
+    /// If it does not start within a minute.
     pub async fn restart(&mut self) {
         self.process = serve(&self.folder, self.port, self.has_tls).await;
     }
@@ -124,8 +127,8 @@ async fn serve(folder: &Arc<TempDir>, port: u16, has_tls: bool) -> Process {
     process
 }
 
-fn make_certificate(folder: &TempDir) {
-    let made = Command::new("openssl")
+fn create_certificate(folder: &TempDir) {
+    let created = Command::new("openssl")
         .args([
             "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
         ])
@@ -139,23 +142,11 @@ fn make_certificate(folder: &TempDir) {
         .current_dir(folder.path())
         .stderr(Stdio::null())
         .status();
-    assert!(made.is_ok_and(|code| code.success()), "openssl failed");
+    assert!(created.is_ok_and(|code| code.success()), "openssl failed");
 }
 
-/// `FORMLINE_TEST_SMTP`, else what `deploy/setup/tool` installs: a Python that has aiosmtpd.
+/// A Python with aiosmtpd: the one that `FORMLINE_TEST_SMTP` names or `deploy/setup/tool` installs.
 fn python() -> &'static PathBuf {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| match std::env::var_os("FORMLINE_TEST_SMTP") {
-        Some(python) => python.into(),
-        None => {
-            let script = repository().join("deploy/setup/tool");
-            let output = Command::new(&script)
-                .arg("smtp")
-                .stderr(Stdio::inherit())
-                .output();
-            let output = output.expect("the script is there");
-            assert!(output.status.success(), "{} failed", script.display());
-            String::from_utf8_lossy(&output.stdout).trim().into()
-        }
-    })
+    PYTHON.get_or_init(|| tools::find("FORMLINE_TEST_SMTP", "tool", &["smtp"]))
 }

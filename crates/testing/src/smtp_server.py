@@ -1,8 +1,9 @@
 """An SMTP server for tests: `smtp_server.py PORT FOLDER [CERTIFICATE KEY]`.
 
-Every mail that it takes is a file of FOLDER, `0001.eml` and so on. FOLDER/script holds answers to the next mails, one a line,
-taken from the top: `451` or `550` after the text, `rcpt 451` or `rcpt 550` after the recipient, `hang` (no answer after the
-text), `cut` (the connection ends after the text), `keep-and-cut` (the same, but the mail is taken). Without a line, 250.
+It stores each accepted mail as a file in FOLDER: `0001.eml` and so on. FOLDER/script contains the replies to
+the next mails, one per line and mail: `451` or `550` after the text, `rcpt 451` or `rcpt 550` after the
+recipient, `hang` (no reply after the text), `cut` (the connection is closed after the text) or
+`keep-and-cut` (the same, but the mail is stored). Without a line the reply is 250.
 """
 
 import asyncio
@@ -54,7 +55,7 @@ class Handler:
             keep(envelope)
         if answer.endswith("cut"):
             server.transport.abort()
-            return "250 nobody reads this"
+            return "250 not sent, the connection is closed"
         if answer:
             return answer + " as the script says"
         keep(envelope)

@@ -1,12 +1,13 @@
-//! Clears up after a test process that was killed, or that left through `exit`, where nothing is
-//! dropped. `PR_SET_PDEATHSIG` is no help: it fires when the *thread* that started the child ends.
+//! Cleans up after a test process that was killed or has called `exit`, so that nothing was
+//! dropped. `PR_SET_PDEATHSIG` is unsuitable: it fires when the *thread* that started the child
+//! ends.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A shell at the other end of a pipe. A line means "all is well"; end of file means that this
-/// process is gone, and then it kills the child and, when that has let go, removes its folder.
+/// A shell that reads a pipe. A line dismisses it. End of file means that this process has ended:
+/// the shell then kills the child and, a second later, removes its folder.
 const SCRIPT: &str =
     r#"trap '' INT TERM HUP; read -r line || { kill -s KILL "$1"; sleep 1; rm -rf "$2"; }"#;
 
@@ -27,14 +28,14 @@ impl Watchdog {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("sh is there");
+            .expect("sh is installed");
         Self { shell }
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        // An error means that somebody killed the shell: then there is nothing left to dismiss.
+        // Fails if the shell was killed; it needs no dismissal then.
         if let Some(mut pipe) = self.shell.stdin.take() {
             let _ = pipe.write_all(b"\n");
         }
@@ -52,28 +53,30 @@ mod tests {
         Command::new("sleep")
             .arg("60")
             .spawn()
-            .expect("sleep is there")
+            .expect("sleep is installed")
     }
 
     #[test]
-    fn kills_and_clears_up_when_the_pipe_closes() {
+    fn kills_and_cleans_up_when_the_pipe_closes() {
         let mut child = sleeper();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut watchdog = Watchdog::new(&child, folder.path());
-        // What the kernel does when this process dies.
+        // As the kernel does when this process dies.
         drop(watchdog.shell.stdin.take());
-        assert_eq!(child.wait().expect("ours").signal(), Some(9));
+        let status = child.wait().expect("started here");
+        assert_eq!(status.signal(), Some(9));
         drop(watchdog);
         assert!(!folder.path().exists());
     }
 
     #[test]
-    fn dismissed_it_leaves_all_alone() {
+    fn does_nothing_after_its_dismissal() {
         let mut child = sleeper();
         let folder = tempfile::tempdir().expect("a temporary folder");
         drop(Watchdog::new(&child, folder.path()));
-        assert!(child.try_wait().expect("ours").is_none() && folder.path().exists());
-        child.kill().expect("ours");
-        child.wait().expect("ours");
+        assert!(child.try_wait().expect("started here").is_none());
+        assert!(folder.path().exists());
+        child.kill().expect("started here");
+        child.wait().expect("started here");
     }
 }

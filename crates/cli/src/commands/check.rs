@@ -1,45 +1,47 @@
-//! `formline check`: every mistake of apps and settings at once. Starts nothing and asks no server.
+//! `formline check`: reports all errors in apps, settings and plug-ins. Connects to nothing.
 
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Installation, Mistakes};
-use crate::arguments::Check;
+use crate::{
+    arguments::CheckArgs,
+    installation::{Diagnostics, Installation},
+};
 
-pub(super) fn run(arguments: &Check) -> Result<()> {
-    let checked = Installation::load(&arguments.apps);
+pub(super) fn run(arguments: &CheckArgs) -> Result<()> {
+    let checked = Installation::load(&arguments.installation);
     if arguments.output.json {
-        return as_json(checked);
+        return print_json(checked);
     }
     for app in checked?.apps {
         let (forms, steps, sinks) = (app.forms.len(), app.steps.len(), app.sinks.len());
         println!(
-            "{}: {forms} forms, {steps} steps, {sinks} sinks, no mistakes",
+            "{}: {forms} forms, {steps} steps, {sinks} sinks, no errors",
             app.name
         );
     }
     Ok(())
 }
 
-fn as_json(checked: Result<Installation>) -> Result<()> {
+fn print_json(checked: Result<Installation>) -> Result<()> {
     let Err(error) = checked else {
         println!("[]");
         return Ok(());
     };
-    let Some(Mistakes(found)) = error.downcast_ref() else {
+    let Some(Diagnostics(found)) = error.downcast_ref() else {
         return Err(error);
     };
-    let mistakes: Vec<_> = found
+    let diagnostics: Vec<_> = found
         .iter()
-        .map(|mistake| {
+        .map(|diagnostic| {
             json!({
-                "file": mistake.file,
-                "line": mistake.line,
-                "problem": mistake.problem,
-                "remedy": mistake.remedy,
+                "file": diagnostic.file,
+                "line": diagnostic.line,
+                "problem": diagnostic.problem,
+                "remedy": diagnostic.remedy,
             })
         })
         .collect();
-    println!("{}", serde_json::Value::from(mistakes));
+    println!("{}", serde_json::Value::from(diagnostics));
     Err(error)
 }

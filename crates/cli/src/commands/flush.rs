@@ -1,14 +1,18 @@
-//! `formline flush`: what waits in Redis goes to its sheet, once.
+//! `formline flush`: writes the rows that are buffered in Redis to their sheets, and exits.
 
 use anyhow::{Result, ensure};
 use formline_core::{Shutdown, Telemetry};
 use formline_sinks::Flushed;
 use serde_json::json;
 
-use super::{load_settings_and_apps, select, sink};
-use crate::{arguments::Flush, line};
+use super::sink;
+use crate::{
+    arguments::FlushArgs,
+    installation::{load_settings_and_apps, select},
+    process,
+};
 
-pub(super) fn run(arguments: &Flush) -> Result<()> {
+pub(super) fn run(arguments: &FlushArgs) -> Result<()> {
     let (settings, apps) = load_settings_and_apps(&arguments.folders, &arguments.kafka)?;
     let sinks = select(sink::all(&apps), &arguments.sinks, "sink", |(app, sink)| {
         (&app.name, &sink.name)
@@ -17,31 +21,23 @@ pub(super) fn run(arguments: &Flush) -> Result<()> {
         .iter()
         .map(|(app, sink)| format!("{}/{}", app.name, sink.name))
         .collect();
-    let options = formline_sinks::Options {
-        client: settings.client(),
-        google: sink::google(&arguments.sheets, &settings),
-        google_calls_per_minute: settings.google_calls_per_minute,
-        instance: settings.instance,
-        postgres_url: settings.postgres_url,
-        smtp: settings.smtp,
-        webhook_private_addresses: settings.webhook_private_addresses,
-        redis: settings.redis,
-        telemetry: Telemetry::new(),
-    };
-    line::block_on(async {
+    let client = settings.client();
+    let google = sink::google(&arguments.sheets, &settings);
+    let options = sink::options(&settings, client, google, Telemetry::new());
+    process::block_on(async {
         let shutdown = Shutdown::on_signals()?;
         let flushed = formline_sinks::flush(options, sinks, shutdown, arguments.timeout).await?;
-        let mut troubles = Vec::new();
+        let mut errors = Vec::new();
         for (sink, Flushed { rows, trouble }) in names.iter().zip(flushed) {
-            let why = trouble.map(|error| error.to_string());
+            let error = trouble.map(|error| error.to_string());
             if arguments.output.json {
-                println!("{}", json!({ "sink": sink, "rows": rows, "error": why }));
+                println!("{}", json!({ "sink": sink, "rows": rows, "error": error }));
             } else {
                 println!("{sink}: {rows} rows written");
             }
-            troubles.extend(why.map(|why| format!("{sink}: {why}")));
+            errors.extend(error.map(|error| format!("{sink}: {error}")));
         }
-        ensure!(troubles.is_empty(), "{}", troubles.join("\n"));
+        ensure!(errors.is_empty(), "{}", errors.join("\n"));
         Ok(())
     })
 }

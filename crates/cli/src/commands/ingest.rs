@@ -1,28 +1,30 @@
-//! `formline ingest`: the HTTP service alone.
+//! `formline ingest`: runs the HTTP service only.
 
 use anyhow::Result;
 use formline_ingest::{Limits, Options};
 use tokio::net::TcpListener;
 
-use super::{Installation, topics};
+use super::topics;
 use crate::{
-    arguments::Ingest,
-    line::{self, Line, listen},
+    arguments::IngestArgs,
+    installation::Installation,
+    process::{self, Process, listen},
 };
 
-pub(super) fn run(arguments: &Ingest) -> Result<()> {
-    let installation = Installation::load(&arguments.apps)?;
-    line::block_on(async {
-        let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
+pub(super) fn run(arguments: &IngestArgs) -> Result<()> {
+    let installation = Installation::load(&arguments.installation)?;
+    process::block_on(async {
+        let process = Process::start(arguments.admin.admin, installation.settings.grace).await?;
         let listener = listen(arguments.http.http, "--http").await?;
-        add(&line, listener, &installation);
+        spawn(&process, listener, &installation);
         let applied = topics::apply_when_kafka_answers(&installation.client, &installation.apps);
-        line.unless_stopped(applied).await?;
-        line.run().await
+        process.unless_stopped(applied).await?;
+        process.run().await
     })
 }
 
-pub(super) fn add(line: &Line, listener: TcpListener, installation: &Installation) {
+/// Adds the HTTP service to a process.
+pub(super) fn spawn(process: &Process, listener: TcpListener, installation: &Installation) {
     let settings = &installation.settings;
     let limits = Limits {
         body_bytes: settings.ingest.body_bytes,
@@ -39,8 +41,8 @@ pub(super) fn add(line: &Line, listener: TcpListener, installation: &Installatio
         apps: installation.apps.clone(),
         client: installation.client.clone(),
         limits,
-        telemetry: line.telemetry.clone(),
+        telemetry: process.telemetry.clone(),
     };
-    let serving = formline_ingest::serve(options, line.shutdown.clone());
-    line.part("ingest", async { Ok(serving.await?) });
+    let serving = formline_ingest::serve(options, process.shutdown.clone());
+    process.spawn("ingest", async { Ok(serving.await?) });
 }

@@ -1,4 +1,4 @@
-//! `formline process`: steps alone.
+//! `formline process`: runs steps only.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -6,27 +6,28 @@ use anyhow::Result;
 use formline_core::{App, app::Step};
 use formline_processors::Options;
 
-use super::{Installation, select, topics};
+use super::topics;
 use crate::{
-    arguments::Process,
-    line::{self, Line},
+    arguments::ProcessArgs,
+    installation::{Installation, select},
+    process::{self, Process},
 };
 
-pub(super) fn run(arguments: &Process) -> Result<()> {
-    let installation = Installation::load(&arguments.apps)?;
+pub(super) fn run(arguments: &ProcessArgs) -> Result<()> {
+    let installation = Installation::load(&arguments.installation)?;
     let steps = select(
         all(&installation.apps),
         &arguments.only.steps,
         "step",
         |step| (&step.app, &step.name),
     )?;
-    line::block_on(async {
-        let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
+    process::block_on(async {
+        let process = Process::start(arguments.admin.admin, installation.settings.grace).await?;
         let applied = topics::apply_when_kafka_answers(&installation.client, &installation.apps);
-        if line.unless_stopped(applied).await?.is_some() {
-            add(&line, &installation, steps);
+        if process.unless_stopped(applied).await?.is_some() {
+            spawn(&process, &installation, steps);
         }
-        line.run().await
+        process.run().await
     })
 }
 
@@ -37,8 +38,8 @@ pub(super) fn all(apps: &[Arc<App>]) -> Vec<Arc<Step>> {
         .collect()
 }
 
-/// The inputs in which a submission can stand twice: topics of forms, and those that no step writes as far as this process
-/// knows, since the app whose form writes them may run elsewhere.
+/// The inputs that may contain a submission twice: the topics of forms, and topics that no step of
+/// this process writes, because the app whose form writes them may run elsewhere.
 fn form_topics(apps: &[Arc<App>]) -> BTreeSet<String> {
     let steps = || apps.iter().flat_map(|app| &app.steps);
     let forms: BTreeSet<&String> = apps
@@ -46,14 +47,15 @@ fn form_topics(apps: &[Arc<App>]) -> BTreeSet<String> {
         .flat_map(|app| &app.forms)
         .map(|form| &form.topic)
         .collect();
-    let derived: BTreeSet<&String> = steps().flat_map(|step| step.output.values()).collect();
+    let outputs: BTreeSet<&String> = steps().flat_map(|step| step.output.values()).collect();
     let inputs = steps().flat_map(|step| step.topics());
     inputs
-        .filter(|topic| forms.contains(topic) || !derived.contains(topic))
+        .filter(|topic| forms.contains(topic) || !outputs.contains(topic))
         .collect()
 }
 
-pub(super) fn add(line: &Line, installation: &Installation, steps: Vec<Arc<Step>>) {
+/// Adds steps to a process.
+pub(super) fn spawn(process: &Process, installation: &Installation, steps: Vec<Arc<Step>>) {
     let instance = &installation.settings.instance;
     let options = Options {
         client: installation.client.clone(),
@@ -62,8 +64,8 @@ pub(super) fn add(line: &Line, installation: &Installation, steps: Vec<Arc<Step>
         state: installation.data.join("state").join(instance),
         instance: instance.clone(),
         form_topics: form_topics(&installation.apps),
-        telemetry: line.telemetry.clone(),
+        telemetry: process.telemetry.clone(),
     };
-    let running = formline_processors::run(options, steps, line.shutdown.clone());
-    line.part("the processor host", async { Ok(running.await?) });
+    let running = formline_processors::run(options, steps, process.shutdown.clone());
+    process.spawn("the processor host", async { Ok(running.await?) });
 }

@@ -1,4 +1,4 @@
-//! `formline sheets-emulator`: the server that stands in for Google Sheets, alone or inside `up`.
+//! `formline sheets-emulator`: runs the server that replaces Google Sheets.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use formline_sheets_emulator::{Emulator, Options, Quota};
 use tokio::net::TcpListener;
 
 use crate::{
-    arguments::SheetsEmulator,
-    line::{self, Line, listen},
+    arguments::SheetsEmulatorArgs,
+    process::{self, Process, listen},
 };
 
-pub(super) fn run(arguments: &SheetsEmulator) -> Result<()> {
-    line::block_on(async {
+pub(super) fn run(arguments: &SheetsEmulatorArgs) -> Result<()> {
+    process::block_on(async {
         let shutdown = Shutdown::on_signals()?;
         let address = arguments.sheets.listen_on();
         let listener = listen(address, "--sheets").await?;
@@ -26,12 +26,13 @@ pub(super) fn run(arguments: &SheetsEmulator) -> Result<()> {
     })
 }
 
-/// Adds the emulator to a process, without a quota: who looks at it must not slow down the sink. It stays until the sinks have written what they have in hand, which they do within
-/// the same grace period.
-pub(super) fn add(line: &Line, listener: TcpListener, data: &Path) -> Result<()> {
+/// Adds the emulator to a process. It has no quota, so that a user who views the sheets does not
+/// slow down the sink. During a shutdown it serves the sinks until they have finished, within the
+/// same grace period.
+pub(super) fn spawn(process: &Process, listener: TcpListener, data: &Path) -> Result<()> {
     let emulator = open(data, None)?;
-    let serving = emulator.serve(listener, line.shutdown.token());
-    line.part("the sheets emulator", async { Ok(serving.await?) });
+    let serving = emulator.serve(listener, process.shutdown.token());
+    process.spawn("the sheets emulator", async { Ok(serving.await?) });
     Ok(())
 }
 

@@ -1,40 +1,44 @@
-//! `formline sink`: sinks alone.
+//! `formline sink`: runs sinks only.
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Result;
-use formline_core::{App, Settings};
-use formline_sinks::{Google, Options, Placed};
+use formline_core::{App, Client, Settings, Telemetry};
+use formline_sinks::{Options, Placed, sheets::Google};
 
-use super::{Installation, select, topics};
+use super::topics;
 use crate::{
-    arguments,
-    line::{self, Line},
+    arguments::{SheetsArgs, SinkArgs},
+    installation::{Installation, select},
+    process::{self, Process},
 };
 
-pub(super) fn run(arguments: &arguments::Sink) -> Result<()> {
-    let installation = Installation::load(&arguments.apps)?;
+pub(super) fn run(arguments: &SinkArgs) -> Result<()> {
+    let installation = Installation::load(&arguments.installation)?;
     let sinks = select(
         all(&installation.apps),
         &arguments.only.sinks,
         "sink",
         |(app, sink)| (&app.name, &sink.name),
     )?;
-    let google = google(&arguments.sheets, &installation.settings);
-    line::block_on(async {
-        let line = Line::begin(arguments.admin.admin, installation.settings.grace).await?;
-        let options = options(&line, &installation, google);
+    let Installation {
+        settings, client, ..
+    } = &installation;
+    let google = google(&arguments.sheets, settings);
+    process::block_on(async {
+        let process = Process::start(arguments.admin.admin, settings.grace).await?;
+        let options = options(settings, client.clone(), google, process.telemetry.clone());
         options.check(&sinks)?;
-        let applied = topics::apply_when_kafka_answers(&installation.client, &installation.apps);
-        if line.unless_stopped(applied).await?.is_some() {
-            add(&line, options, sinks);
+        let applied = topics::apply_when_kafka_answers(client, &installation.apps);
+        if process.unless_stopped(applied).await?.is_some() {
+            spawn(&process, options, sinks);
         }
-        line.run().await
+        process.run().await
     })
 }
 
-/// Which Google the sheets are at, if somebody has said so.
-pub(super) fn google(sheets: &arguments::Sheets, settings: &Settings) -> Option<Google> {
+/// Where the sheets are: in the emulator or at Google. None if neither is configured.
+pub(super) fn google(sheets: &SheetsArgs, settings: &Settings) -> Option<Google> {
     match (sheets.sheets, &settings.google_credentials) {
         (Some(address), _) => Some(emulator(address)),
         (None, Some(key_file)) => Some(service_account(key_file)),
@@ -42,15 +46,14 @@ pub(super) fn google(sheets: &arguments::Sheets, settings: &Settings) -> Option<
     }
 }
 
-/// Our own server instead of Google.
+/// The emulator at an address.
 pub(super) fn emulator(address: SocketAddr) -> Google {
     Google::Emulator {
         base_url: format!("http://{address}/"),
-        timing: formline_sinks::EmulatorTiming::default(),
     }
 }
 
-/// Google itself.
+/// Google, with the key of a service account.
 pub(super) fn service_account(key_file: &Path) -> Google {
     Google::ServiceAccount {
         key_file: key_file.to_owned(),
@@ -69,22 +72,28 @@ pub(super) fn all(apps: &[Arc<App>]) -> Vec<Placed> {
     apps.iter().flat_map(placed).collect()
 }
 
-/// What sinks need to know of the installation.
-pub(super) fn options(line: &Line, installation: &Installation, google: Option<Google>) -> Options {
+/// The options of the sinks, from the settings.
+pub(super) fn options(
+    settings: &Settings,
+    client: Client,
+    google: Option<Google>,
+    telemetry: Telemetry,
+) -> Options {
     Options {
-        client: installation.client.clone(),
-        instance: installation.settings.instance.clone(),
+        client,
+        instance: settings.instance.clone(),
         google,
-        google_calls_per_minute: installation.settings.google_calls_per_minute,
-        postgres_url: installation.settings.postgres_url.clone(),
-        smtp: installation.settings.smtp.clone(),
-        webhook_private_addresses: (installation.settings).webhook_private_addresses.clone(),
-        redis: installation.settings.redis.clone(),
-        telemetry: line.telemetry.clone(),
+        google_calls_per_minute: settings.google_calls_per_minute,
+        postgres_url: settings.postgres_url.clone(),
+        smtp: settings.smtp.clone(),
+        webhook_private_addresses: settings.webhook_private_addresses.clone(),
+        redis: settings.redis.clone(),
+        telemetry,
     }
 }
 
-pub(super) fn add(line: &Line, options: Options, sinks: Vec<Placed>) {
-    let running = formline_sinks::run(options, sinks, line.shutdown.clone());
-    line.part("the sinks", async { Ok(running.await?) });
+/// Adds sinks to a process.
+pub(super) fn spawn(process: &Process, options: Options, sinks: Vec<Placed>) {
+    let running = formline_sinks::run(options, sinks, process.shutdown.clone());
+    process.spawn("the sinks", async { Ok(running.await?) });
 }

@@ -1,4 +1,4 @@
-//! `formline topics apply`: brings Kafka's topics into the form that the apps declare.
+//! `formline topics apply`: creates the topics that the apps declare.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,24 +10,23 @@ use formline_core::{
 };
 use serde_json::json;
 
-use super::Installation;
-use crate::arguments::TopicsApply;
+use crate::{arguments::TopicsApplyArgs, installation::Installation};
 
-pub(super) fn apply(arguments: &TopicsApply) -> Result<()> {
-    let installation = Installation::load(&arguments.apps)?;
+pub(super) fn run(arguments: &TopicsApplyArgs) -> Result<()> {
+    let installation = Installation::load(&arguments.installation)?;
     let topics = declared(&installation.apps);
     let runtime = tokio::runtime::Runtime::new()?;
     let applied = runtime.block_on(topic::apply(&installation.client, &topics))?;
     if arguments.output.json {
         let list: Vec<_> = applied
             .iter()
-            .map(|(name, done)| json!({ "topic": name, "done": word(done) }))
+            .map(|(name, done)| json!({ "topic": name, "done": describe(done) }))
             .collect();
         println!("{}", serde_json::Value::from(list));
         return Ok(());
     }
     for (name, done) in &applied {
-        println!("{name}: {}", word(done));
+        println!("{name}: {}", describe(done));
     }
     Ok(())
 }
@@ -40,7 +39,7 @@ fn declared(apps: &[Arc<App>]) -> Vec<Topic> {
     topics
 }
 
-/// Applies them as soon as Kafka answers, however long that takes.
+/// Applies the topics. Retries without limit while Kafka cannot be reached.
 pub(super) async fn apply_when_kafka_answers(client: &Client, apps: &[Arc<App>]) -> Result<()> {
     let topics = declared(apps);
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
@@ -51,7 +50,7 @@ pub(super) async fn apply_when_kafka_answers(client: &Client, apps: &[Arc<App>])
                     .iter()
                     .filter(|(_, done)| *done != Applied::Unchanged)
                 {
-                    tracing::info!(topic = %name, "topic {}", word(done));
+                    tracing::info!(topic = %name, "topic {}", describe(done));
                 }
                 return Ok(());
             }
@@ -64,7 +63,7 @@ pub(super) async fn apply_when_kafka_answers(client: &Client, apps: &[Arc<App>])
     }
 }
 
-fn word(applied: &Applied) -> String {
+fn describe(applied: &Applied) -> String {
     match applied {
         Applied::Created => "created".to_owned(),
         Applied::Unchanged => "unchanged".to_owned(),

@@ -1,4 +1,4 @@
-//! `formline dlq list`: how many dead letters there are, or which.
+//! `formline dlq list`: counts dead letters per step and sink, or lists the selected ones.
 
 use std::{
     collections::BTreeMap,
@@ -6,43 +6,39 @@ use std::{
 };
 
 use anyhow::Result;
-use formline_core::{
-    Client, client, event,
-    ledger::{DeadLetters, Ledger},
-    letter::Letter,
-};
+use formline_core::{event, ledger::DeadLetters, letter::Letter};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{as_json, as_line, load_without_plugins};
-use crate::{arguments::DlqList, commands::text};
+use super::{format, selection::each_open};
+use crate::{arguments::DlqListArgs, installation::load_without_plugins, terminal};
 
-/// The open letters of one step or sink. At least one.
+/// The open dead letters of one step or sink; at least one.
 struct Summary {
     by_reason: BTreeMap<String, u64>,
     oldest: Timestamp,
     newest: Timestamp,
 }
 
-pub(super) fn run(arguments: &DlqList) -> Result<()> {
+pub(super) fn run(arguments: &DlqListArgs) -> Result<()> {
     let (client, apps) = load_without_plugins(&arguments.folders, &arguments.kafka)?;
     let (filter, json) = (&arguments.filter, arguments.output.json);
     let mut out = io::stdout().lock();
     let mut is_empty = true;
-    for letters in filter.chosen(&apps)? {
+    for source in filter.sources(&apps)? {
         let mut summary = None;
-        each_open(&client, letters.clone(), |letter| {
+        each_open(&client, source.clone(), |letter| {
             if filter.is_empty() {
                 summary = Some(Summary::with(summary.take(), &letter));
-            } else if filter.admits(&letter) {
+            } else if filter.matches(&letter) {
                 is_empty = false;
-                print(&mut out, &letter, json)?;
+                format::print(&mut out, &letter, json)?;
             }
             Ok(())
         })?;
         if let Some(summary) = summary {
             is_empty = false;
-            summary.print(&mut out, &letters, json)?;
+            summary.print(&mut out, &source, json)?;
         }
     }
     if is_empty && !json {
@@ -51,37 +47,10 @@ pub(super) fn run(arguments: &DlqList) -> Result<()> {
     Ok(())
 }
 
-/// Gives every open letter to `visit`. Without a topic there is none.
-pub(super) fn each_open(
-    client: &Client,
-    letters: DeadLetters,
-    mut visit: impl FnMut(Letter) -> Result<()>,
-) -> Result<()> {
-    let ledger = match Ledger::read(client, letters) {
-        Err(client::Error::NoTopic(_)) => return Ok(()),
-        read => read?,
-    };
-    for letter in ledger.letters(client, 0)? {
-        let letter = letter?;
-        if ledger.closed(letter.id.offset).is_none() {
-            visit(letter)?;
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn print(out: &mut impl Write, letter: &Letter, json: bool) -> Result<()> {
-    if json {
-        writeln!(out, "{}", as_json(letter))?;
-    } else {
-        writeln!(out, "{}", as_line(letter))?;
-    }
-    Ok(())
-}
-
 // === impl Summary ===
 
 impl Summary {
+    /// The summary with one more dead letter.
     fn with(summary: Option<Self>, letter: &Letter) -> Self {
         let mut summary = summary.unwrap_or_else(|| Self {
             by_reason: BTreeMap::new(),
@@ -97,8 +66,8 @@ impl Summary {
         summary
     }
 
-    fn print(&self, out: &mut impl Write, letters: &DeadLetters, json: bool) -> Result<()> {
-        let DeadLetters { app, step, .. } = letters;
+    fn print(&self, out: &mut impl Write, source: &DeadLetters, json: bool) -> Result<()> {
+        let DeadLetters { app, step, .. } = source;
         let [oldest, newest] = [self.oldest, self.newest].map(event::format_time);
         let count: u64 = self.by_reason.values().sum();
         if json {
@@ -114,7 +83,7 @@ impl Summary {
             "{app}/{step}: {count} dead {word}, {oldest} to {newest}"
         )?;
         for (reason, count) in &self.by_reason {
-            writeln!(out, "  {count:>6}  {}", text::plain(reason))?;
+            writeln!(out, "  {count:>6}  {}", terminal::plain(reason))?;
         }
         Ok(())
     }

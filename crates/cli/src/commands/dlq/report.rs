@@ -1,4 +1,4 @@
-//! What `formline dlq replay` and `discard` tell while they work, and how fast that is.
+//! Progress and results of `formline dlq replay` and `discard`, and their rate limit.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -13,92 +13,97 @@ use formline_core::{
 };
 use serde_json::json;
 
-use super::list;
-use crate::arguments::DlqSettle;
+use super::format;
+use crate::arguments::DlqResolveArgs;
 
-/// Counts letters, and keeps the rate.
-pub(super) struct Report {
+/// Counts and prints resolved dead letters, and limits their rate.
+pub(super) struct ResolutionReport {
     how: How,
     json: bool,
     is_dry_run: bool,
-    /// Whether somebody watches.
-    is_watched: bool,
+    /// Whether standard error is a terminal, which shows the progress.
+    is_terminal: bool,
     total: usize,
     done: usize,
     failed: usize,
-    /// From one letter to the next.
-    pause: Duration,
+    /// Interval between two dead letters.
+    interval: Duration,
     next: Instant,
 }
 
-/// What became of a letter.
-pub(super) enum Outcome {
-    Done(LetterId),
-    /// It would be settled, if this were no dry run.
-    Would(Letter),
-    /// It stays as it is, and why.
+/// The result for one dead letter.
+pub(super) enum LetterResult {
+    Resolved(LetterId),
+    /// A dry run: it would have been resolved.
+    WouldResolve(Letter),
+    /// It stays open, for this reason.
     Failed(String),
 }
 
-// === impl Report ===
+// === impl ResolutionReport ===
 
-impl Report {
-    pub(super) fn new(how: How, total: usize, arguments: &DlqSettle) -> Self {
+impl ResolutionReport {
+    pub(super) fn new(how: How, total: usize, arguments: &DlqResolveArgs) -> Self {
         Self {
             how,
             json: arguments.output.json,
             is_dry_run: arguments.dry_run,
-            is_watched: io::stderr().is_terminal(),
+            is_terminal: io::stderr().is_terminal(),
             total,
             done: 0,
             failed: 0,
-            pause: Duration::from_secs(1) / arguments.rate.get(),
+            interval: Duration::from_secs(1) / arguments.rate.get(),
             next: Instant::now(),
         }
     }
 
-    /// Waits until the next letter may be settled.
+    /// Waits until the next dead letter may be resolved.
     pub(super) fn wait(&mut self) {
         let now = Instant::now();
         #[expect(clippy::disallowed_methods, reason = "a signal ends the whole command")]
         thread::sleep(self.next.saturating_duration_since(now));
-        // What was slower than the rate is not made up for: the steps must not get a burst.
-        self.next = self.next.max(now) + self.pause;
+        // Lost time is not made up for, so that the steps do not receive a burst.
+        self.next = self.next.max(now) + self.interval;
     }
 
-    pub(super) fn note(&mut self, outcome: Outcome) -> Result<()> {
+    /// Counts and prints a result.
+    pub(super) fn add(&mut self, result: LetterResult) -> Result<()> {
         let mut out = io::stdout().lock();
-        match outcome {
-            Outcome::Done(id) => {
+        match result {
+            LetterResult::Resolved(id) => {
                 self.done += 1;
                 if self.json {
                     let (id, how) = (id.to_string(), self.how.to_string());
                     writeln!(out, "{}", json!({ "letter": id, "done": how }))?;
                 }
             }
-            Outcome::Would(letter) => {
+            LetterResult::WouldResolve(letter) => {
                 self.done += 1;
-                list::print(&mut out, &letter, self.json)?;
+                format::print(&mut out, &letter, self.json)?;
             }
-            Outcome::Failed(problem) => {
+            LetterResult::Failed(problem) => {
                 self.failed += 1;
                 eprintln!("formline: {problem}");
             }
         }
-        if self.is_watched && !self.is_dry_run {
+        if self.is_terminal && !self.is_dry_run {
             eprint!("\r{} of {} {}", self.done, self.total, self.how);
         }
         Ok(())
     }
 
-    /// An error that ends the work in the middle, with how far it has come.
-    pub(super) fn cut_off(&self, error: settlement::Error) -> anyhow::Error {
+    /// Adds the progress to an error that ends the command early.
+    pub(super) fn interrupted(&self, error: settlement::Error) -> anyhow::Error {
         let Self {
             how, total, done, ..
         } = self;
         anyhow::Error::from(error).context(format!("{done} of {total} dead letters were {how}"))
     }
 
+    /// Prints the totals.
+    ///
+    /// # Errors
+    /// If a dead letter could not be resolved.
     pub(super) fn finish(self) -> Result<()> {
         let Self {
             how,
@@ -107,7 +112,7 @@ impl Report {
             failed,
             ..
         } = self;
-        if self.is_watched && !self.is_dry_run && total > 0 {
+        if self.is_terminal && !self.is_dry_run && total > 0 {
             eprintln!();
         }
         if !self.json {
@@ -116,7 +121,7 @@ impl Report {
         }
         ensure!(
             failed == 0,
-            "{failed} of {total} dead letters stay as they are"
+            "{failed} of {total} dead letters were left unchanged"
         );
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `formline dlq show`: one dead letter with its record.
+//! `formline dlq show`: prints one dead letter with its record.
 
 use std::io::{self, Write as _};
 
@@ -6,31 +6,32 @@ use anyhow::{Result, anyhow};
 use formline_core::{event, ledger::Ledger, letter::Letter};
 use serde_json::{Value, json};
 
-use super::{as_json, load_without_plugins, of_letter};
-use crate::{arguments::DlqShow, commands::text};
+use super::{format::as_json, selection::source_of};
+use crate::{arguments::DlqShowArgs, installation::load_without_plugins, terminal};
 
-pub(super) fn run(arguments: &DlqShow) -> Result<()> {
+pub(super) fn run(arguments: &DlqShowArgs) -> Result<()> {
     let (client, apps) = load_without_plugins(&arguments.folders, &arguments.kafka)?;
     let id = &arguments.letter;
-    let ledger = Ledger::read(&client, of_letter(&apps, id)?)?;
+    let ledger = Ledger::read(&client, source_of(&apps, id)?)?;
     let letter = ledger.find(&client, id.offset)?;
     let letter = letter.ok_or_else(|| anyhow!("there is no dead letter {id}"))?;
     let closed = ledger.closed(id.offset).map(ToString::to_string);
     let mut out = io::stdout().lock();
     if !arguments.output.json {
-        return Ok(write!(out, "{}", text::plain(&in_full(&letter, closed)))?);
+        let text = as_text(&letter, closed);
+        return Ok(write!(out, "{}", terminal::plain(&text))?);
     }
     let mut object = as_json(&letter);
     object["state"] = closed.unwrap_or_else(|| "open".to_owned()).into();
     object["key"] = json!(letter.key().map(String::from_utf8_lossy));
-    object["headers"] = text::headers(letter.headers());
-    object["value"] = text::value(letter.value());
+    object["headers"] = terminal::headers(letter.headers());
+    object["value"] = terminal::value(letter.value());
     Ok(writeln!(out, "{object}")?)
 }
 
-fn in_full(letter: &Letter, closed: Option<String>) -> String {
+fn as_text(letter: &Letter, closed: Option<String>) -> String {
     let key = letter.key().map_or("-".into(), String::from_utf8_lossy);
-    let facts = [
+    let properties = [
         ("letter", letter.id.to_string()),
         ("state", closed.unwrap_or_else(|| "open".to_owned())),
         ("time", event::format_time(letter.time)),
@@ -40,18 +41,18 @@ fn in_full(letter: &Letter, closed: Option<String>) -> String {
         ("record", letter.place.to_string()),
         ("key", key.into_owned()),
     ];
-    let facts = facts.map(|(name, fact)| format!("{name:<9} {fact}\n"));
+    let properties = properties.map(|(name, value)| format!("{name:<9} {value}\n"));
     let headers = letter.headers().map(|(name, value)| {
         let value = String::from_utf8_lossy(value);
         format!("  {name}: {value}\n")
     });
-    let value = match text::value(letter.value()) {
+    let value = match terminal::value(letter.value()) {
         Value::String(text) => text,
         json => format!("{json:#}"),
     };
-    let (facts, headers) = (facts.concat(), headers.collect::<String>());
+    let (properties, headers) = (properties.concat(), headers.collect::<String>());
     format!(
-        "{facts}detail\n{}headers\n{headers}value\n{}",
+        "{properties}detail\n{}headers\n{headers}value\n{}",
         indented(letter.detail()),
         indented(&value)
     )

@@ -1,4 +1,5 @@
-//! `formline plugin build [DIR]`: makes the component of a plug-in's crate, and puts it where a line picks it up.
+//! `formline plugin build [DIR]`: builds the component of a plug-in's crate, and installs it on
+//! request.
 
 use std::{
     fs,
@@ -10,40 +11,39 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::say;
-use crate::arguments::PluginBuild;
+use crate::{arguments::PluginBuildArgs, terminal};
 
-/// The target whose output is a component.
+/// The compilation target whose output is a component.
 const TARGET: &str = "wasm32-wasip2";
 
-pub(super) fn run(arguments: &PluginBuild) -> Result<()> {
+pub(super) fn run(arguments: &PluginBuildArgs) -> Result<()> {
     let folder = &arguments.folder;
     ensure!(
         folder.join("Cargo.toml").exists(),
-        "{} has no Cargo.toml; name the folder of a plug-in, or make one with formline plugin new NAME",
+        "{} has no Cargo.toml; name the folder of a plug-in, or create one with formline plugin new NAME",
         folder.display()
     );
     check_target(folder)?;
     let built = compile(folder)?;
     ensure!(
         !built.is_empty(),
-        "{} is not a plug-in; its Cargo.toml needs [lib] with crate-type = [\"cdylib\"]",
+        "{} is not a plug-in; add [lib] with crate-type = [\"cdylib\"] to its Cargo.toml",
         folder.display()
     );
-    let mut answer = Vec::new();
+    let mut results = Vec::new();
     for file in &built {
         let installed = match arguments.install {
             true => Some(install(file, &arguments.plugins.path())?),
             false => None,
         };
         let size = fs::metadata(file)?.len();
-        answer.push(json!({ "file": file, "size": size, "installed": installed }));
+        results.push(json!({ "file": file, "size": size, "installed": installed }));
     }
     if arguments.output.json {
-        return say(&Value::from(answer).to_string());
+        return terminal::print(&Value::from(results).to_string());
     }
-    let text: Vec<_> = answer.iter().map(as_text).collect();
-    say(&text.join("\n"))
+    let text: Vec<_> = results.iter().map(as_text).collect();
+    terminal::print(&text.join("\n"))
 }
 
 fn as_text(built: &Value) -> String {
@@ -56,35 +56,34 @@ fn as_text(built: &Value) -> String {
     }
 }
 
-/// Asks in the folder, whose toolchain may be another one. Without the target cargo speaks of a missing crate `core`.
+/// Checks that the compilation target is installed; without it cargo only reports that the crate
+/// `core` is missing. Runs in the folder because it may select another toolchain.
 fn check_target(folder: &Path) -> Result<()> {
     let mut rustc = Command::new("rustc");
     rustc.args(["--print", "target-libdir", "--target", TARGET]);
-    let asked = rustc.current_dir(folder).output().map_err(missing)?;
-    let said = String::from_utf8_lossy(&asked.stderr);
-    ensure!(
-        asked.status.success(),
-        "rustc does not work: {}",
-        said.trim()
-    );
-    let libraries = String::from_utf8_lossy(&asked.stdout);
+    let output = rustc.current_dir(folder).output();
+    let output = output.map_err(cannot_run_rust)?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "rustc failed: {}", errors.trim());
+    let libraries = String::from_utf8_lossy(&output.stdout);
     ensure!(
         Path::new(libraries.trim()).exists(),
-        "the Rust target {TARGET} is missing; add it with rustup target add {TARGET}"
+        "the Rust target {TARGET} is not installed; add it with rustup target add {TARGET}"
     );
     Ok(())
 }
 
-fn missing(error: std::io::Error) -> anyhow::Error {
+fn cannot_run_rust(error: std::io::Error) -> anyhow::Error {
     match error.kind() {
         ErrorKind::NotFound => {
-            anyhow::anyhow!("Rust is missing; install it from https://rustup.rs")
+            anyhow::anyhow!("Rust is not installed; install it from https://rustup.rs")
         }
         _ => anyhow::Error::new(error).context("cannot run Rust"),
     }
 }
 
-/// Builds the crate or workspace. Cargo shows its progress and what the compiler says.
+/// Builds the crate or workspace and returns its components. Cargo prints progress and compiler
+/// messages.
 fn compile(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut cargo = Command::new("cargo");
     cargo
@@ -92,9 +91,9 @@ fn compile(folder: &Path) -> Result<Vec<PathBuf>> {
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(folder)
         .stderr(Stdio::inherit());
-    let built = cargo.output().map_err(missing)?;
+    let built = cargo.output().map_err(cannot_run_rust)?;
     if !built.status.success() {
-        bail!("the plug-in does not compile; cargo has said why");
+        bail!("the plug-in does not compile; see the messages of cargo above");
     }
     let here = folder.canonicalize()?;
     let messages = String::from_utf8_lossy(&built.stdout);
@@ -104,7 +103,7 @@ fn compile(folder: &Path) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// The components that a message of cargo speaks of, but not those of dependencies.
+/// The components in a message of cargo, without those of dependencies.
 fn components(message: &str, here: &Path) -> Vec<PathBuf> {
     let message: Value = serde_json::from_str(message).unwrap_or_default();
     let manifest = Path::new(message["manifest_path"].as_str().unwrap_or_default());
@@ -116,9 +115,12 @@ fn components(message: &str, here: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Copies under another name first, so that a running line finds the file whole.
+/// Copies to a temporary name first and then renames, so that running processes never read a
+/// partial file.
 fn install(file: &Path, folder: &Path) -> Result<PathBuf> {
-    let name = file.file_name().expect("cargo builds files");
+    let name = file
+        .file_name()
+        .expect("the path of a built file has a name");
     let (unfinished, installed) = (
         folder.join(format!(".{}.{}", name.display(), std::process::id())),
         folder.join(name),
@@ -127,7 +129,7 @@ fn install(file: &Path, folder: &Path) -> Result<PathBuf> {
         .and_then(|()| fs::copy(file, &unfinished))
         .and_then(|_| fs::rename(&unfinished, &installed));
     if copied.is_err() {
-        // What is left of a copy that did not fit on the disk. It may not even be there.
+        // Remove a partial copy, for instance on a full disk. It may not exist.
         let _ = fs::remove_file(&unfinished);
     }
     copied.with_context(|| format!("cannot write {}", installed.display()))?;

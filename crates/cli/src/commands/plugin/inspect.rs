@@ -1,65 +1,64 @@
-//! `formline plugin inspect FILE`: what a plug-in says of itself, and what it may use.
+//! `formline plugin inspect FILE`: shows what a plug-in declares, imports and may use.
 
 use anyhow::{Result, anyhow};
-use formline_processors::{Inspector, PluginInfo};
+use formline_processors::{Inspected, Workbench};
 use serde_json::{Map, Value, json};
 
-use super::say;
-use crate::arguments::PluginInspect;
+use crate::{arguments::PluginInspectArgs, terminal};
 
-pub(super) fn run(arguments: &PluginInspect) -> Result<()> {
+pub(super) fn run(arguments: &PluginInspectArgs) -> Result<()> {
     let file = arguments.file.display();
-    let inspector = Inspector::open(&arguments.data.cache())?;
-    let loaded = inspector.load(&arguments.file);
+    let workbench = Workbench::open(&arguments.data.cache())?;
+    let loaded = workbench.load(&arguments.file);
     let loaded = loaded.map_err(|problem| anyhow!("{file} cannot be used: {problem}"))?;
     let plugin = loaded.inspect();
     if arguments.output.json {
-        return say(&as_json(&plugin).to_string());
+        return terminal::print(&as_json(&plugin).to_string());
     }
-    let mut answer = format!("{} {}\n{}\n\n", plugin.name, plugin.version, plugin.summary);
-    for (what, said) in lines(&plugin) {
-        answer += &format!("{what:<9} {said}\n");
+    let mut text = format!("{} {}\n{}\n\n", plugin.name, plugin.version, plugin.summary);
+    for (name, value) in properties(&plugin) {
+        text += &format!("{name:<9} {value}\n");
     }
-    say(&answer)
+    terminal::print(&text)
 }
 
-/// What there is to read, line by line; a line that goes on has nothing in front.
-fn lines(plugin: &PluginInfo) -> Vec<(&'static str, String)> {
+/// Names and values, one per line. The second and later lines of a property have an empty name.
+fn properties(plugin: &Inspected) -> Vec<(&'static str, String)> {
     let stores = plugin.stores.iter();
     let stores: Vec<_> = stores
         .map(|(name, version)| format!("{name} (schema version {version})"))
         .collect();
-    let limits: Vec<_> = Inspector::limits()
+    let limits: Vec<_> = Workbench::limits()
         .into_iter()
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
-    let mut lines = vec![
+    let mut properties = vec![
         ("contract", plugin.contract.clone()),
         ("size", format!("{} bytes", plugin.size)),
         ("digest", format!("sha256:{}", plugin.digest)),
-        ("inputs", all_of(&plugin.inputs)),
-        ("outputs", all_of(&plugin.outputs)),
-        ("stores", all_of(&stores)),
-        ("counters", all_of(&plugin.counters)),
+        ("inputs", comma_separated(&plugin.inputs)),
+        ("outputs", comma_separated(&plugin.outputs)),
+        ("stores", comma_separated(&stores)),
+        ("counters", comma_separated(&plugin.counters)),
     ];
-    for (what, list) in [("imports", &plugin.imports), ("limits", &limits)] {
-        let heads = [what].into_iter().chain(std::iter::repeat(""));
-        lines.extend(heads.zip(list.iter().cloned()));
+    for (name, list) in [("imports", &plugin.imports), ("limits", &limits)] {
+        let names = [name].into_iter().chain(std::iter::repeat(""));
+        properties.extend(names.zip(list.iter().cloned()));
     }
-    lines.push(("config", format!("{:#}", plugin.config_schema)));
-    lines
+    properties.push(("config", format!("{:#}", plugin.config_schema)));
+    properties
 }
 
-fn all_of(names: &[String]) -> String {
+fn comma_separated(names: &[String]) -> String {
     match names {
         [] => "none".to_owned(),
         names => names.join(", "),
     }
 }
 
-fn as_json(plugin: &PluginInfo) -> Value {
+fn as_json(plugin: &Inspected) -> Value {
     let stores = plugin.stores.iter();
-    let limits = Inspector::limits().into_iter();
+    let limits = Workbench::limits().into_iter();
     json!({
         "contract": plugin.contract,
         "name": plugin.name,

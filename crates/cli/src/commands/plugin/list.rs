@@ -1,5 +1,5 @@
-//! `formline plugin list`: the files of the plug-in folder, the steps that use them or miss one, and what running
-//! processes say of theirs.
+//! `formline plugin list`: lists the plug-in files, the steps that use them, the steps whose
+//! plug-in is missing, and the plug-ins of running processes.
 
 use std::{path::Path, sync::Arc};
 
@@ -8,98 +8,95 @@ use formline_core::{
     App,
     app::{Step, UnknownPlugins},
 };
-use formline_processors::{Catalog, CatalogEntry};
+use formline_processors::{Catalog, Listed};
 use serde_json::{Value, json};
 
-use super::{
-    super::{Mistakes, load_apps, open_catalog},
-    running::Running,
-    say,
+use super::{digest, running::RunningPlugins};
+use crate::{
+    arguments::{AppFolders, PluginListArgs},
+    installation::{Diagnostics, load_apps, open_catalog},
+    terminal,
 };
-use crate::arguments::{Folders, PluginList};
 
-/// One file with the steps that run it.
-struct Row {
-    listed: CatalogEntry,
+/// A plug-in file and the steps that use it.
+struct PluginFile {
+    listed: Listed,
     steps: Vec<String>,
 }
 
-/// A step whose plug-in is not there.
-struct Missing<'a> {
+/// A step whose plug-in does not exist.
+struct MissingPlugin<'a> {
     step: String,
     plugin: &'a str,
 }
 
-/// Digits of a digest that a person sees: enough for an app to name the plug-in by.
-pub(super) const DIGITS: usize = 12;
-
-pub(super) fn run(arguments: &PluginList) -> Result<()> {
+pub(super) fn run(arguments: &PluginListArgs) -> Result<()> {
     let (folder, cache) = (arguments.plugins.path(), arguments.plugins.data.cache());
     let apps = load(&arguments.folders)?;
-    let catalog = open_catalog(&folder, &cache)?.map_err(|mistake| Mistakes(vec![mistake]))?;
+    let catalog = open_catalog(&folder, &cache)?.map_err(|found| Diagnostics(vec![found]))?;
     let steps: Vec<&Arc<Step>> = apps.iter().flat_map(|app| &app.steps).collect();
-    let rows: Vec<Row> = catalog
+    let files: Vec<PluginFile> = catalog
         .list()
         .into_iter()
-        .map(|listed| Row {
-            steps: users(&steps, &catalog, &listed.file),
+        .map(|listed| PluginFile {
+            steps: steps_using(&listed.file, &steps, &catalog),
             listed,
         })
         .collect();
-    let missing: Vec<Missing<'_>> = steps
+    let missing: Vec<MissingPlugin<'_>> = steps
         .iter()
         .filter(|step| catalog.file_of(&step.plugin).is_none())
-        .map(|step| Missing {
+        .map(|step| MissingPlugin {
             step: step.title(),
             plugin: &step.plugin,
         })
         .collect();
-    let running = Running::ask(&arguments.url.urls)?;
+    let running = RunningPlugins::query(&arguments.url.urls)?;
     if arguments.output.json {
-        let mut answer = as_json(&rows, &missing);
-        answer["running"] = running.iter().map(Running::json).collect();
-        return say(&answer.to_string());
+        let mut object = as_json(&files, &missing);
+        object["running"] = running.iter().map(RunningPlugins::json).collect();
+        return terminal::print(&object.to_string());
     }
-    let mut answer: String = rows.iter().map(Row::text).collect();
-    if rows.is_empty() {
-        answer = format!("{} has no .wasm\n", folder.display());
+    let mut text: String = files.iter().map(PluginFile::text).collect();
+    if files.is_empty() {
+        text = format!("{} contains no .wasm file\n", folder.display());
     }
-    for Missing { step, plugin } in missing {
-        answer += &format!("{step}: there is no plug-in `{plugin}`\n");
+    for MissingPlugin { step, plugin } in missing {
+        text += &format!("{step}: there is no plug-in `{plugin}`\n");
     }
-    answer.extend(running.iter().map(Running::text));
-    say(&answer)
+    text.extend(running.iter().map(RunningPlugins::text));
+    terminal::print(&text)
 }
 
-/// The apps without a look at their plug-ins: one that is missing is what this command is asked for. An author may have
-/// no apps at all.
-fn load(folders: &Folders) -> Result<Vec<Arc<App>>, Mistakes> {
+/// Loads the apps without checking their plug-ins, so that missing ones can be listed. An author of
+/// plug-ins may have no apps at all.
+fn load(folders: &AppFolders) -> Result<Vec<Arc<App>>, Diagnostics> {
     if folders.apps.is_empty() && !Path::new("apps").exists() {
         return Ok(Vec::new());
     }
     load_apps(folders, &UnknownPlugins)
 }
 
-fn users(steps: &[&Arc<Step>], catalog: &Catalog, file: &Path) -> Vec<String> {
+fn steps_using(file: &Path, steps: &[&Arc<Step>], catalog: &Catalog) -> Vec<String> {
     let using = steps
         .iter()
         .filter(|step| catalog.file_of(&step.plugin) == Some(file));
     using.map(|step| step.title()).collect()
 }
 
-// === impl Row ===
+// === impl PluginFile ===
 
-impl Row {
+impl PluginFile {
     fn text(&self) -> String {
         let Self { listed, steps } = self;
         let file = listed.file.file_name().unwrap_or_default().display();
         if let Some(problem) = &listed.problem {
-            // What follows the first line is a backtrace.
+            // The lines below the first are a backtrace.
             let problem = problem.lines().next().unwrap_or_default();
             return format!("{file}: cannot be used: {problem}\n");
         }
         let (name, version, summary) = (&listed.name, &listed.version, &listed.summary);
-        let digest = &listed.digest[..DIGITS];
+        let digest = digest::short(&listed.digest);
         let users = match steps.as_slice() {
             [] => "no step".to_owned(),
             steps => steps.join(", "),
@@ -108,8 +105,8 @@ impl Row {
     }
 }
 
-fn as_json(rows: &[Row], missing: &[Missing<'_>]) -> Value {
-    let plugins = rows.iter().map(|Row { listed, steps }| {
+fn as_json(files: &[PluginFile], missing: &[MissingPlugin<'_>]) -> Value {
+    let plugins = files.iter().map(|PluginFile { listed, steps }| {
         json!({
             "file": listed.file,
             "name": listed.name,

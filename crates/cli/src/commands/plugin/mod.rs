@@ -1,33 +1,23 @@
-//! `formline plugin`: what the author of a plug-in types.
+//! `formline plugin`: the commands for authors of plug-ins.
 
 mod build;
+mod digest;
 mod inspect;
 mod list;
 mod new;
 mod running;
 mod test;
 
-use std::io::{self, Write as _};
-
 use anyhow::Result;
 
-use crate::arguments::Plugin;
+use crate::arguments::PluginCommand;
 
-pub(super) fn run(command: &Plugin) -> Result<()> {
+pub(super) fn run(command: &PluginCommand) -> Result<()> {
     match command {
-        Plugin::New(arguments) => new::run(arguments),
-        Plugin::Build(arguments) => build::run(arguments),
-        Plugin::Test(arguments) => test::run(arguments),
-        Plugin::List(arguments) => list::run(arguments),
-        Plugin::Inspect(arguments) => inspect::run(arguments),
-    }
-}
-
-/// Prints an answer.
-fn say(answer: &str) -> Result<()> {
-    match writeln!(io::stdout(), "{}", answer.trim_end()) {
-        // Whoever reads it, such as `head`, has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+        PluginCommand::New(arguments) => new::run(arguments),
+        PluginCommand::Build(arguments) => build::run(arguments),
+        PluginCommand::Test(arguments) => test::run(arguments),
+        PluginCommand::List(arguments) => list::run(arguments),
+        PluginCommand::Inspect(arguments) => inspect::run(arguments),
     }
 }

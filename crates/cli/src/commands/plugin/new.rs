@@ -1,4 +1,4 @@
-//! `formline plugin new NAME`: a crate that is a working plug-in, to be changed into another one.
+//! `formline plugin new NAME`: creates a crate with a working example plug-in.
 
 use std::{
     fs, io,
@@ -8,18 +8,17 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
-use super::say;
-use crate::arguments::PluginNew;
+use crate::{arguments::PluginNewArgs, terminal};
 
-/// Where the crate gets the SDK from; no registry has it.
-enum Sdk {
+/// Where the crate takes the SDK from; it is not published to a registry.
+enum SdkSource {
     /// The folder of the SDK.
     Folder(PathBuf),
-    /// Address of a git repository that has the SDK.
+    /// The URL of a git repository that contains the SDK.
     Git(String),
 }
 
-/// Files of the crate, with `{name}` and `{sdk}` in them.
+/// Files of the crate, with the placeholders `{name}` and `{sdk}`.
 const FILES: [(&str, &str); 7] = [
     (
         "Cargo.toml",
@@ -48,22 +47,22 @@ const FILES: [(&str, &str); 7] = [
     (".gitignore", "/target/\n/formline-data/\n"),
 ];
 
-/// The package of the SDK.
+/// The package name of the SDK.
 const SDK: &str = "formline-plugin-sdk";
 
-/// What the host allows as the name of a plug-in.
+/// Maximum length of a plug-in name that the host accepts, in bytes.
 const NAME_LENGTH: usize = 64;
 
-pub(super) fn run(arguments: &PluginNew) -> Result<()> {
+pub(super) fn run(arguments: &PluginNewArgs) -> Result<()> {
     let name = &arguments.name;
     check_name(name)?;
     let folder = arguments.path.clone().unwrap_or_else(|| name.into());
-    // First, so that nothing is written without it.
+    // Locate the SDK before anything is written.
     let sdk = match &arguments.sdk {
-        Some(given) => Sdk::named(given)?,
-        None => Sdk::find()?,
+        Some(given) => SdkSource::named(given)?,
+        None => SdkSource::find()?,
     };
-    make_empty(&folder)?;
+    create_empty(&folder)?;
     let dependency = sdk.dependency(&folder)?;
     for (path, text) in FILES {
         let text = text.replace("{name}", name).replace("{sdk}", &dependency);
@@ -71,30 +70,30 @@ pub(super) fn run(arguments: &PluginNew) -> Result<()> {
     }
     sdk.copy_lock(&folder)?;
     let folder = folder.display();
-    say(&format!(
-        "{folder} is a plug-in that works; change {folder}/src/lib.rs, then\n  \
+    terminal::print(&format!(
+        "{folder} contains a working plug-in; edit {folder}/src/lib.rs, then run\n  \
          cd {folder}\n  cargo test\n  formline plugin build --install"
     ))
 }
 
-/// The name of a package and of a plug-in at once.
+/// Checks that the name is valid for a package and for a plug-in.
 fn check_name(name: &str) -> Result<()> {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     ensure!(
         name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(legal)
             && name.len() <= NAME_LENGTH,
-        "`{name}` cannot be the name of a plug-in; take small letters, digits and `-`, beginning with a letter"
+        "`{name}` is not a valid plug-in name; use lower-case letters, digits and `-`, starting with a letter"
     );
     Ok(())
 }
 
-/// Makes the folder, unless it is there. What lies in it may be somebody's work.
-fn make_empty(folder: &Path) -> Result<()> {
-    let made = fs::create_dir_all(folder).and_then(|()| fs::read_dir(folder));
-    let mut found = made.with_context(|| format!("cannot make {}", folder.display()))?;
+/// Creates the folder, or accepts an empty one: existing files must not be overwritten.
+fn create_empty(folder: &Path) -> Result<()> {
+    let created = fs::create_dir_all(folder).and_then(|()| fs::read_dir(folder));
+    let mut entries = created.with_context(|| format!("cannot create {}", folder.display()))?;
     ensure!(
-        found.next().is_none(),
+        entries.next().is_none(),
         "{} is not empty; name another folder with --path DIR",
         folder.display()
     );
@@ -102,16 +101,18 @@ fn make_empty(folder: &Path) -> Result<()> {
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {
-    let folder = file.parent().expect("it lies in the crate's folder");
+    let folder = file
+        .parent()
+        .expect("the file is in the folder of the crate");
     fs::create_dir_all(folder)
         .and_then(|()| fs::write(file, text))
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
-// === impl Sdk ===
+// === impl SdkSource ===
 
-impl Sdk {
-    /// What `--sdk` names.
+impl SdkSource {
+    /// The SDK that `--sdk` names.
     fn named(given: &str) -> Result<Self> {
         if given.contains("://") {
             return Ok(Self::Git(given.to_owned()));
@@ -119,39 +120,43 @@ impl Sdk {
         let folder = PathBuf::from(given);
         ensure!(
             is_sdk(&folder),
-            "{given} is not the folder of {SDK}; name plugins/sdk of a Formline repository, or the address of one, such as https://…"
+            "{given} is not the folder of {SDK}; name the folder plugins/sdk of a Formline \
+             repository, or the URL of a repository, such as https://…"
         );
         Ok(Self::Folder(folder.canonicalize()?))
     }
 
-    /// The SDK of the repository that the current folder lies in.
+    /// The SDK of the repository that contains the current folder.
     fn find() -> Result<Self> {
         let here = std::env::current_dir()?;
         let mut candidates = here.ancestors().map(|folder| folder.join("plugins/sdk"));
         match candidates.find(|folder| is_sdk(folder)) {
             Some(folder) => Ok(Self::Folder(folder.canonicalize()?)),
             None => bail!(
-                "there is no plugins/sdk in {} or above it; say where {SDK} is with --sdk PATH, or --sdk URL for a git repository",
+                "there is no plugins/sdk in {} or above it; name the location of {SDK} with \
+                 --sdk PATH, or --sdk URL for a git repository",
                 here.display()
             ),
         }
     }
 
-    /// The dependency on it in the manifest of a crate.
+    /// The dependency on the SDK for the manifest of a crate.
     fn dependency(&self, folder: &Path) -> Result<String> {
-        // A JSON text is a TOML text as well.
+        // A JSON string is also a TOML string.
         Ok(match self {
             Self::Git(url) => format!("git = {}", json!(url)),
             Self::Folder(sdk) => {
                 let path = relative(sdk, &folder.canonicalize()?);
                 let path = path.to_str();
-                let path = path.context("the SDK's path is not UTF-8, which cargo needs")?;
+                let path =
+                    path.context("the path of the SDK is not UTF-8, which cargo requires")?;
                 format!("path = {}", json!(path))
             }
         })
     }
 
-    /// Begins with the versions that the SDK was tested with. Cargo drops what the crate does not need.
+    /// Copies the lock file, so that the crate starts with the versions that the SDK was tested
+    /// with. Cargo removes the entries that the crate does not need.
     fn copy_lock(&self, folder: &Path) -> Result<()> {
         let Self::Folder(sdk) = self else {
             return Ok(());
@@ -168,7 +173,8 @@ fn is_sdk(folder: &Path) -> bool {
     manifest.is_ok_and(|text| text.contains(&format!("name = \"{SDK}\"")))
 }
 
-/// The way from one folder to another, both without links, so that a repository can be moved as a whole.
+/// The relative path from one folder to another, both without symbolic links. A repository can then
+/// be moved as a whole.
 fn relative(to: &Path, from: &Path) -> PathBuf {
     let (to, from): (Vec<_>, Vec<_>) = (to.components().collect(), from.components().collect());
     let shared = to.iter().zip(&from).take_while(|(a, b)| a == b).count();
@@ -181,16 +187,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_to_another_folder_goes_up_and_down() {
-        let way = |to: &str, from: &str| relative(Path::new(to), Path::new(from));
-        assert_eq!(
-            way("/r/plugins/sdk", "/r/mine"),
-            Path::new("../plugins/sdk")
-        );
-        assert_eq!(
-            way("/r/plugins/sdk", "/r/plugins/mine"),
-            Path::new("../sdk")
-        );
-        assert_eq!(way("/sdk", "/a/b"), Path::new("../../sdk"));
+    fn a_relative_path_goes_up_and_down() {
+        for (to, from, expected) in [
+            ("/r/plugins/sdk", "/r/mine", "../plugins/sdk"),
+            ("/r/plugins/sdk", "/r/plugins/mine", "../sdk"),
+            ("/sdk", "/a/b", "../../sdk"),
+        ] {
+            let found = relative(Path::new(to), Path::new(from));
+            assert_eq!(found, Path::new(expected), "from {from} to {to}");
+        }
     }
 }

@@ -1,32 +1,35 @@
-//! What a running process says of its steps' plug-ins: which it runs, and what it decided about files that were dropped.
+//! The plug-ins of running processes: which one each step runs, and the decisions about new files.
 
 use anyhow::Result;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use super::digest;
 use crate::{
-    admin::{Address, Away, Visitor},
-    commands::text,
-    line,
+    admin::{AdminAddress, AdminClient, AdminError},
+    process, terminal,
 };
 
-/// One of the processes that were asked, and its page `/plugins` or why there is none.
-pub(super) struct Running {
-    address: Address,
-    page: Result<Value, Away>,
+/// The page `/plugins` of a process, or why it could not be read.
+pub(super) struct RunningPlugins {
+    address: AdminAddress,
+    page: Result<Value, AdminError>,
 }
 
-// === impl Running ===
+// === impl RunningPlugins ===
 
-impl Running {
-    /// Asks each process. One that does not answer is no error: the files can be listed without any.
-    pub(super) fn ask(addresses: &[Address]) -> Result<Vec<Self>> {
+impl RunningPlugins {
+    /// Queries each process. One that does not respond is no error: the files can be listed without
+    /// it.
+    pub(super) fn query(addresses: &[AdminAddress]) -> Result<Vec<Self>> {
         let mut all = Vec::new();
-        line::block_on(async {
-            let visitor = Visitor::new()?;
+        process::block_on(async {
+            let client = AdminClient::new()?;
             for address in addresses {
-                let page = visitor.page(address, "/plugins").await;
-                let page = page.and_then(|page| serde_json::from_str(&page).map_err(Away::strange));
+                let page = client.get(address, "/plugins").await;
+                let parse =
+                    |page: String| serde_json::from_str(&page).map_err(AdminError::malformed);
+                let page = page.and_then(parse);
                 let address = address.clone();
                 all.push(Self { address, page });
             }
@@ -39,60 +42,58 @@ impl Running {
         let address = &self.address;
         let page = match &self.page {
             Ok(page) => page,
-            Err(Away::Refused(StatusCode::NOT_FOUND)) => {
+            Err(AdminError::Status(StatusCode::NOT_FOUND)) => {
                 return format!("\nthe process at {address} runs no steps (yet)\n");
             }
-            Err(away) => return format!("\nno line answers at {address}: {away}\n"),
+            Err(error) => return format!("\nno process responds at {address}: {error}\n"),
         };
-        let mut answer = format!("\nrunning at {address}\n");
+        let mut text = format!("\nrunning at {address}\n");
         for step in list(&page["steps"]) {
-            let [title, since] = ["step", "since"].map(|name| word(&step[name]));
+            let [title, since] = ["step", "since"].map(|name| string(&step[name]));
             let plugin = short(&step["plugin"]);
-            answer += &format!("{title} runs {plugin} since {since}");
+            text += &format!("{title} runs {plugin} since {since}");
             match step["probation_until"].as_str() {
-                Some(until) => answer += &format!(", on probation until {until}\n"),
-                None => answer.push('\n'),
+                Some(until) => text += &format!(", on probation until {until}\n"),
+                None => text.push('\n'),
             }
-            answer.extend(list(&step["decisions"]).map(decision));
+            text.extend(list(&step["decisions"]).map(decision));
         }
         let mut files = list(&page["files"]).map(decision).peekable();
         if files.peek().is_some() {
-            answer += "files without a plug-in\n";
+            text += "rejected files\n";
         }
-        answer.extend(files);
-        text::plain(&answer).into_owned()
+        text.extend(files);
+        terminal::plain(&text).into_owned()
     }
 
     pub(super) fn json(&self) -> Value {
         let url = self.address.to_string();
         match &self.page {
             Ok(page) => json!({ "url": url, "steps": page["steps"], "files": page["files"] }),
-            Err(away) => json!({ "url": url, "problem": away.to_string() }),
+            Err(error) => json!({ "url": url, "problem": error.to_string() }),
         }
     }
 }
 
-/// One line: when, what became of it, from what to what, and why.
+/// One line: the time, the outcome, the plug-ins before and after, and the problem if there was
+/// one.
 fn decision(decision: &Value) -> String {
-    let [time, outcome] = ["time", "outcome"].map(|name| word(&decision[name]));
-    let ends = [&decision["from"], &decision["to"]];
-    let ends = ends.into_iter().filter(|end| end.is_string()).map(short);
-    let ends = ends.collect::<Vec<_>>().join(" -> ");
-    // What follows the first line is a backtrace.
-    let problem = decision["problem"].as_str().unwrap_or_default();
+    let [time, outcome] = ["time", "outcome"].map(|name| string(&decision[name]));
+    let plugins = [&decision["from"], &decision["to"]];
+    let plugins = plugins.into_iter().filter(|label| label.is_string());
+    let plugins = plugins.map(short).collect::<Vec<_>>().join(" -> ");
+    // The lines below the first are a backtrace.
+    let problem = string(&decision["problem"]);
     let problem = problem.lines().next().unwrap_or_default();
-    let why = if problem.is_empty() { "" } else { ": " };
-    format!("  {time}  {outcome:<12}  {ends}{why}{problem}\n")
+    let colon = if problem.is_empty() { "" } else { ": " };
+    format!("  {time}  {outcome:<12}  {plugins}{colon}{problem}\n")
 }
 
-/// A label with as much of the digest as a person looks at.
+/// The label of a plug-in with a short digest.
 fn short(label: &Value) -> String {
-    let label = word(label);
+    let label = string(label);
     match label.split_once(" sha256:") {
-        Some((name, digest)) => {
-            let digest: String = digest.chars().take(super::list::DIGITS).collect();
-            format!("{name} sha256:{digest}")
-        }
+        Some((name, digest)) => format!("{name} sha256:{}", digest::short(digest)),
         None => label.to_owned(),
     }
 }
@@ -101,7 +102,7 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn word(value: &Value) -> &str {
+fn string(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
@@ -112,8 +113,8 @@ mod tests {
 
     use super::*;
 
-    /// What is told of a process that has published a page, or none.
-    fn told(page: Option<Value>) -> (String, Value) {
+    /// The text and JSON output for a process that has published a page, or none.
+    fn output_for(page: Option<Value>) -> (String, Value) {
         let telemetry = Telemetry::new();
         if let Some(page) = page {
             telemetry.publish("plugins", page);
@@ -123,15 +124,15 @@ mod tests {
         let listener = runtime.block_on(listener).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         runtime.spawn(telemetry.serve(listener));
-        let running = Running::ask(&[address.parse().unwrap()]).unwrap();
+        let running = RunningPlugins::query(&[address.parse().unwrap()]).unwrap();
         let text = running[0].text().replace(&address, "URL");
         (text, running[0].json())
     }
 
     #[test]
-    fn steps_and_decisions_are_told_in_lines() {
+    fn steps_and_decisions_are_printed_as_lines() {
         let digest = "0123456789abcdef";
-        let (text, json) = told(Some(json!({
+        let (text, json) = output_for(Some(json!({
             "steps": [
                 { "step": "a/one", "plugin": format!("one@2.0.0 sha256:{digest}"), "since": "T1",
                   "probation_until": "T2", "decisions": [
@@ -148,15 +149,15 @@ mod tests {
               T0  returned      one@3.0.0 sha256:0123456789ab -> one@2.0.0 sha256:0123456789ab: it failed\u{fffd}[2J\n  \
               T1  gone          one@2.0.0\n\
             a/two runs two@1.0.0 since T1\n\
-            files without a plug-in\n  \
+            rejected files\n  \
               T3  bad-file      x.wasm: no wasm\n";
         assert_eq!(text, expected);
         assert_eq!(json["steps"][1]["step"], "a/two");
     }
 
     #[test]
-    fn a_process_without_steps_says_so() {
-        let (text, json) = told(None);
+    fn a_process_without_steps_is_reported() {
+        let (text, json) = output_for(None);
         assert_eq!(text, "\nthe process at URL runs no steps (yet)\n");
         assert!(json["problem"].as_str().unwrap().contains("404"), "{json}");
     }

@@ -1,4 +1,5 @@
-//! `formline plugin test FILE CASES`: holds a plug-in against a folder of cases, as a step would run it but without Kafka.
+//! `formline plugin test FILE CASES`: runs a plug-in on test cases, under the limits of a step but
+//! without Kafka.
 
 use std::{
     fs,
@@ -6,64 +7,60 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use formline_processors::{Candidate, Inspector, TestCase};
+use formline_processors::{Candidate, Case, Workbench};
 use serde_json::{Value, json};
 
-use super::say;
-use crate::arguments::PluginTest;
+use crate::{arguments::PluginTestArgs, terminal};
 
-/// What came of a case.
-struct Tested {
+/// The result of a test case.
+struct CaseResult {
     name: String,
-    /// Why there is nothing to compare.
+    /// Why the case could not run.
     problem: Option<String>,
-    differences: Vec<Difference>,
+    differences: Vec<LineDifference>,
     updated: bool,
 }
 
-/// A line that is not as expected.
-struct Difference {
-    /// From 1.
+/// A line of the output that differs from the expected one.
+struct LineDifference {
+    /// Counted from 1.
     line: usize,
     expected: Option<Value>,
     got: Option<Value>,
 }
 
-/// Files of a case.
+/// Files of a test case.
 const CONFIG: &str = "config.json";
 const EVENTS: &str = "events.jsonl";
 const EXPECTED: &str = "expected.jsonl";
 
-pub(super) fn run(arguments: &PluginTest) -> Result<()> {
+pub(super) fn run(arguments: &PluginTestArgs) -> Result<()> {
     let file = arguments.file.display();
-    let loaded = Inspector::open(&arguments.data.cache())?.load(&arguments.file);
+    let loaded = Workbench::open(&arguments.data.cache())?.load(&arguments.file);
     let candidate = loaded.map_err(|problem| anyhow!("{file} cannot be used: {problem}"))?;
-    let mut tested = Vec::new();
+    let mut results = Vec::new();
     for folder in find(&arguments.cases)? {
-        let mut case = test(&candidate, &folder)?;
-        if arguments.update && !case.differences.is_empty() {
-            update(&folder, &case)?;
-            case.updated = true;
+        let mut result = test(&candidate, &folder)?;
+        if arguments.update && !result.differences.is_empty() {
+            update(&folder, &result)?;
+            result.updated = true;
         }
-        tested.push(case);
+        results.push(result);
     }
-    let failed = tested.iter().filter(|case| !case.is_passed()).count();
+    let total = results.len();
+    let failed = results.iter().filter(|case| !case.is_passed()).count();
     if arguments.output.json {
-        let all: Vec<_> = tested.iter().map(Tested::as_json).collect();
-        say(&Value::from(all).to_string())?;
+        let all: Vec<_> = results.iter().map(CaseResult::as_json).collect();
+        terminal::print(&Value::from(all).to_string())?;
     } else {
-        let text: String = tested.iter().map(Tested::as_text).collect();
-        say(&format!(
-            "{text}{} of {} cases pass",
-            tested.len() - failed,
-            tested.len()
-        ))?;
+        let text: String = results.iter().map(CaseResult::as_text).collect();
+        terminal::print(&format!("{text}{} of {total} cases pass", total - failed))?;
     }
-    ensure!(failed == 0, "{failed} of {} cases differ", tested.len());
+    ensure!(failed == 0, "{failed} of {total} cases failed");
     Ok(())
 }
 
-/// The folders of cases, in order of names.
+/// The folders of the cases, sorted by name.
 fn find(cases: &Path) -> Result<Vec<PathBuf>> {
     let read = || -> std::io::Result<Vec<PathBuf>> {
         let entries = fs::read_dir(cases)?.map(|entry| Ok(entry?.path()));
@@ -74,15 +71,19 @@ fn find(cases: &Path) -> Result<Vec<PathBuf>> {
     folders.sort();
     ensure!(
         !folders.is_empty(),
-        "{} has no cases; a case is a folder in it with {EVENTS}",
+        "{} contains no cases; a case is a folder with {EVENTS}",
         cases.display()
     );
     Ok(folders)
 }
 
-/// Runs a case and compares. An unreadable file is an error, and a plug-in that does not start a failed case.
-fn test(candidate: &Candidate, folder: &Path) -> Result<Tested> {
-    let case = TestCase {
+/// Runs a case and compares its output with the expected one. A plug-in that does not start fails
+/// the case.
+///
+/// # Errors
+/// If a file of the case cannot be read.
+fn test(candidate: &Candidate, folder: &Path) -> Result<CaseResult> {
+    let case = Case {
         config: read(&folder.join(CONFIG))?.unwrap_or_else(|| json!({})),
         events: read_lines(&folder.join(EVENTS))?,
     };
@@ -91,7 +92,7 @@ fn test(candidate: &Candidate, folder: &Path) -> Result<Tested> {
         Ok(got) => (compare(expected, got), None),
         Err(problem) => (Vec::new(), Some(problem)),
     };
-    Ok(Tested {
+    Ok(CaseResult {
         name: folder.file_name().unwrap_or_default().display().to_string(),
         problem,
         differences,
@@ -99,10 +100,10 @@ fn test(candidate: &Candidate, folder: &Path) -> Result<Tested> {
     })
 }
 
-fn compare(expected: Vec<Value>, got: Vec<Value>) -> Vec<Difference> {
+fn compare(expected: Vec<Value>, got: Vec<Value>) -> Vec<LineDifference> {
     let count = expected.len().max(got.len());
     let (mut expected, mut got) = (expected.into_iter(), got.into_iter());
-    let pairs = (1..=count).map(|line| Difference {
+    let pairs = (1..=count).map(|line| LineDifference {
         line,
         expected: expected.next(),
         got: got.next(),
@@ -110,8 +111,8 @@ fn compare(expected: Vec<Value>, got: Vec<Value>) -> Vec<Difference> {
     pairs.filter(|pair| pair.expected != pair.got).collect()
 }
 
-/// Makes what came what is expected. Lines that were right stay as they were written.
-fn update(folder: &Path, case: &Tested) -> Result<()> {
+/// Replaces the expected output by the actual one. Lines that do not differ keep their formatting.
+fn update(folder: &Path, result: &CaseResult) -> Result<()> {
     let file = folder.join(EXPECTED);
     let mut lines: Vec<String> = text_of(&file)?
         .unwrap_or_default()
@@ -119,7 +120,7 @@ fn update(folder: &Path, case: &Tested) -> Result<()> {
         .filter(|line| !line.trim().is_empty())
         .map(str::to_owned)
         .collect();
-    for Difference { line, got, .. } in &case.differences {
+    for LineDifference { line, got, .. } in &result.differences {
         lines.resize(lines.len().max(*line), String::new());
         lines[line - 1] = got.as_ref().map(Value::to_string).unwrap_or_default();
     }
@@ -128,7 +129,7 @@ fn update(folder: &Path, case: &Tested) -> Result<()> {
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// The JSON of a file; none if there is no such file.
+/// The JSON in a file; none if the file does not exist.
 fn read(file: &Path) -> Result<Option<Value>> {
     let Some(text) = text_of(file)? else {
         return Ok(None);
@@ -138,7 +139,7 @@ fn read(file: &Path) -> Result<Option<Value>> {
         .with_context(|| format!("{} is not JSON", file.display()))
 }
 
-/// The JSON of each line that is not empty; none if there is no such file.
+/// The JSON in each line that is not empty; none if the file does not exist.
 fn read_lines(file: &Path) -> Result<Vec<Value>> {
     let text = text_of(file)?.unwrap_or_default();
     let lines = text.lines().enumerate();
@@ -159,9 +160,9 @@ fn text_of(file: &Path) -> Result<Option<String>> {
     }
 }
 
-// === impl Tested ===
+// === impl CaseResult ===
 
-impl Tested {
+impl CaseResult {
     fn is_passed(&self) -> bool {
         self.problem.is_none() && (self.differences.is_empty() || self.updated)
     }
@@ -177,13 +178,13 @@ impl Tested {
         if self.differences.is_empty() {
             return format!("{name}: ok\n");
         }
-        let differences = self.differences.iter().map(Difference::as_text);
+        let differences = self.differences.iter().map(LineDifference::as_text);
         format!("{name}: differs\n{}", differences.collect::<String>())
     }
 
     fn as_json(&self) -> Value {
         let differences = self.differences.iter().map(|difference| {
-            let Difference {
+            let LineDifference {
                 line,
                 expected,
                 got,
@@ -200,9 +201,9 @@ impl Tested {
     }
 }
 
-// === impl Difference ===
+// === impl LineDifference ===
 
-impl Difference {
+impl LineDifference {
     fn as_text(&self) -> String {
         let show = |value: &Option<Value>| match value {
             Some(value) => value.to_string(),

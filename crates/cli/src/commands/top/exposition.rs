@@ -1,9 +1,9 @@
-//! The text in which a process tells its metrics, version 0.0.4 of Prometheus' exposition format. Help and types are
-//! passed over: who reads our metrics knows them.
+//! A parser of the Prometheus text exposition format, version 0.0.4. It ignores help and types,
+//! which `formline top` knows.
 
 use std::collections::BTreeMap;
 
-/// One line: a metric, its labels, and its value.
+/// A sample: the name of a metric, its labels and its value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sample {
     pub(super) name: String,
@@ -11,21 +11,21 @@ pub(super) struct Sample {
     pub(super) value: f64,
 }
 
-/// A text that is something else.
+/// The text is not in the exposition format.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct NoExposition {
+pub(super) struct InvalidExposition {
     line: usize,
 }
 
-/// Reads all samples.
-pub(super) fn parse(text: &str) -> Result<Vec<Sample>, NoExposition> {
+/// Parses all samples.
+pub(super) fn parse(text: &str) -> Result<Vec<Sample>, InvalidExposition> {
     let mut samples = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        samples.push(sample(line).ok_or(NoExposition { line: number })?);
+        samples.push(sample(line).ok_or(InvalidExposition { line: number })?);
     }
     Ok(samples)
 }
@@ -39,7 +39,7 @@ fn sample(line: &str) -> Option<Sample> {
     };
     let mut words = rest.split_whitespace();
     let value = words.next()?.parse().ok()?;
-    // A time may follow; ours have none.
+    // An optional timestamp, which Formline does not write.
     let is_sample = is_name(name) && words.next().is_none_or(|time| time.parse::<i64>().is_ok());
     is_sample.then(|| Sample {
         name: name.to_owned(),
@@ -53,7 +53,8 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(is_legal)
 }
 
-/// The labels up to the closing brace, and what stands behind it. Another comma may stand behind the last.
+/// The labels up to the closing brace, and the rest of the line. The last label may have a trailing
+/// comma.
 fn labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
     let mut labels = BTreeMap::new();
     loop {
@@ -68,7 +69,7 @@ fn labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
     }
 }
 
-/// A text up to its closing quote, and what stands behind that.
+/// The text up to the closing quote, and the rest of the line.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let (mut value, mut characters) = (String::new(), text.char_indices());
     while let Some((at, character)) = characters.next() {
@@ -87,26 +88,28 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 // === impl Sample ===
 
 impl Sample {
-    /// The value of a label; empty if it has none of this name, which is the same to Prometheus.
+    /// The value of a label. A missing label is equivalent to an empty one, as in Prometheus.
     pub(super) fn label(&self, name: &str) -> &str {
         self.labels.get(name).map_or("", String::as_str)
     }
 }
 
-impl std::fmt::Display for NoExposition {
+// === impl InvalidExposition ===
+
+impl std::fmt::Display for InvalidExposition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "line {} is no metric", self.line)
+        write!(f, "line {} is not a metric", self.line)
     }
 }
 
-impl std::error::Error for NoExposition {}
+impl std::error::Error for InvalidExposition {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_form_of_a_line_is_read() {
+    fn every_form_of_a_line_is_parsed() {
         let text = "# HELP up it is\n# TYPE up gauge\n\nup 1\n\
             a:b{} +Inf 1700000000000\n\
             lag{topic=\"a,b}\", reason = \"say \\\"no\\\"\\\\\\n\",} 2.5e3\n";
@@ -123,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn another_text_is_refused_with_its_line() {
+    fn invalid_text_is_rejected_with_its_line() {
         let wrong = [
             "<html>",
             "up",
@@ -136,7 +139,8 @@ mod tests {
         ];
         for line in wrong {
             let text = format!("up 1\n{line}");
-            assert_eq!(parse(&text), Err(NoExposition { line: 2 }), "{line}");
+            let expected = Err(InvalidExposition { line: 2 });
+            assert_eq!(parse(&text), expected, "{line}");
         }
     }
 }

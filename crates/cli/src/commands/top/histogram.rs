@@ -1,6 +1,7 @@
-//! How long something took, as a histogram that only grows: the difference of two is what lies between them.
+//! A cumulative histogram of durations. The difference of two scrapes is the histogram of the time
+//! between.
 
-/// Counts by upper bound, each with those of the lower bounds in it, as Prometheus counts.
+/// Cumulative counts by upper bound, as in Prometheus.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Histogram(Vec<(f64, f64)>);
 
@@ -18,14 +19,15 @@ impl Histogram {
         }
     }
 
-    /// Adds another one of the same bounds: several processes work on one stage.
+    /// Adds a histogram with the same bounds, of another process that works on the stage.
     pub(super) fn merge(&mut self, other: &Self) {
         for (bound, count) in &other.0 {
             self.add(*bound, *count);
         }
     }
 
-    /// What has come since an earlier one. If that had more, the process has begun anew, and all of it has.
+    /// The observations since an earlier scrape. If that had more, the process has restarted, and
+    /// all observations are new.
     pub(super) fn since(&self, earlier: &Self) -> Self {
         if self.count() < earlier.count() {
             return self.clone();
@@ -41,10 +43,10 @@ impl Histogram {
         self.0.last().map_or(0.0, |(_, count)| *count)
     }
 
-    /// The value below which the given share lies, evenly spread within its bucket as `histogram_quantile` of Prometheus
-    /// has it; above the last bound it is that bound. None if nothing was counted.
-    pub(super) fn quantile(&self, share: f64) -> Option<f64> {
-        let rank = share * self.count();
+    /// The quantile, interpolated linearly within its bucket as by `histogram_quantile` of
+    /// Prometheus; the last finite bound if it is above that. None without observations.
+    pub(super) fn quantile(&self, quantile: f64) -> Option<f64> {
+        let rank = quantile * self.count();
         if rank <= 0.0 {
             return None;
         }
@@ -71,7 +73,7 @@ mod tests {
 
     fn histogram(counts: [f64; 4]) -> Histogram {
         let mut histogram = Histogram::default();
-        // The order of the lines does not matter.
+        // In an arbitrary order.
         for at in [2, 0, 3, 1] {
             histogram.add([0.1, 0.5, 1.0, f64::INFINITY][at], counts[at]);
         }
@@ -79,18 +81,18 @@ mod tests {
     }
 
     #[test]
-    fn a_quantile_lies_within_its_bucket() {
+    fn a_quantile_is_interpolated_within_its_bucket() {
         // 50 up to 0.1, 40 up to 0.5, 10 up to 1.
         let hundred = histogram([50.0, 90.0, 100.0, 100.0]);
-        for (share, expected) in [
+        for (quantile, expected) in [
             (0.5, 0.1),
             (0.25, 0.05),
             (0.7, 0.3),
             (0.99, 0.95),
             (1.0, 1.0),
         ] {
-            let found = hundred.quantile(share).expect("there are some");
-            assert!((found - expected).abs() < 1e-9, "{share}: {found}");
+            let found = hundred.quantile(quantile).expect("observations");
+            assert!((found - expected).abs() < 1e-9, "{quantile}: {found}");
         }
         let slow = histogram([0.0, 0.0, 1.0, 10.0]);
         assert_eq!(slow.quantile(0.99), Some(1.0), "above the last bound");
@@ -99,10 +101,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_came_meanwhile_counts() {
+    fn only_observations_since_the_earlier_scrape_count() {
         let before = histogram([1000.0, 1000.0, 1000.0, 1000.0]);
         let now = histogram([1000.0, 1010.0, 1010.0, 1010.0]);
-        let since = now.since(&before).quantile(0.99).expect("there are some");
+        let since = now.since(&before).quantile(0.99).expect("observations");
         assert!((since - 0.496).abs() < 1e-9, "{since}");
         assert_eq!(now.since(&now).quantile(0.99), None);
         let restarted = histogram([0.0, 4.0, 4.0, 4.0]);

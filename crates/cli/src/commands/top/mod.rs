@@ -1,13 +1,13 @@
-//! `formline top`: how the stages of running processes do, live. It asks their admin listeners and nothing else.
+//! `formline top`: shows the stages of running processes, live. Reads their admin listeners only.
 
 mod exposition;
 mod histogram;
-mod process;
 mod screen;
 mod stage;
 mod table;
 #[cfg(test)]
 mod tests;
+mod watched_process;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -20,56 +20,64 @@ use ratatui::crossterm::event::{self, Event};
 use tokio::sync::mpsc;
 
 use self::{
-    process::{Process, scrape},
-    screen::{Screen, Wish},
+    screen::{KeyAction, Screen},
     table::Table,
+    watched_process::{WatchedProcess, scrape},
 };
-use super::text;
-use crate::{admin::Visitor, arguments::Top, line};
+use crate::{admin::AdminClient, arguments::TopArgs, process, terminal};
 
-/// Gives the terminal back, whatever ends the view. What a panic says is for `ratatui`'s hook.
-struct Borrowed;
+/// Restores the terminal when dropped. After a panic the hook of `ratatui` does so first.
+struct TerminalGuard;
 
-/// How soon the thread that reads keys sees that nobody wants them any more.
-const KEYS: Duration = Duration::from_millis(100);
+/// How often the thread that reads keys checks whether the view has ended.
+const KEY_POLL: Duration = Duration::from_millis(100);
 
-pub(super) fn run(arguments: &Top) -> Result<()> {
+pub(super) fn run(arguments: &TopArgs) -> Result<()> {
     let addresses = arguments.url.urls.iter().cloned();
-    let processes = addresses.map(Process::new).collect();
+    let processes = addresses.map(WatchedProcess::new).collect();
     let is_once = arguments.once || arguments.output.json || !io::stdout().is_terminal();
-    line::block_on(async {
-        let visitor = Visitor::new()?;
+    process::block_on(async {
+        let client = AdminClient::new()?;
         if is_once {
-            text::unless_closed(once(processes, &visitor, arguments).await)
+            terminal::unless_closed(once(processes, &client, arguments).await)
         } else {
-            live(processes, visitor, arguments.interval).await
+            live(processes, client, arguments.interval).await
         }
     })
 }
 
-/// Two looks, an interval apart, and one table.
-async fn once(mut processes: Vec<Process>, visitor: &Visitor, arguments: &Top) -> Result<()> {
-    scrape(&mut processes, visitor).await;
+/// Scrapes twice, an interval apart, and prints one table.
+async fn once(
+    mut processes: Vec<WatchedProcess>,
+    client: &AdminClient,
+    arguments: &TopArgs,
+) -> Result<()> {
+    scrape(&mut processes, client).await;
     tokio::time::sleep(arguments.interval).await;
-    scrape(&mut processes, visitor).await;
+    scrape(&mut processes, client).await;
     let table = Table::of(&processes);
     let mut out = io::stdout().lock();
     if arguments.output.json {
         writeln!(out, "{}", table.json())?;
     } else {
-        write!(out, "{}", text::plain(&table.text()))?;
+        write!(out, "{}", terminal::plain(&table.text()))?;
     }
-    let is_answered = processes.iter().any(|process| process.away.is_none());
-    ensure!(is_answered, "no process answers; name one with --url");
+    let has_response = processes.iter().any(|process| process.error.is_none());
+    ensure!(has_response, "no process responds; name one with --url");
     Ok(())
 }
 
-async fn live(processes: Vec<Process>, visitor: Visitor, interval: Duration) -> Result<()> {
+/// Draws the table until the user quits or a signal arrives.
+async fn live(
+    processes: Vec<WatchedProcess>,
+    client: AdminClient,
+    interval: Duration,
+) -> Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let mut screen = Screen::new(interval, processes.len());
     let (to_tables, mut tables) = mpsc::channel(1);
-    tokio::spawn(watch(processes, visitor, interval, to_tables));
-    let _borrowed = Borrowed;
+    tokio::spawn(watch(processes, client, interval, to_tables));
+    let _guard = TerminalGuard;
     let mut terminal = ratatui::try_init()?;
     let (to_keys, mut keys) = mpsc::channel(1);
     tokio::task::spawn_blocking(move || read_keys(&to_keys));
@@ -79,7 +87,7 @@ async fn live(processes: Vec<Process>, visitor: Visitor, interval: Duration) -> 
             table = tables.recv() => (table, None),
             event = keys.recv() => match event {
                 Some(event) => (None, Some(event)),
-                // The terminal is gone.
+                // The terminal was closed.
                 None => return Ok(()),
             },
             () = shutdown.begun() => return Ok(()),
@@ -88,36 +96,37 @@ async fn live(processes: Vec<Process>, visitor: Visitor, interval: Duration) -> 
             screen.show(table);
         }
         if let Some(Event::Key(key)) = event
-            && screen.press(key) == Wish::Quit
+            && screen.press(key) == KeyAction::Quit
         {
             return Ok(());
         }
     }
 }
 
-/// Makes a table again and again, until nobody wants it.
+/// Sends a table every interval, until the receiver is dropped.
 async fn watch(
-    mut processes: Vec<Process>,
-    visitor: Visitor,
+    mut processes: Vec<WatchedProcess>,
+    client: AdminClient,
     interval: Duration,
     tables: mpsc::Sender<Table>,
 ) {
-    let mut pace = tokio::time::interval(interval);
-    // A process that hangs delays the next look and does not let them pile up.
-    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = tokio::time::interval(interval);
+    // A process that hangs delays the next scrape; missed ones are not made up for.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        pace.tick().await;
-        scrape(&mut processes, &visitor).await;
+        ticks.tick().await;
+        scrape(&mut processes, &client).await;
         if tables.send(Table::of(&processes)).await.is_err() {
             return;
         }
     }
 }
 
-/// Blocks its thread until nobody wants keys any more, or the terminal is gone.
+/// Sends the events of the terminal, until the receiver is dropped or the terminal is closed.
+/// Blocks its thread.
 fn read_keys(keys: &mpsc::Sender<Event>) {
     while !keys.is_closed() {
-        let event = match event::poll(KEYS) {
+        let event = match event::poll(KEY_POLL) {
             Ok(false) => continue,
             Ok(true) => event::read(),
             Err(error) => Err(error),
@@ -129,9 +138,9 @@ fn read_keys(keys: &mpsc::Sender<Event>) {
     }
 }
 
-// === impl Borrowed ===
+// === impl TerminalGuard ===
 
-impl Drop for Borrowed {
+impl Drop for TerminalGuard {
     fn drop(&mut self) {
         ratatui::restore();
     }

@@ -1,4 +1,4 @@
-//! The table on a terminal.
+//! Draws the table of `formline top` on a terminal, and handles keys.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use ratatui::{
     widgets::{self, Paragraph},
 };
 
-use super::table::{HEADS, Order, Row, Table, is_number};
+use super::table::{HEADS, SortOrder, StageRow, Table, is_number};
 
-/// What is shown, and how the reader wants it.
+/// The state of the view.
 #[derive(Debug)]
 pub(super) struct Screen {
     table: Table,
-    order: Order,
+    order: SortOrder,
     is_paused: bool,
     interval: Duration,
     processes: usize,
 }
 
-/// What a key asks for.
+/// Whether the view continues after a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Wish {
-    Stay,
+pub(super) enum KeyAction {
+    Continue,
     Quit,
 }
 
-/// Columns of the terminal for each column of the table; what a stage is called and does gets the rest.
+/// Width of each column of the table. The stage and its state share the remaining space.
 const WIDTHS: [Constraint; HEADS.len()] = [
     Constraint::Fill(1),
     Constraint::Length(9),
@@ -49,14 +49,14 @@ impl Screen {
     pub(super) fn new(interval: Duration, processes: usize) -> Self {
         Self {
             table: Table::default(),
-            order: Order::Stage,
+            order: SortOrder::Stage,
             is_paused: false,
             interval,
             processes,
         }
     }
 
-    /// Takes a newer table, unless the reader looks at this one.
+    /// Shows a new table, unless the view is paused.
     pub(super) fn show(&mut self, table: Table) {
         if !self.is_paused {
             self.table = table;
@@ -64,11 +64,12 @@ impl Screen {
         }
     }
 
-    pub(super) fn press(&mut self, key: KeyEvent) -> Wish {
+    /// Handles a key.
+    pub(super) fn press(&mut self, key: KeyEvent) -> KeyAction {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Char('c') if is_control => return Wish::Quit,
-            KeyCode::Char('q') | KeyCode::Esc => return Wish::Quit,
+            KeyCode::Char('c') if is_control => return KeyAction::Quit,
+            KeyCode::Char('q') | KeyCode::Esc => return KeyAction::Quit,
             KeyCode::Char('s') => {
                 self.order = self.order.next();
                 self.table.sort(self.order);
@@ -76,12 +77,12 @@ impl Screen {
             KeyCode::Char('p' | ' ') => self.is_paused = !self.is_paused,
             _ => {}
         }
-        Wish::Stay
+        KeyAction::Continue
     }
 
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {
         let notes = u16::try_from(self.table.notes.len()).unwrap_or(u16::MAX);
-        // The table keeps the greater part, however many processes are away.
+        // Notes take at most a third of the screen.
         let notes = notes.min(frame.area().height / 3);
         let rows = [
             Constraint::Length(2),
@@ -106,18 +107,18 @@ impl Screen {
             interval,
             ..
         } = self;
-        let pace = if self.is_paused {
+        let refresh = if self.is_paused {
             "paused".to_owned()
         } else {
             format!("every {interval:?}")
         };
-        let word = if *processes == 1 {
+        let unit = if *processes == 1 {
             "process"
         } else {
             "processes"
         };
         let order = self.order.name();
-        format!("formline top  {processes} {word}, {pace}  s sort: {order}  p pause  q quit")
+        format!("formline top  {processes} {unit}, {refresh}  s sort: {order}  p pause  q quit")
     }
 
     fn table(&self) -> widgets::Table<'_> {
@@ -138,7 +139,7 @@ impl Screen {
     }
 }
 
-fn style(row: &Row) -> Style {
+fn style(row: &StageRow) -> Style {
     match () {
         () if row.is_failing => Color::Red.into(),
         () if !row.is_ready() => Color::Yellow.into(),

@@ -1,4 +1,4 @@
-//! The table of `formline top`: a row for each stage, summed over the processes that work on it.
+//! The table of `formline top`: one row per stage, summed over the processes that work on it.
 
 use std::collections::BTreeMap;
 
@@ -6,37 +6,38 @@ use serde_json::{Value, json};
 
 use super::{
     histogram::Histogram,
-    process::Process,
-    stage::{Measures, Stage, add},
+    stage::{Stage, StageMetrics, add},
+    watched_process::{Scrape, WatchedProcess},
 };
 
-/// What all processes told, at one moment.
+/// The stages of all processes at one time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
-    pub(super) rows: Vec<Row>,
-    /// What is wrong with processes as a whole, a line each.
+    pub(super) rows: Vec<StageRow>,
+    /// Problems of whole processes, one per line.
     pub(super) notes: Vec<String>,
 }
 
-/// A stage.
+/// The figures of a stage.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
+pub(super) struct StageRow {
     pub(super) stage: Stage,
-    pub(super) measures: Measures,
-    /// Events a second over the last interval.
+    pub(super) metrics: StageMetrics,
+    /// Events per second over the last interval.
     pub(super) rate: Option<f64>,
-    /// 99 of 100 took no longer, within the window; in seconds.
+    /// 99th percentile of the latency within the window, in seconds.
     pub(super) p99: Option<f64>,
-    /// Whether errors or dead letters have come within the window.
+    /// Whether there were errors or dead letters within the window.
     pub(super) is_failing: bool,
     window: Histogram,
-    /// Whether some process has answered for it.
-    is_here: bool,
+    /// Whether a process that has the stage responds.
+    is_up: bool,
 }
 
-/// What the rows are sorted by, falling; stages stand in the order of the line.
+/// The column that rows are sorted by, in descending order. Stages are in the order of the
+/// pipeline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Order {
+pub(super) enum SortOrder {
     Stage,
     Rate,
     Lag,
@@ -51,42 +52,45 @@ pub(super) const HEADS: [&str; 9] = [
 // === impl Table ===
 
 impl Table {
-    pub(super) fn of(processes: &[Process]) -> Self {
+    pub(super) fn of(processes: &[WatchedProcess]) -> Self {
         let (mut rows, mut notes) = (BTreeMap::new(), Vec::new());
         for process in processes {
-            let Process { address, away, .. } = process;
-            if let Some(problem) = away {
-                notes.push(format!("{address} is away: {problem}"));
+            let WatchedProcess { address, error, .. } = process;
+            if let Some(error) = error {
+                notes.push(format!("{address} cannot be queried: {error}"));
             }
-            let Some(last) = process.last() else { continue };
-            for stage in last.told.stages.keys() {
+            let Some(latest) = process.latest() else {
+                continue;
+            };
+            for stage in latest.metrics.stages.keys() {
                 let row = rows.entry(stage.clone());
-                let row = row.or_insert_with(|| Row::new(stage.clone()));
-                if away.is_none() {
+                let row = row.or_insert_with(|| StageRow::new(stage.clone()));
+                if error.is_none() {
                     row.add(process);
                 }
             }
-            let waiting = last.told.waiting.iter().filter(|_| away.is_none());
-            notes.extend(waiting.map(|why| format!("{address} waits: {why}")));
+            let waiting = latest.metrics.waiting.iter();
+            let waiting = waiting.filter(|_| error.is_none());
+            notes.extend(waiting.map(|reason| format!("{address} is waiting: {reason}")));
         }
-        let mut rows: Vec<Row> = rows.into_values().collect();
+        let mut rows: Vec<StageRow> = rows.into_values().collect();
         for row in &mut rows {
             row.p99 = row.window.quantile(0.99);
         }
         Self { rows, notes }
     }
 
-    pub(super) fn sort(&mut self, order: Order) {
-        let falling = |row: &Row| -order.figure(row);
-        let by_figure = |a: &Row, b: &Row| falling(a).total_cmp(&falling(b));
+    pub(super) fn sort(&mut self, order: SortOrder) {
+        let descending = |row: &StageRow| -order.figure(row);
+        let by_figure = |a: &StageRow, b: &StageRow| descending(a).total_cmp(&descending(b));
         self.rows
             .sort_by(|a, b| by_figure(a, b).then_with(|| a.stage.cmp(&b.stage)));
     }
 
-    /// For a program or a log: no colours, no commands to a terminal.
+    /// Plain text without colours or control sequences.
     pub(super) fn text(&self) -> String {
         let mut lines = vec![HEADS.map(str::to_owned)];
-        lines.extend(self.rows.iter().map(Row::cells));
+        lines.extend(self.rows.iter().map(StageRow::cells));
         let width = |column: usize| {
             let cells = lines.iter().map(|line| line[column].chars().count());
             cells.max().unwrap_or(0)
@@ -109,106 +113,111 @@ impl Table {
     }
 
     pub(super) fn json(&self) -> Value {
-        let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
+        let rows: Vec<Value> = self.rows.iter().map(StageRow::json).collect();
         json!({ "stages": rows, "notes": self.notes })
     }
 }
 
-/// Whether a column stands at the right.
+/// Whether a column is numeric, and right-aligned.
 pub(super) fn is_number(column: usize) -> bool {
     (1..=6).contains(&column)
 }
 
-// === impl Row ===
+// === impl StageRow ===
 
-impl Row {
+impl StageRow {
     fn new(stage: Stage) -> Self {
         Self {
             stage,
-            measures: Measures::default(),
+            metrics: StageMetrics::default(),
             rate: None,
             p99: None,
             is_failing: false,
             window: Histogram::default(),
-            is_here: false,
+            is_up: false,
         }
     }
 
-    /// Adds what a process has told of the stage.
-    fn add(&mut self, process: &Process) {
-        let of = |scrape: &super::process::Scrape| {
-            let measures = scrape.told.stages.get(&self.stage)?;
-            Some((scrape.at, measures.clone()))
+    /// Adds the figures of a process.
+    fn add(&mut self, process: &WatchedProcess) {
+        let of = |scrape: &Scrape| {
+            let metrics = scrape.metrics.stages.get(&self.stage)?;
+            Some((scrape.at, metrics.clone()))
         };
-        let Some((now, last)) = process.last().and_then(of) else {
+        let Some((now, latest)) = process.latest().and_then(of) else {
             return;
         };
-        if let Some((then, before)) = process.before().and_then(of) {
+        if let Some((then, previous)) = process.previous().and_then(of) {
             let seconds = now.duration_since(then).as_secs_f64();
-            add(&mut self.rate, grown(last.events, before.events) / seconds);
+            let events = increase(latest.events, previous.events);
+            add(&mut self.rate, events / seconds);
         }
-        if let Some((_, first)) = process.first().and_then(of) {
-            self.window.merge(&last.latency.since(&first.latency));
-            let has_grown = |now: Option<f64>, then: Option<f64>| {
-                grown(now.unwrap_or(0.0), then.unwrap_or(0.0)) > 0.0
+        if let Some((_, oldest)) = process.oldest().and_then(of) {
+            self.window.merge(&latest.latency.since(&oldest.latency));
+            let has_increased = |now: Option<f64>, then: Option<f64>| {
+                increase(now.unwrap_or(0.0), then.unwrap_or(0.0)) > 0.0
             };
-            self.is_failing |= has_grown(last.errors, first.errors)
-                || has_grown(last.dead_letters, first.dead_letters);
+            self.is_failing |= has_increased(latest.errors, oldest.errors)
+                || has_increased(latest.dead_letters, oldest.dead_letters);
         }
-        self.is_here = true;
-        self.measures.merge(last);
+        self.is_up = true;
+        self.metrics.merge(latest);
     }
 
-    /// As a person reads it, in the order of `HEADS`.
+    /// The cells as text, in the order of [`HEADS`].
     pub(super) fn cells(&self) -> [String; HEADS.len()] {
         let count = |number: Option<f64>| number.map_or("-".to_owned(), |n| format!("{n:.0}"));
-        let measures = &self.measures;
+        let metrics = &self.metrics;
         [
             self.stage.to_string(),
-            count(self.is_here.then_some(measures.events)),
+            count(self.is_up.then_some(metrics.events)),
             self.rate
                 .map_or("-".to_owned(), |rate| format!("{rate:.1}")),
-            count(measures.lag),
+            count(metrics.lag),
             self.p99.map_or("-".to_owned(), duration),
-            count(measures.errors),
-            count(measures.dead_letters),
-            measures.plugin.clone().unwrap_or_else(|| "-".to_owned()),
+            count(metrics.errors),
+            count(metrics.dead_letters),
+            metrics.plugin.clone().unwrap_or_else(|| "-".to_owned()),
             self.state(),
         ]
     }
 
-    /// Whether it does its work; else why not.
+    /// Whether the stage is up and none of its workers is waiting.
     pub(super) fn is_ready(&self) -> bool {
-        self.is_here && self.measures.waiting.is_empty()
+        self.is_up && self.metrics.waiting.is_empty()
     }
 
     fn state(&self) -> String {
-        let Measures { parts, waiting, .. } = &self.measures;
+        let StageMetrics {
+            workers, waiting, ..
+        } = &self.metrics;
         match waiting.as_slice() {
-            _ if !self.is_here => "away".to_owned(),
+            _ if !self.is_up => "away".to_owned(),
             [] => "ready".to_owned(),
-            [why, ..] if waiting.len() == *parts => why.clone(),
-            [why, ..] => format!("{} of {parts} wait: {why}", waiting.len()),
+            [reason, ..] if waiting.len() == *workers => reason.clone(),
+            [reason, ..] => format!("{} of {workers} waiting: {reason}", waiting.len()),
         }
     }
 
     fn json(&self) -> Value {
-        let measures = &self.measures;
+        let metrics = &self.metrics;
         json!({
             "stage": self.stage.to_string(),
-            "events": self.is_here.then_some(measures.events),
+            "events": self.is_up.then_some(metrics.events),
             "rate": self.rate,
-            "lag": measures.lag,
+            "lag": metrics.lag,
             "p99_seconds": self.p99,
-            "errors": measures.errors,
-            "dead_letters": measures.dead_letters,
-            "plugin": measures.plugin,
+            "errors": metrics.errors,
+            "dead_letters": metrics.dead_letters,
+            "plugin": metrics.plugin,
             "state": self.state(),
         })
     }
 }
 
-impl Measures {
+// === impl StageMetrics ===
+
+impl StageMetrics {
     fn merge(&mut self, other: Self) {
         self.events += other.events;
         for (sum, value) in [
@@ -220,22 +229,22 @@ impl Measures {
                 add(sum, value);
             }
         }
-        // Two versions at once are what a swap looks like from outside.
+        // During a swap the processes run two versions.
         self.plugin = match (self.plugin.take(), other.plugin) {
             (Some(one), Some(another)) if one != another => Some(format!("{one}, {another}")),
             (one, another) => one.or(another),
         };
-        self.parts += other.parts;
+        self.workers += other.workers;
         self.waiting.extend(other.waiting);
     }
 }
 
-/// How much a counter has grown. If it has become smaller, its process has begun anew.
-fn grown(now: f64, before: f64) -> f64 {
+/// The increase of a counter. A counter that is smaller than before was reset by a restart.
+fn increase(now: f64, before: f64) -> f64 {
     if now < before { now } else { now - before }
 }
 
-/// In a unit that fits; buckets are too wide for more digits.
+/// A duration in a suitable unit. The buckets are too wide for more digits.
 fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 0.001 => format!("{:.0} µs", s * 1e6),
@@ -244,9 +253,9 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-// === impl Order ===
+// === impl SortOrder ===
 
-impl Order {
+impl SortOrder {
     pub(super) fn next(self) -> Self {
         match self {
             Self::Stage => Self::Rate,
@@ -267,13 +276,13 @@ impl Order {
         }
     }
 
-    fn figure(self, row: &Row) -> f64 {
+    fn figure(self, row: &StageRow) -> f64 {
         let figure = match self {
             Self::Stage => None,
             Self::Rate => row.rate,
-            Self::Lag => row.measures.lag,
+            Self::Lag => row.metrics.lag,
             Self::P99 => row.p99,
-            Self::Errors => row.measures.errors,
+            Self::Errors => row.metrics.errors,
         };
         figure.unwrap_or(0.0)
     }

@@ -1,5 +1,5 @@
-//! What a reader sees of processes whose metrics are served as ours are. That these are the names of our metrics is seen
-//! in `tests/line`, on a real line.
+//! What `formline top` shows of processes that serve metrics through the real admin listener. The
+//! metric names are tested in `tests/cli/pipeline`, on a real pipeline.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -17,17 +17,17 @@ use ratatui::{
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
-    process::{Process, scrape},
-    screen::{Screen, Wish},
+    screen::{KeyAction, Screen},
     table::Table,
+    watched_process::{WatchedProcess, scrape},
 };
-use crate::admin::Visitor;
+use crate::admin::AdminClient;
 
-/// Counts so much of something.
+/// Increases a counter by a number.
 type Add = dyn Fn(&str, u64);
 
 /// A process with one form, one step and one sink.
-struct Served {
+struct FakeProcess {
     telemetry: Telemetry,
     step: Part,
     address: String,
@@ -35,7 +35,9 @@ struct Served {
     add: Box<Add>,
 }
 
-impl Served {
+// === impl FakeProcess ===
+
+impl FakeProcess {
     async fn start() -> Self {
         let telemetry = Telemetry::new();
         let submissions = counters("formline_submissions_total", "s", &["form", "outcome"]);
@@ -94,8 +96,8 @@ impl Served {
         }
     }
 
-    fn process(&self) -> Process {
-        Process::new(self.address.parse().unwrap())
+    fn watched(&self) -> WatchedProcess {
+        WatchedProcess::new(self.address.parse().unwrap())
     }
 
     async fn stop(&mut self) {
@@ -104,7 +106,7 @@ impl Served {
     }
 }
 
-/// The screen's lines, and which of them are in a colour.
+/// The lines of the screen, and the colour of each.
 fn drawn(screen: &Screen) -> (Vec<String>, Vec<Color>) {
     let mut terminal = Terminal::new(TestBackend::new(140, 12)).unwrap();
     terminal.draw(|frame| screen.draw(frame)).unwrap();
@@ -126,18 +128,18 @@ fn key(code: KeyCode) -> KeyEvent {
 }
 
 #[tokio::test]
-async fn two_looks_become_a_table_and_a_process_that_is_away_is_shown() {
-    let (mut one, other) = (Served::start().await, Served::start().await);
-    let visitor = Visitor::new().unwrap();
-    let mut processes = [one.process(), other.process()];
+async fn two_scrapes_become_a_table() {
+    let (one, other) = (FakeProcess::start().await, FakeProcess::start().await);
+    let client = AdminClient::new().unwrap();
+    let mut processes = [one.watched(), other.watched()];
     (one.add)("form", 100);
-    scrape(&mut processes, &visitor).await;
+    scrape(&mut processes, &client).await;
     (one.add)("form", 10);
     (other.add)("form", 10);
     (other.add)("sink", 5);
     (other.add)("dead-letter", 2);
     other.step.waiting("restoring state");
-    scrape(&mut processes, &visitor).await;
+    scrape(&mut processes, &client).await;
 
     let mut screen = Screen::new(Duration::from_secs(2), 2);
     screen.show(Table::of(&processes));
@@ -147,39 +149,52 @@ async fn two_looks_become_a_table_and_a_process_that_is_away_is_shown() {
     let [form, step, sink] = [3, 4, 5].map(|line| words(&lines[line]));
     assert_eq!(form[..3], ["form", "demo", "120"]);
     assert!(form[3].parse::<f64>().unwrap() > 0.0, "{form:?}");
-    // All took 0.2 s, in the bucket from 0.1 to 0.25 s.
+    // All took 0.2 s, which is in the bucket from 0.1 to 0.25 s.
     assert_eq!(form[4..], ["-", "248", "ms", "0", "-", "-", "ready"]);
     assert_eq!(step[..3], ["step", "demo/rows", "2"]);
-    let rest = "14 - 0 2 rows@0.1.0 1 of 4 wait: restoring state";
+    let rest = "14 - 0 2 rows@0.1.0 1 of 4 waiting: restoring state";
     assert_eq!(step[4..], words(rest));
     assert_eq!(sink[..3], ["sink", "demo/sheet", "5"]);
     assert_eq!(colors[3..6], [Color::Reset, Color::Red, Color::Reset]);
+}
 
+#[tokio::test]
+async fn a_process_that_waits_or_does_not_respond_is_shown() {
+    let (mut one, other) = (FakeProcess::start().await, FakeProcess::start().await);
+    let client = AdminClient::new().unwrap();
+    let mut processes = [one.watched(), other.watched()];
+    (one.add)("form", 100);
+    (other.add)("form", 10);
     one.telemetry.part("start").waiting("starting");
-    scrape(&mut processes, &visitor).await;
+    scrape(&mut processes, &client).await;
     one.stop().await;
-    let started = Table::of(&processes).notes;
-    assert_eq!(started, [format!("{} waits: start: starting", one.address)]);
-    scrape(&mut processes, &visitor).await;
+    let notes = Table::of(&processes).notes;
+    let note = format!("{} is waiting: start: starting", one.address);
+    assert_eq!(notes, [note]);
+    scrape(&mut processes, &client).await;
     let table = Table::of(&processes);
     let text = table.text();
     let mut lines = text.lines().skip(1);
     assert_eq!(words(lines.next().unwrap())[..3], ["form", "demo", "10"]);
-    assert!(lines.last().unwrap().contains("is away"), "{text}");
+    assert!(
+        lines.last().unwrap().contains("cannot be queried"),
+        "{text}"
+    );
+    let mut screen = Screen::new(Duration::from_secs(2), 2);
     screen.show(table);
     let (lines, _) = drawn(&screen);
-    assert_eq!(words(&lines[3])[2], "10", "the other one goes on");
-    let note = format!("{} is away: Connection refused", one.address);
+    assert_eq!(words(&lines[3])[2], "10", "the other process is counted");
+    let note = format!("{} cannot be queried: Connection refused", one.address);
     assert!(lines[11].starts_with(&note), "{}", lines[11]);
 }
 
 #[tokio::test]
 async fn a_stage_without_any_process_stays_in_the_table() {
-    let mut only = Served::start().await;
-    let (visitor, mut processes) = (Visitor::new().unwrap(), [only.process()]);
-    scrape(&mut processes, &visitor).await;
+    let mut only = FakeProcess::start().await;
+    let (client, mut processes) = (AdminClient::new().unwrap(), [only.watched()]);
+    scrape(&mut processes, &client).await;
     only.stop().await;
-    scrape(&mut processes, &visitor).await;
+    scrape(&mut processes, &client).await;
     let table = Table::of(&processes);
     assert_eq!(table.rows.len(), 3);
     assert_eq!(table.json()["stages"][1]["state"], "away");
@@ -191,26 +206,27 @@ async fn a_stage_without_any_process_stays_in_the_table() {
 }
 
 #[tokio::test]
-async fn somebody_elses_answer_is_no_table() {
+async fn a_response_of_another_server_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}/readyz#", listener.local_addr().unwrap());
     let telemetry = Telemetry::new();
     telemetry.part("step").ready();
     tokio::spawn(telemetry.serve(listener));
-    let mut processes = [Process::new(address.parse().unwrap())];
-    scrape(&mut processes, &Visitor::new().unwrap()).await;
-    let problem = processes[0].away.as_ref().unwrap().to_string();
-    assert_eq!(problem, "its answer is not Formline's: line 1 is no metric");
+    let mut processes = [WatchedProcess::new(address.parse().unwrap())];
+    scrape(&mut processes, &AdminClient::new().unwrap()).await;
+    let error = processes[0].error.as_ref().unwrap().to_string();
+    let expected = "not a response of Formline: line 1 is not a metric";
+    assert_eq!(error, expected);
 }
 
 #[tokio::test]
 async fn keys_sort_pause_and_quit() {
-    let served = Served::start().await;
-    let (visitor, mut processes) = (Visitor::new().unwrap(), [served.process()]);
-    scrape(&mut processes, &visitor).await;
+    let served = FakeProcess::start().await;
+    let (client, mut processes) = (AdminClient::new().unwrap(), [served.watched()]);
+    scrape(&mut processes, &client).await;
     let mut screen = Screen::new(Duration::from_secs(2), 1);
     screen.show(Table::of(&processes));
-    // Nothing but a lag differs so far.
+    // Only the lag differs so far.
     for (order, first) in [
         ("stage", "form"),
         ("rate", "form"),
@@ -221,22 +237,22 @@ async fn keys_sort_pause_and_quit() {
         let (lines, _) = drawn(&screen);
         assert!(lines[0].contains(&format!("sort: {order}")), "{}", lines[0]);
         assert_eq!(words(&lines[3])[0], first, "{order}");
-        assert_eq!(screen.press(key(KeyCode::Char('s'))), Wish::Stay);
+        assert_eq!(screen.press(key(KeyCode::Char('s'))), KeyAction::Continue);
     }
-    assert_eq!(screen.press(key(KeyCode::Char('p'))), Wish::Stay);
+    assert_eq!(screen.press(key(KeyCode::Char('p'))), KeyAction::Continue);
     (served.add)("form", 7);
-    scrape(&mut processes, &visitor).await;
+    scrape(&mut processes, &client).await;
     screen.show(Table::of(&processes));
     let (lines, _) = drawn(&screen);
     assert!(lines[0].contains("paused"), "{}", lines[0]);
-    assert_eq!(words(&lines[3])[2], "0", "it stays as it was");
-    assert_eq!(screen.press(key(KeyCode::Char(' '))), Wish::Stay);
+    assert_eq!(words(&lines[3])[2], "0", "the table is not updated");
+    assert_eq!(screen.press(key(KeyCode::Char(' '))), KeyAction::Continue);
     screen.show(Table::of(&processes));
     assert_eq!(words(&drawn(&screen).0[3])[2], "7");
 
-    assert_eq!(screen.press(key(KeyCode::Char('c'))), Wish::Stay);
+    assert_eq!(screen.press(key(KeyCode::Char('c'))), KeyAction::Continue);
     let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
     for quit in [key(KeyCode::Char('q')), key(KeyCode::Esc), control_c] {
-        assert_eq!(screen.press(quit), Wish::Quit);
+        assert_eq!(screen.press(quit), KeyAction::Quit);
     }
 }

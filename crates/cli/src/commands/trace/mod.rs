@@ -1,4 +1,5 @@
-//! `formline trace ID`: finds a submission, and what was made of it, in every topic of the apps.
+//! `formline trace ID`: finds a submission, and the records that were derived from it, in every
+//! topic of the apps.
 
 mod search;
 
@@ -18,14 +19,15 @@ use formline_core::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use self::search::{Sighting, Stage, search};
-use super::{load_without_plugins, sink, text};
-use crate::arguments::Trace;
+use self::search::{RecordKind, TracedRecord, search};
+use super::sink;
+use crate::{arguments::TraceArgs, installation::load_without_plugins, terminal};
 
-/// Clocks of the machines that give ids and times may differ by so much.
-const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
+/// Maximum clock difference between the machine that created the id and the one that stores
+/// records.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-pub(super) fn run(arguments: &Trace) -> Result<()> {
+pub(super) fn run(arguments: &TraceArgs) -> Result<()> {
     let (client, apps) = load_without_plugins(&arguments.folders, &arguments.kafka)?;
     let since = since(arguments)?;
     let found = search(&client, &apps, &arguments.id, since)?;
@@ -34,26 +36,33 @@ pub(super) fn run(arguments: &Trace) -> Result<()> {
         bail!("{} is in no topic of the apps since {since}", arguments.id);
     }
     let sinks = sinks(&client, &apps, &found)?;
-    text::unless_closed(if arguments.output.json {
+    terminal::unless_closed(if arguments.output.json {
         print_json(&arguments.id, &found, &sinks)
     } else {
         print(&found, &sinks)
     })
 }
 
-fn since(arguments: &Trace) -> Result<Timestamp> {
+/// Where the search starts: at `--since`, or at the time in the id. An id of a keyed submission
+/// contains no time; it is at most as old as the window within which the key is known.
+fn since(arguments: &TraceArgs) -> Result<Timestamp> {
     if let Some(since) = arguments.since.since {
         return Ok(since.0);
     }
     let id = arguments.id.parse::<EventId>().ok();
     Ok(match id.and_then(|id| id.time()) {
-        Some(time) => time.checked_sub(CLOCKS)?,
+        Some(time) => time.checked_sub(CLOCK_SKEW)?,
         None => Timestamp::now().checked_sub(WINDOW)?,
     })
 }
 
-/// Each sink that reads a topic with the submission, and whether its group has committed everything of it.
-fn sinks(client: &Client, apps: &[Arc<App>], found: &[Sighting]) -> Result<Vec<(String, bool)>> {
+/// Each sink that reads a topic with the submission, and whether its group has committed the
+/// offsets of all its records.
+fn sinks(
+    client: &Client,
+    apps: &[Arc<App>],
+    found: &[TracedRecord],
+) -> Result<Vec<(String, bool)>> {
     let mut sinks = Vec::new();
     for (app, sink) in sink::all(apps) {
         let read = found.iter().filter(|one| {
@@ -79,14 +88,12 @@ fn sinks(client: &Client, apps: &[Arc<App>], found: &[Sighting]) -> Result<Vec<(
     Ok(sinks)
 }
 
-// === Printing ===
-
-fn print(found: &[Sighting], sinks: &[(String, bool)]) -> Result<()> {
+fn print(found: &[TracedRecord], sinks: &[(String, bool)]) -> Result<()> {
     let mut out = io::stdout().lock();
     for one in found {
-        let (time, stage, record) = (time(&one.record), one.stage.name(), &one.record);
-        let line = format!("{time}  {stage:<11}  {record:?}  {}", about(one));
-        writeln!(out, "{}", text::plain(line.trim_end()))?;
+        let (time, kind, record) = (time(&one.record), one.kind.name(), &one.record);
+        let line = format!("{time}  {kind:<11}  {record:?}  {}", about(one));
+        writeln!(out, "{}", terminal::plain(line.trim_end()))?;
     }
     for (sink, has_passed) in sinks {
         let state = if *has_passed {
@@ -99,18 +106,18 @@ fn print(found: &[Sighting], sinks: &[(String, bool)]) -> Result<()> {
     Ok(())
 }
 
-fn print_json(id: &str, found: &[Sighting], sinks: &[(String, bool)]) -> Result<()> {
+fn print_json(id: &str, found: &[TracedRecord], sinks: &[(String, bool)]) -> Result<()> {
     let records = found.iter().map(|one| {
         let record = &one.record;
         json!({
             "time": time(record),
-            "stage": one.stage.name(),
+            "stage": one.kind.name(),
             "topic": &*record.partition.topic,
             "partition": record.partition.number,
             "offset": record.offset,
             "id": record.text_header(header::ID),
             "about": about(one),
-            "settled": one.closed.as_ref().map(settled),
+            "settled": one.closed.as_ref().map(resolution),
         })
     });
     let sinks = sinks
@@ -129,8 +136,8 @@ fn time(record: &Record) -> String {
     event::format_time(time.unwrap_or_default())
 }
 
-/// What became of a dead letter.
-fn settled(closed: &Closed) -> Value {
+/// How a dead letter was resolved.
+fn resolution(closed: &Closed) -> Value {
     match closed {
         Closed::Settled(settled) => json!({
             "how": settled.how.to_string(),
@@ -140,49 +147,51 @@ fn settled(closed: &Closed) -> Value {
     }
 }
 
-/// Why it was parked and what became of it, what changed in which store, what a sink has done, for whom it is replayed, or
-/// what kind of event it is.
-fn about(one: &Sighting) -> String {
+/// A description of the record, depending on its kind.
+fn about(one: &TracedRecord) -> String {
     let text = |name| one.record.text_header(name).map(str::to_owned);
     let replay = || text(header::REPLAY_FOR).map(|group| format!("replayed for {group}"));
-    match one.stage {
-        Stage::State => change(&one.record),
-        Stage::Retry => {
-            let due = as_json(one.record.header(header::RETRY));
-            let time = Timestamp::from_millisecond(due["due"].as_i64().unwrap_or_default());
+    match one.kind {
+        RecordKind::State => state_change(&one.record),
+        RecordKind::Retry => {
+            let retry = as_json(one.record.header(header::RETRY));
+            let time = Timestamp::from_millisecond(retry["due"].as_i64().unwrap_or_default());
             let time = event::format_time(time.unwrap_or_default());
-            format!("attempt {} is due {time}", due["attempt"])
+            format!("attempt {} is due {time}", retry["attempt"])
         }
-        Stage::Journal => {
+        RecordKind::Journal => {
             let entry = as_json(one.record.value());
-            let said = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-            let detail = said("detail");
+            let field = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+            let detail = field("detail");
             let colon = if detail.is_empty() { "" } else { ": " };
             format!(
                 "{}, attempt {}{colon}{detail}",
-                said("outcome"),
+                field("outcome"),
                 entry["attempt"]
             )
         }
-        Stage::DeadLetter => {
+        RecordKind::DeadLetter => {
             let reason = text("dead-letter-reason").unwrap_or_default();
             match &one.closed {
                 Some(closed) => format!("{reason}, {closed}"),
                 None => reason,
             }
         }
-        Stage::Form | Stage::Output => replay().or_else(|| text(header::TYPE)).unwrap_or_default(),
+        RecordKind::Form | RecordKind::Output => {
+            replay().or_else(|| text(header::TYPE)).unwrap_or_default()
+        }
     }
 }
 
-/// Null if it is none.
+/// The parsed text, or null if it is not JSON.
 fn as_json(text: Option<&[u8]>) -> Value {
     text.and_then(|text| serde_json::from_slice(text).ok())
         .unwrap_or_default()
 }
 
-/// The key of a changelog begins with the length and the name of the store.
-fn change(record: &Record) -> String {
+/// The change of a store that a changelog record describes. Its key starts with the length and the
+/// name of the store.
+fn state_change(record: &Record) -> String {
     let key = record.key().and_then(<[u8]>::split_first);
     let key = key.and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)));
     let Some((store, key)) = key else {

@@ -1,5 +1,5 @@
-//! Finds the records of a submission: what carries its id, what its events have changed in stores, and what became of its
-//! dead letters.
+//! Finds the records of a submission: those that carry its id, the state changes that they caused,
+//! and the resolutions of its dead letters.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,54 +16,54 @@ use jiff::Timestamp;
 
 /// A record of the submission.
 #[derive(Debug)]
-pub(super) struct Sighting {
-    pub(super) stage: Stage,
-    /// How many steps lie before it.
+pub(super) struct TracedRecord {
+    pub(super) kind: RecordKind,
+    /// Number of steps before it.
     depth: usize,
     pub(super) record: Record,
-    /// The time of the event behind it, in milliseconds since 1970.
+    /// Time of the event that it was derived from, in milliseconds since 1970.
     event_ms: i64,
-    /// Why it is not open, for a dead letter.
+    /// The resolution of a dead letter; none if it is open.
     pub(super) closed: Option<Closed>,
 }
 
-/// What a topic holds, in the order in which one thing leads to the other.
+/// What the records of a topic are, in causal order.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Stage {
+pub(super) enum RecordKind {
     Form,
     State,
     Output,
-    /// What a sink has put off.
+    /// A record that a sink has deferred.
     Retry,
-    /// What a sink says that it has done.
+    /// A result that a sink has recorded.
     Journal,
     DeadLetter,
 }
 
-/// A topic that may hold records of the submission.
+/// A topic that may contain records of the submission.
 #[derive(Debug)]
-struct Stop {
-    stage: Stage,
+struct SearchedTopic {
+    kind: RecordKind,
     depth: usize,
-    /// Whose it is, for changelogs and dead letters.
+    /// The step or sink that writes it, for changelogs and dead letters.
     owner: Option<DeadLetters>,
 }
 
-/// All records of a submission since a time, in order.
+/// All records of a submission since a time, in causal order.
 pub(super) fn search(
     client: &Client,
     apps: &[Arc<App>],
     id: &str,
     since: Timestamp,
-) -> Result<Vec<Sighting>> {
-    let mut found: Vec<Sighting> = Vec::new();
-    let (states, others): (BTreeMap<_, _>, BTreeMap<_, _>) = stops(apps)
+) -> Result<Vec<TracedRecord>> {
+    let mut found: Vec<TracedRecord> = Vec::new();
+    let (states, others): (BTreeMap<_, _>, BTreeMap<_, _>) = topics(apps)
         .into_iter()
-        .partition(|(_, stop)| stop.stage == Stage::State);
-    for (topic, stop) in &others {
-        let is_of = |record: &Record| carries(record, id).then_some(record.timestamp_ms);
-        let mut records = stop.look(client, topic, since, is_of)?;
-        if let Some(owner) = &stop.owner
+        .partition(|(_, topic)| topic.kind == RecordKind::State);
+    for (name, topic) in &others {
+        let time_of = |record: &Record| carries(record, id).then_some(record.timestamp_ms);
+        let mut records = topic.read(client, name, since, time_of)?;
+        if let Some(owner) = &topic.owner
             && !records.is_empty()
         {
             let ledger = Ledger::read(client, owner.clone())?;
@@ -73,13 +73,13 @@ pub(super) fn search(
         }
         found.extend(records);
     }
-    // Behind the others: a change is found by the place of the event that has caused it.
-    for (topic, stop) in &states {
-        let inputs = stop.owner.iter().flat_map(|owner| &owner.topics);
+    // Last, because a state change refers to the positions of the events that caused it.
+    for (name, topic) in &states {
+        let inputs = topic.owner.iter().flat_map(|owner| &owner.topics);
         let inputs: Vec<&String> = inputs.collect();
         let events: Vec<&Record> = found
             .iter()
-            .filter(|one| matches!(one.stage, Stage::Form | Stage::Output))
+            .filter(|one| matches!(one.kind, RecordKind::Form | RecordKind::Output))
             .map(|one| &one.record)
             .filter(|record| {
                 inputs
@@ -90,16 +90,14 @@ pub(super) fn search(
         if events.is_empty() {
             continue;
         }
-        let changes = stop.look(client, topic, since, |record| {
-            time_of_cause(record, &events)
-        })?;
-        found.extend(changes);
+        let time_of = |record: &Record| time_of_cause(record, &events);
+        found.extend(topic.read(client, name, since, time_of)?);
     }
-    found.sort_by_key(|one| (one.event_ms, one.depth, one.stage, one.record.offset));
+    found.sort_by_key(|one| (one.event_ms, one.depth, one.kind, one.record.offset));
     Ok(found)
 }
 
-/// Whether a record is the submission or stems from it.
+/// Whether a record is the submission or was derived from it.
 fn carries(record: &Record, id: &str) -> bool {
     let names = [header::ID, header::ORIGIN];
     names
@@ -107,34 +105,32 @@ fn carries(record: &Record, id: &str) -> bool {
         .any(|name| record.header(name) == Some(id.as_bytes()))
 }
 
-/// The time of the last of the events that have changed a store, if one has.
+/// The time of the latest of the events that caused a state change, if one of them did.
 fn time_of_cause(change: &Record, events: &[&Record]) -> Option<i64> {
     let causes = change.headers().filter(|(name, _)| *name == header::CAUSE);
     let causes = causes.filter_map(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
     let causes: Vec<Cause> = causes.collect();
-    let has_caused = |event: &&&Record| {
-        let (place, offset) = (&event.partition, event.offset);
-        place.number == change.partition.number
+    let is_cause = |event: &&&Record| {
+        let (partition, offset) = (&event.partition, event.offset);
+        partition.number == change.partition.number
             && causes
                 .iter()
-                .any(|cause| cause.includes(&place.topic, offset))
+                .any(|cause| cause.includes(&partition.topic, offset))
     };
-    let events = events.iter().filter(has_caused);
+    let events = events.iter().filter(is_cause);
     events.map(|event| event.timestamp_ms).max()
 }
 
-/// Every topic that can hold a submission.
-fn stops(apps: &[Arc<App>]) -> BTreeMap<String, Stop> {
-    let mut stops = BTreeMap::new();
-    let mut add = |topic: String, stage, depth, owner| {
-        stops.entry(topic).or_insert(Stop {
-            stage,
-            depth,
-            owner,
-        });
+/// Every topic that may contain a record of a submission, by name.
+fn topics(apps: &[Arc<App>]) -> BTreeMap<String, SearchedTopic> {
+    let mut topics = BTreeMap::new();
+    let mut add = |topic: String, kind, depth, owner| {
+        topics
+            .entry(topic)
+            .or_insert(SearchedTopic { kind, depth, owner });
     };
     for form in apps.iter().flat_map(|app| &app.forms) {
-        add(form.topic.clone(), Stage::Form, 0, None);
+        add(form.topic.clone(), RecordKind::Form, 0, None);
     }
     for app in apps {
         let owner = |step: &str, topics: Vec<String>| {
@@ -148,38 +144,40 @@ fn stops(apps: &[Arc<App>]) -> BTreeMap<String, Stop> {
             let depth = app.upstream(&step.topics()).len() + 1;
             let owner = owner(&step.name, step.topics());
             for topic in step.output.values() {
-                add(topic.clone(), Stage::Output, depth, None);
+                add(topic.clone(), RecordKind::Output, depth, None);
             }
-            add(step.state_topic(), Stage::State, depth, owner.clone());
-            add(step.dead_letter_topic(), Stage::DeadLetter, depth, owner);
+            add(step.state_topic(), RecordKind::State, depth, owner.clone());
+            let dead_letters = step.dead_letter_topic();
+            add(dead_letters, RecordKind::DeadLetter, depth, owner);
         }
         for sink in &app.sinks {
             let depth = app.upstream(&sink.input).len() + 1;
             let owner = owner(&sink.name, sink.input.clone());
             if let Some(retries) = sink.retries_topic() {
-                add(retries, Stage::Retry, depth, None);
+                add(retries, RecordKind::Retry, depth, None);
             }
             if app.topic(&sink.journal_topic()).is_some() {
-                add(sink.journal_topic(), Stage::Journal, depth, None);
+                add(sink.journal_topic(), RecordKind::Journal, depth, None);
             }
-            add(sink.dead_letter_topic(), Stage::DeadLetter, depth, owner);
+            let dead_letters = sink.dead_letter_topic();
+            add(dead_letters, RecordKind::DeadLetter, depth, owner);
         }
     }
-    stops
+    topics
 }
 
-// === impl Stop ===
+// === impl SearchedTopic ===
 
-impl Stop {
-    /// Reads the topic to its end, and takes the records for which there is a time of their event. One that is missing
-    /// holds nothing: a step without state has no changelog.
-    fn look(
+impl SearchedTopic {
+    /// Reads the topic to its end, and returns the records for which `event_ms` returns the time of
+    /// their event. A missing topic contains none: a step without state has no changelog.
+    fn read(
         &self,
         client: &Client,
         topic: &str,
         since: Timestamp,
         event_ms: impl Fn(&Record) -> Option<i64>,
-    ) -> Result<Vec<Sighting>> {
+    ) -> Result<Vec<TracedRecord>> {
         let mut found = Vec::new();
         let from = From::Time(since.as_millisecond());
         let mut reader = match Reader::open(client, topic, &[], from) {
@@ -189,8 +187,8 @@ impl Stop {
         reader.read_to_end(
             || true,
             |record| {
-                found.extend(event_ms(&record).map(|event_ms| Sighting {
-                    stage: self.stage,
+                found.extend(event_ms(&record).map(|event_ms| TracedRecord {
+                    kind: self.kind,
                     depth: self.depth,
                     record,
                     event_ms,
@@ -202,9 +200,10 @@ impl Stop {
     }
 }
 
-// === impl Stage ===
+// === impl RecordKind ===
 
-impl Stage {
+impl RecordKind {
+    /// The name in text and JSON output.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Form => "form",

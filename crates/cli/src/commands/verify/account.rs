@@ -1,167 +1,169 @@
-//! The account of one sink: what it was given held against what it has written, and so what became of each submission.
+//! Compares what one sink has read with what it has written, and derives the state of each
+//! submission.
 
 use std::collections::{BTreeMap, HashMap};
 
 use formline_core::EventId;
-use formline_sinks::audit::{IdSource, OutcomeState, RowLocation, SinkOutcome};
+use formline_sinks::outcomes::{Naming, Outcome, Place, State};
 
 use super::{
+    delivery_trace::{DeadLettered, DeliveryTrace},
+    route::Route,
     submissions::Submissions,
-    trail::{GivenUp, Trail},
-    way::Way,
 };
 
-/// What became of each submission at one sink.
-pub(super) struct Account<'a> {
+/// The state of each submission at one sink.
+pub(super) struct SinkAccount<'a> {
     /// `APP/SINK`.
     pub(super) title: String,
-    naming: IdSource,
+    naming: Naming,
     submissions: &'a Submissions,
-    /// By the id under which the sink's outcomes are named.
+    /// By the id under which the sink reports its outcomes.
     items: HashMap<EventId, Item>,
-    /// Once it is closed: each submission that reaches the sink.
-    pub(super) fates: BTreeMap<EventId, Fate>,
-    /// Submissions with a record that was given up: where and why.
-    pub(super) given_up: BTreeMap<EventId, (String, String)>,
-    /// Submissions whose row says that it is late.
+    /// The state of each submission that reaches the sink. Complete after [`Self::close`].
+    pub(super) states: BTreeMap<EventId, SubmissionState>,
+    /// Submissions with a dead-lettered record: the step or sink, and the reason.
+    pub(super) dead_lettered: BTreeMap<EventId, (String, String)>,
+    /// Number of submissions whose row is marked as late.
     pub(super) late: usize,
-    /// Rows that stand below a later submission and do not say so.
-    pub(super) disorder: Vec<(EventId, RowLocation)>,
-    /// Time and id of the row before, if it stands in order.
+    /// Rows that are below a later submission without being marked as late.
+    pub(super) disorder: Vec<(EventId, Place)>,
+    /// Time and id of the previous row that is in order.
     last: Option<(i64, EventId)>,
 }
 
-/// What has one name at the sink.
+/// Counts for one id at the sink.
 #[derive(Clone, Copy, Debug)]
 struct Item {
     submission: EventId,
-    /// Records that the sink is given.
+    /// Records that the sink reads.
     given: u32,
-    /// Of these, how many its group has passed.
+    /// Records among them that the group of the sink has passed.
     passed: u32,
-    /// Of these, how many it has given up.
-    given_up: u32,
-    /// How often the sink has it.
-    held: u32,
-    /// How often it may have it or not.
-    uncertain: u32,
-    /// Whether the sink has put it off.
-    is_put_off: bool,
+    /// Records among them that the sink has dead-lettered.
+    dead_lettered: u32,
+    /// Deliveries.
+    delivered: u32,
+    /// Attempts with an unknown outcome.
+    unknown: u32,
+    /// Whether the sink has deferred a record.
+    is_deferred: bool,
 }
 
-/// What became of a submission, from the most harmless to the worst: of several records the worst counts.
+/// The state of a submission, in ascending order of severity. With several records the most severe
+/// state counts.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Fate {
-    /// A step has made nothing of it.
+pub(super) enum SubmissionState {
+    /// A step has derived no output from it.
     NotPassedOn,
     Delivered,
-    /// Nobody knows whether it had its effect, and the sink does not try again.
-    Uncertain,
-    /// It was given up by a step or the sink.
-    DeadLetter,
-    /// Some group has not passed it yet.
+    /// Unknown whether it had its effect; the sink does not retry.
+    OutcomeUnknown,
+    /// A step or the sink has dead-lettered it.
+    DeadLettered,
+    /// A group has not passed it yet.
     UnderWay,
-    /// Everybody has passed it, and it is not there.
+    /// All groups have passed it, and it is not at the destination.
     Missing,
-    /// It is there more often than it was given.
+    /// It is at the destination more often than the sink has read it.
     Doubled,
 }
 
-// === impl Account ===
+// === impl SinkAccount ===
 
-impl<'a> Account<'a> {
-    /// What has to be there.
-    pub(super) fn open(way: &Way, submissions: &'a Submissions, trail: &Trail) -> Self {
+impl<'a> SinkAccount<'a> {
+    /// Starts with what is expected at the destination.
+    pub(super) fn open(route: &Route, submissions: &'a Submissions, trace: &DeliveryTrace) -> Self {
         let mut account = Self {
-            title: way.title.clone(),
-            naming: way.naming,
+            title: route.title.clone(),
+            naming: route.naming,
             submissions,
             items: HashMap::new(),
-            fates: submissions
-                .to(&way.sources)
-                .map(|id| (id, Fate::NotPassedOn))
+            states: submissions
+                .to(&route.sources)
+                .map(|id| (id, SubmissionState::NotPassedOn))
                 .collect(),
-            given_up: BTreeMap::new(),
+            dead_lettered: BTreeMap::new(),
             late: 0,
             disorder: Vec::new(),
             last: None,
         };
-        for (record, seen) in &trail.records {
-            let item = account.item(*record, seen.submission);
-            item.given += seen.count;
-            item.passed += if seen.is_passed { seen.count } else { 0 };
+        for (record, input) in &trace.inputs {
+            let item = account.item(*record, input.submission);
+            item.given += input.count;
+            item.passed += if input.is_passed { input.count } else { 0 };
         }
-        for parked in trail.given_up() {
-            account.give_up(way, &parked);
+        for letter in trace.dead_lettered() {
+            account.add_dead_lettered(route, &letter);
         }
-        for submission in &trail.pending {
-            account.raise(*submission, Fate::UnderWay);
+        for submission in &trace.pending {
+            account.raise(*submission, SubmissionState::UnderWay);
         }
         account
     }
 
-    fn give_up(&mut self, way: &Way, parked: &GivenUp<'_>) {
-        let stop = way.stops[parked.stop].step.clone();
-        let why = (stop, parked.reason.to_owned());
-        self.given_up.insert(parked.submission, why);
-        if parked.stop == way.sink() {
-            self.item(parked.record, parked.submission).given_up += parked.count;
+    fn add_dead_lettered(&mut self, route: &Route, letter: &DeadLettered<'_>) {
+        let stop = route.stops[letter.stop].step.clone();
+        let reason = letter.reason.to_owned();
+        self.dead_lettered.insert(letter.submission, (stop, reason));
+        if letter.stop == route.sink() {
+            self.item(letter.record, letter.submission).dead_lettered += letter.count;
         } else {
-            self.raise(parked.submission, Fate::DeadLetter);
+            self.raise(letter.submission, SubmissionState::DeadLettered);
         }
     }
 
     fn item(&mut self, record: EventId, submission: EventId) -> &mut Item {
         let name = match self.naming {
-            IdSource::Submission => submission,
-            IdSource::Record => record,
+            Naming::Submission => submission,
+            Naming::Record => record,
         };
         self.items.entry(name).or_insert(Item {
             submission,
             given: 0,
             passed: 0,
-            given_up: 0,
-            held: 0,
-            uncertain: 0,
-            is_put_off: false,
+            dead_lettered: 0,
+            delivered: 0,
+            unknown: 0,
+            is_deferred: false,
         })
     }
 
-    /// Only what reaches the sink has a fate there.
-    fn raise(&mut self, submission: EventId, to: Fate) {
-        if let Some(fate) = self.fates.get_mut(&submission) {
-            *fate = to.max(*fate);
+    /// Raises the severity of a submission, if it is one that reaches the sink.
+    fn raise(&mut self, submission: EventId, to: SubmissionState) {
+        if let Some(state) = self.states.get_mut(&submission) {
+            *state = to.max(*state);
         }
     }
 
-    /// Takes what the sink has done.
-    pub(super) fn add(&mut self, outcome: SinkOutcome) {
-        let is_submission = self.fates.contains_key(&outcome.id);
-        if self.naming == IdSource::Submission && is_submission {
-            // Also one of which the sink's topic has no record any more.
+    /// Adds an outcome that the sink reports.
+    pub(super) fn add(&mut self, outcome: Outcome) {
+        let is_submission = self.states.contains_key(&outcome.id);
+        if self.naming == Naming::Submission && is_submission {
+            // Even if the topic of the sink no longer contains the record.
             self.item(outcome.id, outcome.id);
         }
         let Some(item) = self.items.get_mut(&outcome.id) else {
             return;
         };
         match outcome.state {
-            OutcomeState::Done => item.held += 1,
-            OutcomeState::Unknown => item.uncertain += 1,
-            OutcomeState::UnderWay => {
-                item.is_put_off = true;
+            State::Done => item.delivered += 1,
+            State::Uncertain => item.unknown += 1,
+            State::UnderWay => {
+                item.is_deferred = true;
                 return;
             }
         }
         let submission = item.submission;
         if outcome.is_late {
             self.late += 1;
-        } else if let Some(place) = outcome.location {
+        } else if let Some(place) = outcome.place {
             self.check_order(submission, place);
         }
     }
 
-    fn check_order(&mut self, id: EventId, place: RowLocation) {
-        // A row does not say which use of a key it stems from.
+    fn check_order(&mut self, id: EventId, place: Place) {
+        // If the id was used more than once, the row does not tell which use it belongs to.
         let Some(one) = self.submissions.get(&id).filter(|one| one.uses == 1) else {
             return;
         };
@@ -172,38 +174,42 @@ impl<'a> Account<'a> {
         self.last = self.last.max(Some(key));
     }
 
-    /// Judges, when everything that the sink has was added.
+    /// Derives the states, after all outcomes were added.
     pub(super) fn close(&mut self) {
         for item in std::mem::take(&mut self.items).into_values() {
-            let is_pending = self.fates.get(&item.submission) == Some(&Fate::UnderWay);
-            self.raise(item.submission, item.fate(is_pending));
+            let is_pending = self.states.get(&item.submission) == Some(&SubmissionState::UnderWay);
+            self.raise(item.submission, item.state(is_pending));
         }
     }
 
-    /// What is wrong only since an earlier look is still moving.
-    pub(super) fn doubt(&mut self, earlier: &Account<'_>) {
-        for (id, fate) in &mut self.fates {
-            let before = earlier.fates.get(id).copied();
-            if *fate >= Fate::Missing && before.is_none_or(|before| before < Fate::Missing) {
-                *fate = Fate::UnderWay;
+    /// Treats what is missing or doubled now, but was not in an earlier account, as under way.
+    pub(super) fn confirm_with(&mut self, earlier: &SinkAccount<'_>) {
+        let is_wrong = |state: SubmissionState| state >= SubmissionState::Missing;
+        for (id, state) in &mut self.states {
+            let before = earlier.states.get(id).copied();
+            if is_wrong(*state) && before.is_none_or(|before| !is_wrong(before)) {
+                *state = SubmissionState::UnderWay;
             }
         }
     }
 
     pub(super) fn has_under_way(&self) -> bool {
-        self.of(Fate::UnderWay).next().is_some()
+        self.of(SubmissionState::UnderWay).next().is_some()
     }
 
-    /// Whether something is missing, doubled or out of order; `complete`: or has no outcome at all.
+    /// Whether something is missing, doubled or out of order. With `complete`, also whether
+    /// something is under way or was not passed on.
     pub(super) fn is_wrong(&self, complete: bool) -> bool {
-        let is_open = |fate: &Fate| matches!(fate, Fate::NotPassedOn | Fate::UnderWay);
-        let wrong = |fate: &Fate| *fate >= Fate::Missing || (complete && is_open(fate));
-        !self.disorder.is_empty() || self.fates.values().any(wrong)
+        use SubmissionState::{Missing, NotPassedOn, UnderWay};
+        let is_open = |state: &SubmissionState| matches!(state, NotPassedOn | UnderWay);
+        let is_wrong = |state: &SubmissionState| *state >= Missing || (complete && is_open(state));
+        !self.disorder.is_empty() || self.states.values().any(is_wrong)
     }
 
-    /// The submissions of one fate.
-    pub(super) fn of(&self, fate: Fate) -> impl Iterator<Item = EventId> {
-        let of = self.fates.iter().filter(move |(_, found)| **found == fate);
+    /// The submissions in a state.
+    pub(super) fn of(&self, state: SubmissionState) -> impl Iterator<Item = EventId> {
+        let all = self.states.iter();
+        let of = all.filter(move |(_, found)| **found == state);
         of.map(|(id, _)| *id)
     }
 }
@@ -211,86 +217,83 @@ impl<'a> Account<'a> {
 // === impl Item ===
 
 impl Item {
-    /// `is_pending`: a step may have given the sink more than we have seen.
-    fn fate(&self, is_pending: bool) -> Fate {
-        let found = self.held + self.uncertain + self.given_up;
-        // Kafka may have deleted the record of what the sink has.
+    /// The state of the submission. `is_pending`: a step may have sent the sink more records than
+    /// the trace contains.
+    fn state(&self, is_pending: bool) -> SubmissionState {
+        let found = self.delivered + self.unknown + self.dead_lettered;
+        // Kafka may have deleted a record that the sink has delivered.
         let given = self.given.max(1);
         match () {
-            () if found > given && is_pending => Fate::UnderWay,
-            () if found > given => Fate::Doubled,
-            () if found < self.passed && !self.is_put_off => Fate::Missing,
-            () if found < given => Fate::UnderWay,
-            () if self.given_up > 0 => Fate::DeadLetter,
-            () if self.uncertain > 0 => Fate::Uncertain,
-            () => Fate::Delivered,
+            () if found > given && is_pending => SubmissionState::UnderWay,
+            () if found > given => SubmissionState::Doubled,
+            () if found < self.passed && !self.is_deferred => SubmissionState::Missing,
+            () if found < given => SubmissionState::UnderWay,
+            () if self.dead_lettered > 0 => SubmissionState::DeadLettered,
+            () if self.unknown > 0 => SubmissionState::OutcomeUnknown,
+            () => SubmissionState::Delivered,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{SubmissionState as State, *};
 
-    fn item(given: u32, passed: u32, given_up: u32, held: u32) -> Item {
+    fn item(given: u32, passed: u32, dead_lettered: u32, delivered: u32) -> Item {
         Item {
             submission: EventId::new(),
             given,
             passed,
-            given_up,
-            held,
-            uncertain: 0,
-            is_put_off: false,
+            dead_lettered,
+            delivered,
+            unknown: 0,
+            is_deferred: false,
         }
-    }
-
-    fn fate(given: u32, passed: u32, given_up: u32, held: u32) -> Fate {
-        item(given, passed, given_up, held).fate(false)
     }
 
     #[test]
     fn every_record_has_one_outcome() {
-        for (fate, expected) in [
-            (fate(1, 1, 0, 1), Fate::Delivered),
-            (fate(1, 0, 0, 1), Fate::Delivered),
-            (fate(0, 0, 0, 1), Fate::Delivered),
-            (fate(1, 1, 1, 0), Fate::DeadLetter),
-            (fate(2, 2, 1, 1), Fate::DeadLetter),
-            (fate(1, 0, 0, 0), Fate::UnderWay),
-            (fate(2, 1, 0, 1), Fate::UnderWay),
-            (fate(1, 1, 0, 0), Fate::Missing),
-            (fate(2, 2, 0, 1), Fate::Missing),
-            (fate(1, 1, 0, 2), Fate::Doubled),
-            (fate(1, 1, 1, 1), Fate::Doubled),
-            (fate(0, 0, 0, 2), Fate::Doubled),
+        for (item, expected) in [
+            (item(1, 1, 0, 1), State::Delivered),
+            (item(1, 0, 0, 1), State::Delivered),
+            (item(0, 0, 0, 1), State::Delivered),
+            (item(1, 1, 1, 0), State::DeadLettered),
+            (item(2, 2, 1, 1), State::DeadLettered),
+            (item(1, 0, 0, 0), State::UnderWay),
+            (item(2, 1, 0, 1), State::UnderWay),
+            (item(1, 1, 0, 0), State::Missing),
+            (item(2, 2, 0, 1), State::Missing),
+            (item(1, 1, 0, 2), State::Doubled),
+            (item(1, 1, 1, 1), State::Doubled),
+            (item(0, 0, 0, 2), State::Doubled),
         ] {
-            assert_eq!(fate, expected);
+            assert_eq!(item.state(false), expected, "{item:?}");
         }
     }
 
     #[test]
-    fn what_a_step_may_still_give_is_not_doubled() {
-        assert_eq!(item(1, 1, 0, 2).fate(true), Fate::UnderWay);
+    fn an_excess_is_under_way_while_a_step_may_still_send_records() {
+        assert_eq!(item(1, 1, 0, 2).state(true), State::UnderWay);
     }
 
     #[test]
-    fn what_the_sink_has_put_off_is_under_way_until_it_is_there() {
-        let put_off = |given_up, held| Item {
-            is_put_off: true,
-            ..item(1, 1, given_up, held)
+    fn a_deferred_record_is_under_way_until_it_is_delivered() {
+        let deferred = |dead_lettered, delivered| Item {
+            is_deferred: true,
+            ..item(1, 1, dead_lettered, delivered)
         };
-        assert_eq!(put_off(0, 0).fate(false), Fate::UnderWay);
-        assert_eq!(put_off(0, 1).fate(false), Fate::Delivered);
-        assert_eq!(put_off(1, 0).fate(false), Fate::DeadLetter);
+        assert_eq!(deferred(0, 0).state(false), State::UnderWay);
+        assert_eq!(deferred(0, 1).state(false), State::Delivered);
+        assert_eq!(deferred(1, 0).state(false), State::DeadLettered);
     }
 
     #[test]
-    fn what_nobody_knows_is_uncertain() {
-        let uncertain = |held, uncertain| Item {
-            uncertain,
-            ..item(1, 1, 0, held)
+    fn an_unknown_outcome_counts_as_one_outcome() {
+        let unknown = |delivered, unknown| Item {
+            unknown,
+            ..item(1, 1, 0, delivered)
         };
-        assert_eq!(uncertain(0, 1).fate(false), Fate::Uncertain);
-        assert_eq!(uncertain(1, 1).fate(false), Fate::Doubled);
+        assert_eq!(unknown(0, 1).state(false), State::OutcomeUnknown);
+        assert_eq!(unknown(1, 1).state(false), State::Doubled);
     }
 }

@@ -1,13 +1,15 @@
-//! `formline verify`: what became of every accepted submission at every sink, seen from outside.
+//! `formline verify`: checks that every accepted submission is at every sink, independently of the
+//! sinks.
 //!
-//! `submissions` reads what was accepted, `trail` what Kafka has made of it on its `way` to one sink, `account` holds that
-//! against what the sink has written, `report` tells it. One sink after the other, so that one trail is in memory.
+//! `submissions` reads what was accepted, `delivery_trace` what happened to it in Kafka on its
+//! `route` to one sink, `account` compares that with what the sink has written, and `report` prints
+//! the result. One sink is checked after the other, so that only one trace is in memory.
 
 mod account;
+mod delivery_trace;
 mod report;
+mod route;
 mod submissions;
-mod trail;
-mod way;
 
 use std::time::{Duration, Instant};
 
@@ -15,34 +17,40 @@ use anyhow::{Result, ensure};
 use formline_core::{Client, event};
 use formline_sinks::{
     Placed,
-    audit::{self, AuditQuery, AuditSources},
+    outcomes::{Outside, Question},
 };
 use tokio::runtime::Runtime;
 
-use self::{account::Account, submissions::Submissions, trail::Trail, way::Way};
-use super::{load_settings_and_apps, select, sink, text};
-use crate::arguments::Verify;
+use self::{
+    account::SinkAccount, delivery_trace::DeliveryTrace, route::Route, submissions::Submissions,
+};
+use super::sink;
+use crate::{
+    arguments::VerifyArgs,
+    installation::{load_settings_and_apps, select},
+    terminal,
+};
 
-/// Everything that is needed to look at a sink.
-struct Look {
+/// Reads everything that is needed to check a sink.
+struct Verifier {
     client: Client,
-    outside: AuditSources,
+    outside: Outside,
     submissions: Submissions,
     runtime: Runtime,
 }
 
-/// From one look to the next while something is under way.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Interval between two checks while something is under way.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) fn run(arguments: &Verify) -> Result<()> {
+pub(super) fn run(arguments: &VerifyArgs) -> Result<()> {
     let (settings, apps) = load_settings_and_apps(&arguments.folders, &arguments.kafka)?;
     let all = sink::all(&apps);
     let sinks = select(all, &arguments.sinks.sinks, "sink", |(app, sink)| {
         (&app.name, &sink.name)
     })?;
     let client = settings.client();
-    let look = Look {
-        outside: AuditSources {
+    let verifier = Verifier {
+        outside: Outside {
             client: client.clone(),
             google: sink::google(&arguments.sheets, &settings),
             postgres_url: settings.postgres_url,
@@ -51,13 +59,13 @@ pub(super) fn run(arguments: &Verify) -> Result<()> {
         client,
         runtime: Runtime::new()?,
     };
-    let end = Instant::now() + arguments.wait.unwrap_or_default();
+    let deadline = Instant::now() + arguments.wait.unwrap_or_default();
     let mut accounts = Vec::with_capacity(sinks.len());
     for placed in &sinks {
-        accounts.push(look.at_rest(placed, end)?);
+        accounts.push(verifier.account_by(placed, deadline)?);
     }
-    text::unless_closed(report::print(
-        &look.submissions,
+    terminal::unless_closed(report::print(
+        &verifier.submissions,
         &accounts,
         arguments.output.json,
     ))?;
@@ -68,50 +76,51 @@ pub(super) fn run(arguments: &Verify) -> Result<()> {
     let since = event::format_time(arguments.since.0);
     ensure!(
         wrong == 0,
-        "{wrong} of {count} sinks do not hold what was accepted since {since}"
+        "{wrong} of {count} sinks do not match the submissions accepted since {since}"
     );
     Ok(())
 }
 
-// === impl Look ===
+// === impl Verifier ===
 
-impl Look {
-    /// The account of a sink, once nothing is under way or `end` has come.
-    fn at_rest(&self, placed: &Placed, end: Instant) -> Result<Account<'_>> {
+impl Verifier {
+    /// The account of a sink, once nothing is under way or the deadline has passed.
+    fn account_by(&self, placed: &Placed, deadline: Instant) -> Result<SinkAccount<'_>> {
         loop {
-            let account = self.sure(placed)?;
-            if !account.has_under_way() || Instant::now() >= end {
+            let account = self.confirmed_account(placed)?;
+            if !account.has_under_way() || Instant::now() >= deadline {
                 return Ok(account);
             }
             #[expect(clippy::disallowed_methods, reason = "a signal ends the whole command")]
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(INTERVAL);
         }
     }
 
-    /// What is wrong is believed at the second look: a dead letter that is parked or replayed between the looks at its topic
-    /// and at the sink has no outcome in the first one, or two.
-    fn sure(&self, placed: &Placed) -> Result<Account<'_>> {
-        let first = self.once(placed)?;
+    /// Reads the account again if something is wrong, and keeps only what is wrong both times. If a
+    /// record is dead-lettered or replayed between reading the dead letters and reading the sink,
+    /// it has no outcome in the first account, or two.
+    fn confirmed_account(&self, placed: &Placed) -> Result<SinkAccount<'_>> {
+        let first = self.account(placed)?;
         if !first.is_wrong(false) {
             return Ok(first);
         }
-        let mut second = self.once(placed)?;
-        second.doubt(&first);
+        let mut second = self.account(placed)?;
+        second.confirm_with(&first);
         Ok(second)
     }
 
-    fn once(&self, (app, sink): &Placed) -> Result<Account<'_>> {
-        let way = Way::to(app, sink);
-        let trail = Trail::read(&self.client, &way, &self.submissions)?;
-        let mut account = Account::open(&way, &self.submissions, &trail);
-        let query = AuditQuery {
+    fn account(&self, (app, sink): &Placed) -> Result<SinkAccount<'_>> {
+        let route = Route::to(app, sink);
+        let trace = DeliveryTrace::read(&self.client, &route, &self.submissions)?;
+        let mut account = SinkAccount::open(&route, &self.submissions, &trace);
+        let question = Question {
             sink,
-            sources: &way.sources,
+            sources: &route.sources,
             since: self.submissions.since,
         };
         let mut visit = |outcome| account.add(outcome);
         self.runtime
-            .block_on(audit::outcomes(&self.outside, query, &mut visit))?;
+            .block_on(self.outside.outcomes(question, &mut visit))?;
         account.close();
         Ok(account)
     }

@@ -1,4 +1,5 @@
-//! What `formline verify` prints: a table with a line for each sink, and the ids that somebody has to look at.
+//! The output of `formline verify`: a table with one row per sink, and the ids of the submissions
+//! that need attention.
 
 use std::io::{self, Write};
 
@@ -7,13 +8,13 @@ use formline_core::{EventId, event};
 use serde_json::{Value, json};
 
 use super::{
-    account::{Account, Fate},
+    account::{SinkAccount, SubmissionState},
     submissions::Submissions,
 };
-use crate::commands::text;
+use crate::terminal;
 
-/// Ids of one list on a terminal; `--json` prints all.
-const SHOWN: usize = 100;
+/// Maximum number of ids that are printed of one list; `--json` prints all.
+const MAX_LISTED: usize = 100;
 
 const COLUMNS: [&str; 10] = [
     "accepted",
@@ -30,7 +31,7 @@ const COLUMNS: [&str; 10] = [
 
 pub(super) fn print(
     submissions: &Submissions,
-    accounts: &[Account<'_>],
+    accounts: &[SinkAccount<'_>],
     is_json: bool,
 ) -> Result<()> {
     let mut out = io::stdout().lock();
@@ -43,14 +44,14 @@ pub(super) fn print(
         out,
         "{count} submissions since {since}, {repetitions} repetitions of an Idempotency-Key"
     )?;
-    table(&mut out, accounts)?;
+    print_table(&mut out, accounts)?;
     for account in accounts {
-        lists(&mut out, account)?;
+        print_lists(&mut out, account)?;
     }
     Ok(())
 }
 
-fn table(out: &mut impl Write, accounts: &[Account<'_>]) -> io::Result<()> {
+fn print_table(out: &mut impl Write, accounts: &[SinkAccount<'_>]) -> io::Result<()> {
     let width = accounts.iter().map(|account| account.title.len());
     let width = width.max().unwrap_or_default().max("sink".len());
     write!(out, "{:<width$}", "sink")?;
@@ -68,43 +69,44 @@ fn table(out: &mut impl Write, accounts: &[Account<'_>]) -> io::Result<()> {
     Ok(())
 }
 
-/// In the order of the columns.
-fn counts(account: &Account<'_>) -> [usize; COLUMNS.len()] {
-    let count = |fate| account.of(fate).count();
+/// The counts, in the order of [`COLUMNS`].
+fn counts(account: &SinkAccount<'_>) -> [usize; COLUMNS.len()] {
+    let count = |state| account.of(state).count();
     [
-        account.fates.len(),
-        count(Fate::Delivered),
+        account.states.len(),
+        count(SubmissionState::Delivered),
         account.late,
-        count(Fate::Uncertain),
-        count(Fate::DeadLetter),
-        count(Fate::UnderWay),
-        count(Fate::NotPassedOn),
-        count(Fate::Missing),
-        count(Fate::Doubled),
+        count(SubmissionState::OutcomeUnknown),
+        count(SubmissionState::DeadLettered),
+        count(SubmissionState::UnderWay),
+        count(SubmissionState::NotPassedOn),
+        count(SubmissionState::Missing),
+        count(SubmissionState::Doubled),
         account.disorder.len(),
     ]
 }
 
-fn lists(out: &mut impl Write, account: &Account<'_>) -> io::Result<()> {
-    let ids = |fate| account.of(fate).map(|id| id.to_string());
-    list(out, account, "missing", ids(Fate::Missing))?;
-    list(out, account, "doubled", ids(Fate::Doubled))?;
+fn print_lists(out: &mut impl Write, account: &SinkAccount<'_>) -> io::Result<()> {
+    use SubmissionState as State;
+    let ids = |state| account.of(state).map(|id| id.to_string());
+    print_list(out, account, "missing", ids(State::Missing))?;
+    print_list(out, account, "doubled", ids(State::Doubled))?;
     let disorder = account.disorder.iter();
     let disorder = disorder.map(|(id, place)| format!("{id}  {place}"));
-    list(out, account, "out of order", disorder)?;
-    let letters = account.of(Fate::DeadLetter).map(|id| {
-        let (stop, reason) = given_up(account, id);
+    print_list(out, account, "out of order", disorder)?;
+    let letters = account.of(State::DeadLettered).map(|id| {
+        let (stop, reason) = dead_letter_of(account, id);
         format!("{id}  dead letter at {stop}: {reason}")
     });
-    list(out, account, "uncertain", ids(Fate::Uncertain))?;
-    list(out, account, "dead letters", letters)?;
-    list(out, account, "under way", ids(Fate::UnderWay))?;
-    list(out, account, "not passed on", ids(Fate::NotPassedOn))
+    print_list(out, account, "uncertain", ids(State::OutcomeUnknown))?;
+    print_list(out, account, "dead letters", letters)?;
+    print_list(out, account, "under way", ids(State::UnderWay))?;
+    print_list(out, account, "not passed on", ids(State::NotPassedOn))
 }
 
-fn list(
+fn print_list(
     out: &mut impl Write,
-    account: &Account<'_>,
+    account: &SinkAccount<'_>,
     title: &str,
     lines: impl Iterator<Item = String>,
 ) -> io::Result<()> {
@@ -112,8 +114,8 @@ fn list(
     if lines.peek().is_some() {
         writeln!(out, "{title} at {}:", account.title)?;
     }
-    for line in lines.by_ref().take(SHOWN) {
-        writeln!(out, "  {}", text::plain(&line))?;
+    for line in lines.by_ref().take(MAX_LISTED) {
+        writeln!(out, "  {}", terminal::plain(&line))?;
     }
     match lines.count() {
         0 => Ok(()),
@@ -121,13 +123,13 @@ fn list(
     }
 }
 
-/// By whom a submission was given up, and why.
-fn given_up<'a>(account: &'a Account<'_>, id: EventId) -> (&'a str, &'a str) {
-    let found = account.given_up.get(&id);
+/// The step or sink that has dead-lettered a submission, and the reason.
+fn dead_letter_of<'a>(account: &'a SinkAccount<'_>, id: EventId) -> (&'a str, &'a str) {
+    let found = account.dead_lettered.get(&id);
     found.map_or(("", ""), |(stop, reason)| (stop, reason))
 }
 
-fn as_json(submissions: &Submissions, accounts: &[Account<'_>]) -> Value {
+fn as_json(submissions: &Submissions, accounts: &[SinkAccount<'_>]) -> Value {
     json!({
         "since": event::format_time(submissions.since),
         "submissions": submissions.count(),
@@ -136,13 +138,14 @@ fn as_json(submissions: &Submissions, accounts: &[Account<'_>]) -> Value {
     })
 }
 
-fn sink_as_json(account: &Account<'_>) -> Value {
-    let ids = |fate| {
-        let ids = account.of(fate).map(|id| Value::from(id.to_string()));
+fn sink_as_json(account: &SinkAccount<'_>) -> Value {
+    use SubmissionState as State;
+    let ids = |state| {
+        let ids = account.of(state).map(|id| Value::from(id.to_string()));
         ids.collect::<Value>()
     };
-    let letters = account.of(Fate::DeadLetter).map(|id| {
-        let (stop, reason) = given_up(account, id);
+    let letters = account.of(State::DeadLettered).map(|id| {
+        let (stop, reason) = dead_letter_of(account, id);
         json!({ "id": id.to_string(), "at": stop, "reason": reason })
     });
     let disorder = account.disorder.iter().map(|(id, place)| {
@@ -155,15 +158,15 @@ fn sink_as_json(account: &Account<'_>) -> Value {
     });
     json!({
         "sink": account.title,
-        "accepted": account.fates.len(),
-        "delivered": account.of(Fate::Delivered).count(),
+        "accepted": account.states.len(),
+        "delivered": account.of(State::Delivered).count(),
         "late": account.late,
-        "uncertain": ids(Fate::Uncertain),
+        "uncertain": ids(State::OutcomeUnknown),
         "dead_letters": letters.collect::<Value>(),
-        "under_way": ids(Fate::UnderWay),
-        "not_passed_on": ids(Fate::NotPassedOn),
-        "missing": ids(Fate::Missing),
-        "doubled": ids(Fate::Doubled),
+        "under_way": ids(State::UnderWay),
+        "not_passed_on": ids(State::NotPassedOn),
+        "missing": ids(State::Missing),
+        "doubled": ids(State::Doubled),
         "disorder": disorder.collect::<Value>(),
     })
 }

@@ -1,5 +1,5 @@
-//! What was accepted: the submissions in the topics of forms. A submission with an `Idempotency-Key` may stand there twice
-//! and is one.
+//! The accepted submissions, read from the topics of forms. A submission with an `Idempotency-Key`
+//! may be in its topic twice, and counts once.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,31 +18,35 @@ pub(super) struct Submissions {
     /// The `ce_source` of each form.
     sources: Vec<String>,
     by_id: HashMap<EventId, Submission>,
-    /// Records that repeat one of them.
+    /// Records that repeat a submission.
     pub(super) repetitions: u64,
 }
 
 /// One submission.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Submission {
-    /// Index of the form's source.
+    /// Index of the source of its form.
     form: usize,
-    /// When it was accepted, in microseconds since 1970.
+    /// When it was accepted, in microseconds since 1970. The latest time if the id was used again.
     pub(super) time: i64,
-    /// How many submissions had the id: a key can be used for another one after a day. The time is that of the last.
+    /// How many submissions had the id: a key can be reused after a day.
     pub(super) uses: u32,
 }
 
-/// Some 250 bytes each at the sink that is looked at. At the bound the command ends and asks for a later time.
-const MOST: usize = 5_000_000;
+/// Each takes about 250 bytes for the sink that is being checked. At the bound the command fails
+/// and asks for a later start.
+const MAX_SUBMISSIONS: usize = 5_000_000;
 
-/// The clock that gives records their time may be behind the one of `ce_time` by so much.
-pub(super) const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
+/// Maximum lag of the clock of record timestamps behind the clock of `ce_time`.
+pub(super) const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 // === impl Submissions ===
 
 impl Submissions {
-    /// Reads the topics of all forms up to their present ends. Blocks the thread.
+    /// Reads the topics of all forms to their current ends. Blocks the thread.
+    ///
+    /// # Errors
+    /// If Kafka cannot be read, or there are more than [`MAX_SUBMISSIONS`].
     pub(super) fn read(client: &Client, apps: &[Arc<App>], since: Timestamp) -> Result<Self> {
         let forms = apps.iter().flat_map(|app| &app.forms);
         let mut topics: Vec<&String> = forms.clone().map(|form| &form.topic).collect();
@@ -54,13 +58,14 @@ impl Submissions {
             by_id: HashMap::new(),
             repetitions: 0,
         };
-        // What is repeated may have been accepted before the time that is asked for.
-        let from = since.checked_sub(WINDOW)?.checked_sub(CLOCKS)?;
+        // A repetition may refer to a submission that was accepted before `since`.
+        let from = since.checked_sub(WINDOW)?.checked_sub(CLOCK_SKEW)?;
         for topic in topics {
             each(client, topic, from, |record| read.add(&record))?;
             ensure!(
-                read.by_id.len() < MOST,
-                "there are more than {MOST} submissions since {since}; name a later time with --since"
+                read.by_id.len() < MAX_SUBMISSIONS,
+                "there are more than {MAX_SUBMISSIONS} submissions since {since}; choose a later \
+                 time with --since"
             );
         }
         read.by_id
@@ -79,7 +84,7 @@ impl Submissions {
         let time = event::time(record).as_microsecond();
         let is_keyed = record.header(header::FINGERPRINT).is_some();
         let is_wanted = is_keyed || time >= self.since.as_microsecond();
-        if is_new && is_wanted && self.by_id.len() < MOST {
+        if is_new && is_wanted && self.by_id.len() < MAX_SUBMISSIONS {
             let held = self.by_id.entry(id).or_insert(Submission {
                 form,
                 time,
@@ -101,7 +106,7 @@ impl Submissions {
         self.by_id.len()
     }
 
-    /// Ids of the submissions to some forms.
+    /// The ids of the submissions to the forms with these sources.
     pub(super) fn to(&self, sources: &[String]) -> impl Iterator<Item = EventId> {
         let wanted = self.sources.iter().map(|source| sources.contains(source));
         let wanted: Vec<bool> = wanted.collect();
@@ -109,19 +114,20 @@ impl Submissions {
         chosen.map(|(id, _)| *id)
     }
 
-    /// The submission that a record is or stems from, if it is one of these.
-    pub(super) fn behind(&self, origin: Option<EventId>, id: EventId) -> Option<EventId> {
+    /// The id of the submission that a record is or was derived from, if it is one of these.
+    pub(super) fn origin_of(&self, origin: Option<EventId>, id: EventId) -> Option<EventId> {
         let submission = origin.unwrap_or(id);
         self.by_id.contains_key(&submission).then_some(submission)
     }
 }
 
-/// Whether two records of one id, accepted at these times, are one submission.
+/// Whether two records with the same id, accepted at these times in microseconds, are one
+/// submission.
 pub(super) fn is_repetition(first: i64, second: i64) -> bool {
     u128::from(first.abs_diff(second)) < WINDOW.as_micros()
 }
 
-/// An id of ours that a header holds.
+/// The event id in a header, if it has one.
 pub(super) fn id<'a>(
     mut headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     name: &str,
@@ -130,8 +136,8 @@ pub(super) fn id<'a>(
     str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Gives every record of a topic to `visit`, from a time on to the present end. Without the topic there is none: what
-/// has never run has none. Blocks the thread.
+/// Passes every record of a topic to `visit`, from a time on to the current end. A missing topic
+/// contains none: a stage that never ran has none. Blocks the thread.
 pub(super) fn each(
     client: &Client,
     topic: &str,
