@@ -122,9 +122,13 @@ impl Action {
             ("eventually", true) => Ok(Some(Self::Run { repeats: true })),
             ("background", true) => Ok(Some(Self::Start(Background::parse(argument)?))),
             ("file", false) if !argument.is_empty() => Ok(Some(Self::Write(argument.to_owned()))),
-            ("append", false) if !argument.is_empty() => Ok(Some(Self::Append(argument.to_owned()))),
+            ("append", false) if !argument.is_empty() => {
+                Ok(Some(Self::Append(argument.to_owned())))
+            }
             ("expect", false) => Ok(Some(Self::Expect)),
-            _ => Err(format!("`{directive}` is no directive of a `{language}` block")),
+            _ => Err(format!(
+                "`{directive}` is no directive of a `{language}` block"
+            )),
         }
     }
 }
@@ -136,7 +140,10 @@ impl Background {
         let (name, port) = FORMLINE;
         let (name, port) = match argument.split_whitespace().collect::<Vec<_>>()[..] {
             [] => (name, port),
-            [name, port] => (name, port.parse().map_err(|_| "write background: NAME PORT")?),
+            [name, port] => (
+                name,
+                port.parse().map_err(|_| "write background: NAME PORT")?,
+            ),
             _ => return Err("write background: NAME PORT".to_owned()),
         };
         let name = name.to_owned();
@@ -155,7 +162,10 @@ fn apps(text: &str) -> Vec<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let names = text.split("apps/").skip(1);
     let names = names.map(|rest| rest.split(|c| !is_name(c)).next().unwrap_or_default());
-    let mut names: Vec<String> = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let mut names: Vec<String> = names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
     names.sort();
     names.dedup();
     names
@@ -167,7 +177,11 @@ mod tests {
 
     fn actions(text: &str) -> Result<Vec<Action>, String> {
         let document = Document::parse("a.md", text)?;
-        Ok(document.blocks.into_iter().map(|block| block.action).collect())
+        Ok(document
+            .blocks
+            .into_iter()
+            .map(|block| block.action)
+            .collect())
     }
 
     #[test]
@@ -206,7 +220,8 @@ mod tests {
 
     #[test]
     fn apps_and_services_are_found() {
-        let text = "<!-- needs: redis postgres -->\n`apps/demo` and `apps/demo-two/app.toml`, apps/demo\n";
+        let text =
+            "<!-- needs: redis postgres -->\n`apps/demo` and `apps/demo-two/app.toml`, apps/demo\n";
         let document = Document::parse("a.md", text).unwrap();
         assert_eq!(document.apps, ["demo", "demo-two"]);
         assert_eq!(document.needs, ["redis", "postgres"]);

@@ -18,13 +18,15 @@ pub(crate) fn missing<'a>(expected: &'a str, output: &str) -> Option<&'a str> {
 
 fn has_in_order(line: &str, parts: &[String]) -> bool {
     let mut rest = line;
-    parts.iter().all(|part| match rest.split_once(part.as_str()) {
-        Some((_, behind)) => {
-            rest = behind;
-            true
-        }
-        None => part.is_empty(),
-    })
+    parts
+        .iter()
+        .all(|part| match rest.split_once(part.as_str()) {
+            Some((_, behind)) => {
+                rest = behind;
+                true
+            }
+            None => part.is_empty(),
+        })
 }
 
 fn squeeze(text: &str) -> String {
@@ -35,7 +37,8 @@ fn squeeze(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const OUTPUT: &str = "{\"id\":\"019a\",\"status\":\"accepted\"}\nsink  accepted\ndemo/sheet     1\n";
+    const OUTPUT: &str =
+        "{\"id\":\"019a\",\"status\":\"accepted\"}\nsink  accepted\ndemo/sheet     1\n";
 
     #[test]
     fn lines_come_in_order_with_anything_between() {
@@ -50,8 +53,14 @@ mod tests {
 
     #[test]
     fn the_first_missing_line_is_named() {
-        assert_eq!(missing("demo/sheet 1\nsink accepted", OUTPUT), Some("sink accepted"));
-        assert_eq!(missing("\"status\":…\"id\":", OUTPUT), Some("\"status\":…\"id\":"));
+        assert_eq!(
+            missing("demo/sheet 1\nsink accepted", OUTPUT),
+            Some("sink accepted")
+        );
+        assert_eq!(
+            missing("\"status\":…\"id\":", OUTPUT),
+            Some("\"status\":…\"id\":")
+        );
         assert_eq!(missing("demo/sheet 2", OUTPUT), Some("demo/sheet 2"));
     }
 }

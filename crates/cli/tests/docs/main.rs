@@ -41,6 +41,7 @@ documents! {
     tutorial_first_plugin: "docs/tutorial/first-plugin.md",
     how_to_dead_letters: "docs/how-to/dead-letters.md",
     how_to_email: "docs/how-to/email.md",
+    how_to_observe: "docs/how-to/observe.md",
     how_to_postgres: "docs/how-to/postgres.md",
     how_to_redis: "docs/how-to/redis.md",
     how_to_scale_out: "docs/how-to/scale-out.md",

@@ -61,7 +61,9 @@ impl Substitution {
         let mut parts = text.split(LOOPBACK);
         let mut replaced = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            let end = part
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(part.len());
             let (port, rest) = part.split_at(end);
             replaced.push_str(LOOPBACK);
             match port.parse() {
@@ -103,7 +105,10 @@ mod tests {
 
     fn substitution() -> Substitution {
         Substitution {
-            texts: vec![("redis://127.0.0.1:6379".to_owned(), "redis://127.0.0.1:25000".to_owned())],
+            texts: vec![(
+                "redis://127.0.0.1:6379".to_owned(),
+                "redis://127.0.0.1:25000".to_owned(),
+            )],
             ports: BTreeMap::from([(8080, 20_001), (8081, 20_002)]),
             apps: vec![("demo".to_owned(), "demo-1f".to_owned())],
         }
@@ -112,11 +117,26 @@ mod tests {
     #[test]
     fn addresses_and_app_names_are_replaced() {
         for (text, expected) in [
-            ("curl http://127.0.0.1:8080/demo", "curl http://127.0.0.1:20001/demo-1f"),
-            ("apps/demo/demo.schema.json", "apps/demo-1f/demo-1f.schema.json"),
-            ("DEMO_ID demonstration my-demo demo", "DEMO_ID demonstration my-demo demo-1f"),
-            ("${DEMO_SHEET_ID:-demo} demo-form", "${DEMO_SHEET_ID:-demo-1f} demo-1f-form"),
-            ("redis://127.0.0.1:6379 127.0.0.1:8081", "redis://127.0.0.1:25000 127.0.0.1:20002"),
+            (
+                "curl http://127.0.0.1:8080/demo",
+                "curl http://127.0.0.1:20001/demo-1f",
+            ),
+            (
+                "apps/demo/demo.schema.json",
+                "apps/demo-1f/demo-1f.schema.json",
+            ),
+            (
+                "DEMO_ID demonstration my-demo demo",
+                "DEMO_ID demonstration my-demo demo-1f",
+            ),
+            (
+                "${DEMO_SHEET_ID:-demo} demo-form",
+                "${DEMO_SHEET_ID:-demo-1f} demo-1f-form",
+            ),
+            (
+                "redis://127.0.0.1:6379 127.0.0.1:8081",
+                "redis://127.0.0.1:25000 127.0.0.1:20002",
+            ),
         ] {
             assert_eq!(substitution().apply(text), expected);
         }

@@ -17,7 +17,8 @@ use tokio::net::TcpStream;
 
 use super::{
     document::{Action, Background, Block, Document},
-    expectation, ports::Substitution,
+    expectation,
+    ports::Substitution,
     repository, stubs,
 };
 
@@ -59,7 +60,9 @@ impl Session {
         let mut redis = None;
         for service in &document.needs {
             match service.as_str() {
-                "postgres" => texts.push((POSTGRES.to_owned(), Postgres::shared().await.database())),
+                "postgres" => {
+                    texts.push((POSTGRES.to_owned(), Postgres::shared().await.database()))
+                }
                 "redis" => {
                     let started = redis.insert(Redis::start_own().await);
                     texts.push((REDIS.to_owned(), started.url()));
@@ -87,7 +90,11 @@ impl Session {
         match &block.action {
             Action::Run { repeats } => {
                 let repeats = *repeats;
-                let script = Script { place, text, repeats };
+                let script = Script {
+                    place,
+                    text,
+                    repeats,
+                };
                 let output = self.run_until(&script, |_| None).await;
                 self.last = Some((script, output));
             }
@@ -99,11 +106,7 @@ impl Session {
     }
 
     /// Runs a block, again and again if it repeats, until it succeeds and nothing is missing.
-    async fn run_until(
-        &self,
-        script: &Script,
-        missing: impl Fn(&str) -> Option<String>,
-    ) -> String {
+    async fn run_until(&self, script: &Script, missing: impl Fn(&str) -> Option<String>) -> String {
         let end = Instant::now() + REPEAT;
         loop {
             let (is_success, output) = self.run(&script.text).await;
@@ -113,7 +116,11 @@ impl Session {
                 (true, Some(line)) => format!("`{line}` is not in the output"),
             };
             if !script.repeats || Instant::now() > end {
-                panic!("{}: {problem}\n--- output\n{output}\n{}", script.place, self.logs());
+                panic!(
+                    "{}: {problem}\n--- output\n{output}\n{}",
+                    script.place,
+                    self.logs()
+                );
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -160,7 +167,10 @@ impl Session {
         let root = self.folder.path().display();
         // The last command takes the place of the shell, so that it gets the signal to stop.
         let text = text.replace("\\\n", "");
-        let (before, last) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
+        let (before, last) = text
+            .trim_end()
+            .rsplit_once('\n')
+            .unwrap_or(("", text.trim_end()));
         let script = format!(
             ". {root}/.shell\ncd \"$(cat {root}/.folder)\"\nset -eu -o pipefail\n{before}\n\
              export -p >{root}/.shell\nexec env {last}\n"
@@ -186,7 +196,11 @@ impl Session {
         bash.arg("-c").arg(script).envs(&self.environment);
         bash.current_dir(self.folder.path());
         // Settings of the machine must not decide what a document does.
-        for name in ["FORMLINE_DATA", "FORMLINE_PLUGINS", "GOOGLE_APPLICATION_CREDENTIALS"] {
+        for name in [
+            "FORMLINE_DATA",
+            "FORMLINE_PLUGINS",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+        ] {
             bash.env_remove(name);
         }
         bash
@@ -197,7 +211,11 @@ impl Session {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         let mut options = fs::OpenOptions::new();
         let options = options.create(true).append(appends);
-        let options = if appends { options } else { options.write(true).truncate(true) };
+        let options = if appends {
+            options
+        } else {
+            options.write(true).truncate(true)
+        };
         let mut file = options.open(file).unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
@@ -230,7 +248,11 @@ fn prepare(root: &Path, substitution: &mut Substitution) {
     let programs = root.join(".bin");
     fs::create_dir(&programs).unwrap();
     stubs::write(&programs, substitution);
-    symlink(programs.join("formline"), root.join("formline-data/formline")).unwrap();
+    symlink(
+        programs.join("formline"),
+        root.join("formline-data/formline"),
+    )
+    .unwrap();
     fs::write(root.join(".shell"), "").unwrap();
     fs::write(root.join(".folder"), format!("{}\n", root.display())).unwrap();
 }

@@ -57,7 +57,10 @@ pub(crate) fn write(folder: &Path, substitution: &mut Substitution) {
     program(&folder.join("formline"), &formline);
     program(&folder.join("make"), MAKE);
     let python = python();
-    program(&folder.join("python3"), &format!("#!/bin/sh\nexec {} \"$@\"\n", python.display()));
+    program(
+        &folder.join("python3"),
+        &format!("#!/bin/sh\nexec {} \"$@\"\n", python.display()),
+    );
 }
 
 /// A Python that has aiosmtpd, as the how-to for e-mail installs it.
