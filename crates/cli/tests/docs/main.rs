@@ -51,8 +51,8 @@ documents! {
     how_to_webhook: "docs/how-to/webhook.md",
 }
 
-/// Documents that run at the same time. Each of them starts at least one process.
-static PERMITS: Semaphore = Semaphore::const_new(2);
+/// Documents that run at the same time. Each of them starts at least one process, and mostly waits.
+static PERMITS: Semaphore = Semaphore::const_new(4);
 
 async fn execute(path: &str) {
     let _permit = PERMITS.acquire().await.unwrap();
