@@ -48,7 +48,7 @@ const KAFKA: &str = "127.0.0.1:9092";
 
 /// How long a block may take, which may build a plug-in, and how long one may be repeated.
 const BLOCK: Duration = Duration::from_secs(300);
-const REPEAT: Duration = Duration::from_secs(90);
+const REPEAT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(300);
 
 // === impl Session ===
@@ -275,10 +275,11 @@ fn copy_apps(from: &Path, to: &Path, substitution: &mut Substitution) {
 
 fn environment(root: &Path, bootstrap: String) -> BTreeMap<&'static str, String> {
     let path = std::env::var("PATH").unwrap_or_default();
-    let postgres = std::env::var("FORMLINE_TEST_POSTGRES").unwrap_or_default();
+    let postgres = stubs::installed("FORMLINE_TEST_POSTGRES", "deploy/setup/postgres", &[]);
     let programs = root.join(".bin");
+    let path = format!("{}:{path}:{}", programs.display(), postgres.display());
     BTreeMap::from([
-        ("PATH", format!("{}:{path}:{postgres}", programs.display())),
+        ("PATH", path),
         ("FORMLINE_BOOTSTRAP", bootstrap),
         ("FORMLINE_INSTANCE", "docs".to_owned()),
         // Documents talk to loopback only, whatever proxy the machine has.

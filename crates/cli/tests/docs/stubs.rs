@@ -5,9 +5,10 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use super::ports::Substitution;
+use super::{ports::Substitution, repository};
 
 /// Adds a flag with this run's address unless the command has it.
 const FORMLINE: &str = r#"#!/usr/bin/env bash
@@ -65,7 +66,18 @@ pub(crate) fn write(folder: &Path, substitution: &mut Substitution) {
 
 /// A Python that has aiosmtpd, as the how-to for e-mail installs it.
 fn python() -> PathBuf {
-    std::env::var_os("FORMLINE_TEST_SMTP").map_or_else(|| "/usr/bin/python3".into(), PathBuf::from)
+    installed("FORMLINE_TEST_SMTP", "deploy/setup/tool", &["smtp"])
+}
+
+/// What the variable names, else what a setup script finds or installs.
+pub(crate) fn installed(variable: &str, script: &str, arguments: &[&str]) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return path.into();
+    }
+    let script = repository().join(script);
+    let output = Command::new(&script).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{} failed", script.display());
+    String::from_utf8_lossy(&output.stdout).trim().into()
 }
 
 fn program(file: &Path, text: &str) {
