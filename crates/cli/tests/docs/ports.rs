@@ -6,7 +6,7 @@ use formline_testing::{free_port, unique};
 
 use super::document::Document;
 
-/// What stands in the document, and what stands for it in this run.
+/// The texts of the document, and those that replace them in this run.
 #[derive(Debug)]
 pub(crate) struct Substitution {
     /// Whole texts, such as the address of a database, replaced first.
