@@ -3,7 +3,11 @@
 use std::sync::{Arc, OnceLock, atomic::AtomicUsize};
 
 use axum::Router;
-use formline_core::{App, Client, Producer, Shutdown, Telemetry, app::Form, client, producer};
+use formline_core::{
+    App, Client, Producer, Shutdown, Telemetry,
+    app::Form,
+    kafka::{client::ClientError, producer::ProducerOptions},
+};
 use tokio::{net::TcpListener, time::sleep};
 
 use crate::{
@@ -40,7 +44,7 @@ pub struct Options {
 pub enum Error {
     /// The producer cannot be created. Stop: the configuration is wrong.
     #[error(transparent)]
-    Client(#[from] client::Error),
+    Client(#[from] ClientError),
     /// The producer has failed fatally. Stop, and restart the process.
     #[error("{0}")]
     Producer(String),
@@ -63,7 +67,7 @@ pub async fn serve(options: Options, shutdown: Shutdown) -> Result<(), Error> {
         telemetry,
     } = options;
     let producer = Arc::new(Producer::open(&client, producer_options(&limits))?);
-    let part = telemetry.entrance("ingest");
+    let part = telemetry.readiness_check("ingest");
     part.waiting("restoring idempotency keys");
     let failure = ProducerFailure {
         part,
@@ -116,8 +120,8 @@ async fn drain(
     }
 }
 
-fn producer_options(limits: &Limits) -> producer::Options {
-    producer::Options {
+fn producer_options(limits: &Limits) -> ProducerOptions {
+    ProducerOptions {
         delivery_timeout: limits.delivery_timeout,
         queue_messages: limits.queue_messages,
         queue_kib: limits.queue_kib,

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use formline_core::{
     Client, EventId, Record,
     event::header,
-    reader::{From, Reader},
+    kafka::reader::{Reader, StartOffset},
 };
 
 /// Reads the committed records of a topic on a separate thread, and records when each submission
@@ -42,7 +42,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 impl ArrivalWatcher {
     /// Starts at the current end of the topic. Blocks the thread on requests to Kafka.
     pub(crate) fn start(client: &Client, topic: &str) -> Result<Self> {
-        let mut reader = Reader::open(client, topic, &[], From::End)?;
+        let mut reader = Reader::open(client, topic, &[], StartOffset::End)?;
         // The position is only fixed once a fetch has reached the end; records that are sent from
         // now on are after it.
         let deadline = Instant::now() + TIMEOUT;
@@ -125,7 +125,7 @@ impl Shared {
 /// How often each submission is in the topic, from a time (milliseconds since 1970) to its end.
 /// Call it when nothing writes to the topic any more. Blocks the thread.
 pub(crate) fn count(client: &Client, topic: &str, since_ms: i64) -> Result<HashMap<EventId, u32>> {
-    let mut reader = Reader::open(client, topic, &[], From::Time(since_ms))?;
+    let mut reader = Reader::open(client, topic, &[], StartOffset::Timestamp(since_ms))?;
     let (mut counts, mut foreign) = (HashMap::new(), None);
     let deadline = Instant::now() + TIMEOUT;
     reader.read_to_end(

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use formline_core::{EventId, settings::Secret};
+use formline_core::{EventId, Secret};
 use nix::unistd::geteuid;
 use sqlx::{Connection as _, PgConnection};
 

@@ -14,10 +14,13 @@ use std::{
 };
 
 use formline_core::{
-    Client, Producer, Record, producer,
-    reader::{From, Reader},
-    record::{Headers, Outgoing},
-    topic::{self, Topic},
+    Client, Producer, Record,
+    kafka::{
+        producer::ProducerOptions,
+        reader::{Reader, StartOffset},
+        record::{Headers, OutgoingRecord},
+        topic::{self, Topic},
+    },
 };
 use formline_loadtest::bare::{
     copy_loop::{BATCH_RECORDS, CopyLoop},
@@ -51,7 +54,7 @@ impl Chain {
 
     /// Writes records numbered from `first` to the first topic.
     async fn write(&self, first: usize, count: usize) {
-        let limits = producer::Options {
+        let limits = ProducerOptions {
             delivery_timeout: DEADLINE,
             queue_messages: 10_000,
             queue_kib: 10_000,
@@ -59,7 +62,7 @@ impl Chain {
         let producer = Producer::open(&self.client, limits).unwrap();
         for number in first..first + count {
             let number = number.to_string();
-            let record = Outgoing {
+            let record = OutgoingRecord {
                 topic: &self.topics[0],
                 partition: None,
                 key: Some(number.as_bytes()),
@@ -73,7 +76,8 @@ impl Chain {
 
     /// All committed records of the last topic.
     fn read(&self) -> Vec<Record> {
-        let mut reader = Reader::open(&self.client, &self.topics[2], &[], From::Beginning).unwrap();
+        let mut reader =
+            Reader::open(&self.client, &self.topics[2], &[], StartOffset::Beginning).unwrap();
         let mut records = Vec::new();
         reader
             .read_to_end(|| true, |record| records.push(record))

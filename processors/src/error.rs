@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use formline_core::{client, consumer, transaction};
+use formline_core::kafka::{
+    client::ClientError, consumer::ConsumerError, transaction::TransactionError,
+};
 
 /// Why a step, or the host as a whole, has stopped.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +47,10 @@ pub enum Error {
     },
     /// The step's consumer failed. Stop if it was fenced, else retry with a new one.
     #[error(transparent)]
-    Consumer(#[from] consumer::Error),
+    Consumer(#[from] ConsumerError),
     /// The step's transaction failed. Retry from the committed offsets.
     #[error(transparent)]
-    Transaction(#[from] transaction::Error),
+    Transaction(#[from] TransactionError),
     /// Kafka rejects a dead letter. Retry until its topic accepts it; the step waits in the
     /// meantime.
     #[error(
@@ -58,7 +60,7 @@ pub enum Error {
         /// The topic.
         topic: String,
         /// Kafka's error.
-        source: Box<transaction::Error>,
+        source: Box<TransactionError>,
     },
     /// The file with a partition's state cannot be read or written. Retry: a corrupt file has been
     /// deleted, and the state is read from Kafka.
@@ -71,7 +73,7 @@ pub enum Error {
     },
     /// Kafka cannot be used. Retry, unless a setting is invalid.
     #[error(transparent)]
-    Client(#[from] client::Error),
+    Client(#[from] ClientError),
 }
 
 // === impl Error ===
@@ -79,17 +81,17 @@ pub enum Error {
 impl Error {
     /// Whether a retry cannot help and an operator must act.
     pub fn is_stop(&self) -> bool {
-        use client::Error as C;
+        use ClientError as C;
         match self {
             Self::Cache { .. }
             | Self::Folder { .. }
             | Self::Engine(_)
             | Self::Thread { .. }
             | Self::Plugin { .. }
-            | Self::Consumer(consumer::Error::Fenced { .. })
+            | Self::Consumer(ConsumerError::Fenced { .. })
             | Self::Client(C::Property(_))
-            | Self::Consumer(consumer::Error::Client(C::Property(_)))
-            | Self::Transaction(transaction::Error::Client(C::Property(_))) => true,
+            | Self::Consumer(ConsumerError::Client(C::Property(_)))
+            | Self::Transaction(TransactionError::Client(C::Property(_))) => true,
             Self::Consumer(_)
             | Self::Transaction(_)
             | Self::DeadLetter { .. }

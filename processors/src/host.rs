@@ -11,7 +11,7 @@ use formline_core::{
     Client, Shutdown, Telemetry,
     app::{Plugins as _, Step},
     retry::Backoff,
-    telemetry::Part,
+    telemetry::HealthCheck,
 };
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -63,7 +63,7 @@ pub fn run(
     steps: Vec<Arc<Step>>,
     shutdown: Shutdown,
 ) -> impl Future<Output = Result<(), Error>> + Send {
-    let part = |step: &Step, number| options.telemetry.part(part_name(step, number));
+    let part = |step: &Step, number| options.telemetry.startup_check(part_name(step, number));
     let parts = steps.iter().map(|step| {
         let of_step = (0..step.workers).map(|number| part(step, number));
         of_step.collect()
@@ -75,7 +75,7 @@ pub fn run(
 async fn host(
     options: Options,
     steps: Vec<Arc<Step>>,
-    parts: Vec<Vec<Part>>,
+    parts: Vec<Vec<HealthCheck>>,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
     let (folder, cache, asked) = (

@@ -9,9 +9,11 @@ use std::{
 use formline_core::{
     Client,
     app::Step,
-    client,
-    progress::{Progress, Stage},
-    record::Partition,
+    kafka::{
+        client::ClientError,
+        group_progress::{GroupProgress, Stage},
+        record::Partition,
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +56,7 @@ pub(crate) async fn report(
         topics: step.topics(),
     });
     let stages: Vec<_> = stages.collect();
-    let opened = tokio::task::spawn_blocking(move || Progress::open(&client, stages)).await;
+    let opened = tokio::task::spawn_blocking(move || GroupProgress::open(&client, stages)).await;
     let progress = match opened.expect("opening does not panic") {
         Ok(progress) => Arc::new(progress),
         Err(error) => return tracing::error!(%error, "cannot measure the lag of the steps"),
@@ -75,10 +77,10 @@ pub(crate) async fn report(
 }
 
 fn measure(
-    progress: &Progress,
+    progress: &GroupProgress,
     steps: &[(Arc<Step>, CommittedOffsets)],
     metrics: &Metrics,
-) -> Result<(), client::Error> {
+) -> Result<(), ClientError> {
     let mut lags = Vec::new();
     for (index, (step, committed)) in steps.iter().enumerate() {
         for (topic, number, end) in progress.ends(index)? {

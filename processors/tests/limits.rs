@@ -5,7 +5,7 @@ mod pipeline;
 
 use std::time::Duration;
 
-use formline_core::record::Headers;
+use formline_core::kafka::record::Headers;
 use formline_testing::eventually;
 use serde_json::{Value, json};
 
@@ -258,7 +258,7 @@ async fn an_event_that_kafka_rejects_is_isolated_and_dead_lettered() {
 async fn a_dead_letter_that_kafka_rejects_is_retried_until_its_topic_accepts_it() {
     let mut pipeline = Pipeline::new(&["misbehave"]).await;
     pipeline.form("in", 1).await;
-    let topic = formline_core::topic::dead_letter(&pipeline.app, "misbehave");
+    let topic = formline_core::kafka::topic::dead_letter(&pipeline.app, "misbehave");
     pipeline
         .make_topic(topic, 1, &[("max.message.bytes", "200")])
         .await;

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use formline_core::reader::{From, Reader};
+use formline_core::kafka::reader::{Reader, StartOffset};
 use formline_testing::eventually;
 use jiff::Timestamp;
 use serde_json::json;
@@ -147,7 +147,8 @@ impl Watch {
     fn begin(pipeline: &Pipeline) -> Self {
         let (took, stop) = (Took::default(), Arc::<AtomicBool>::default());
         let topic = pipeline.topic("enriched");
-        let mut reader = Reader::open(&pipeline.client, &topic, &[], From::Beginning).unwrap();
+        let mut reader =
+            Reader::open(&pipeline.client, &topic, &[], StartOffset::Beginning).unwrap();
         let (written, asked) = (Arc::clone(&took), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             while !asked.load(Ordering::Relaxed) {

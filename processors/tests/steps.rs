@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use formline_core::{
     EventId, Record,
+    dead_letter::{index::DeadLetterIndex, letter::DeadLetterOwner, replay::Replayer},
     event::header,
-    ledger::{DeadLetters, Ledger},
-    settlement::Settler,
-    topic,
+    kafka::topic,
 };
 use formline_testing::{Kafka, eventually};
 use serde_json::{Value, json};
@@ -420,19 +419,19 @@ fn nested() -> String {
 
 /// Replays every open dead letter of `work`.
 fn replay(pipeline: &Pipeline) -> usize {
-    let owner = DeadLetters {
+    let owner = DeadLetterOwner {
         app: pipeline.app.clone(),
         step: "work".to_owned(),
         topics: vec![pipeline.topic("students")],
     };
-    let ledger = Ledger::read(&pipeline.client, owner.clone()).unwrap();
-    let letters = ledger
-        .letters(&pipeline.client, 0)
+    let index = DeadLetterIndex::read(&pipeline.client, owner.clone()).unwrap();
+    let letters = index
+        .dead_letters(&pipeline.client, 0)
         .unwrap()
         .map(Result::unwrap);
-    let open = letters.filter(|letter| ledger.closed(letter.id.offset).is_none());
-    let mut settler = Settler::open(&pipeline.client, owner).unwrap();
-    open.map(|letter| settler.replay(&letter).unwrap()).count()
+    let open = letters.filter(|letter| index.closed(letter.id.offset).is_none());
+    let mut replayer = Replayer::open(&pipeline.client, owner).unwrap();
+    open.map(|letter| replayer.replay(&letter).unwrap()).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use formline_core::{client, consumer, producer};
+use formline_core::kafka::{client::ClientError, consumer::ConsumerError, producer::ProducerError};
 
 /// Why a sink stops. Its records wait in Kafka, and other sinks continue.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum Error {
     SmtpUrl(String),
     /// An address or a template of an email sink cannot be used. Stop.
     #[error("{0}")]
-    Email(Box<formline_core::Mistake>),
+    Email(Box<formline_core::Diagnostic>),
     /// No Redis is configured. Stop.
     #[error(
         "sink {0} buffers in Redis; set FORMLINE_REDIS_URL to redis://HOST:PORT, or FORMLINE_REDIS_SENTINELS and FORMLINE_REDIS_MASTER"
@@ -166,7 +166,7 @@ pub enum Error {
         /// The topic.
         topic: String,
         /// The error of Kafka.
-        source: producer::Error,
+        source: ProducerError,
     },
     /// The rows or the journal of a sink cannot be read. Retry.
     #[error("the output of the sink {sink} cannot be read: {why}")]
@@ -192,11 +192,11 @@ pub enum Error {
         /// The topic.
         topic: String,
         /// The error of Kafka.
-        source: producer::Error,
+        source: ProducerError,
     },
     /// An address or a secret of a webhook sink cannot be used. Stop.
     #[error("{0}")]
-    Webhook(Box<formline_core::Mistake>),
+    Webhook(Box<formline_core::Diagnostic>),
     /// The receiver of a webhook wants no more calls. Stop.
     #[error(
         "{host} answers 410 Gone to the calls of {sink}; remove the sink from the app, or restart it when the receiver accepts calls again"
@@ -221,12 +221,12 @@ pub enum Error {
         /// The topic.
         topic: String,
         /// The error of Kafka.
-        source: producer::Error,
+        source: ProducerError,
     },
     /// Kafka cannot be used.
     #[error(transparent)]
-    Client(#[from] client::Error),
+    Client(#[from] ClientError),
     /// The consumer cannot be used.
     #[error(transparent)]
-    Consumer(#[from] consumer::Error),
+    Consumer(#[from] ConsumerError),
 }

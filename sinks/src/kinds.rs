@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use formline_core::{
-    App, Mistake,
+    App, Diagnostic,
     app::{Email, Postgres, Sheets, SinkKind, Webhook},
 };
 use ipnet::IpNet;
@@ -84,7 +84,7 @@ pub(crate) async fn flush(
 /// that webhook sinks may call although they are not public; if they are not known, addresses of
 /// webhooks are not checked. What a host name resolves to is checked on each call.
 #[must_use]
-pub fn check(app: &App, networks: Option<&[IpNet]>) -> Vec<Mistake> {
+pub fn check(app: &App, networks: Option<&[IpNet]>) -> Vec<Diagnostic> {
     let sinks = app.sinks.iter();
     sinks
         .filter_map(|sink| of(&sink.kind).check(app, sink, networks))

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use formline_core::{App, Producer, Shutdown, app::Sink, producer};
+use formline_core::{App, Producer, Shutdown, app::Sink, kafka::producer::ProducerOptions};
 
 use crate::{
     engine::{
@@ -22,7 +22,7 @@ pub type Placed = (Arc<App>, Arc<Sink>);
 
 /// For dead letters, journals and deferred records. A record that is not acknowledged in time is
 /// sent again.
-const PRODUCER: producer::Options = producer::Options {
+const PRODUCER: ProducerOptions = ProducerOptions {
     delivery_timeout: Duration::from_secs(10),
     queue_messages: 1_000,
     queue_kib: 16 << 10,
@@ -75,7 +75,7 @@ fn contexts(
         .map(|settings| Redis::open(settings, shutdown, &options.telemetry))
         .transpose()?;
     let context = |(app, sink): Placed| {
-        let health = (options.telemetry).part(format!("sink {}/{}", sink.app, sink.name));
+        let health = (options.telemetry).startup_check(format!("sink {}/{}", sink.app, sink.name));
         let producer = RetryingProducer {
             producer: Arc::clone(&producer),
             shutdown: shutdown.clone(),

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Result;
 use formline_core::{
-    App, Client, Mistake, Settings,
+    App, Client, Diagnostic, Settings,
     app::{self, Plugins, UnknownPlugins},
 };
 use formline_processors::Catalog;
@@ -27,7 +27,7 @@ pub(crate) struct Installation {
 
 /// Errors in files that the operator wrote. The process exits as after wrong usage.
 #[derive(Debug)]
-pub(crate) struct Diagnostics(pub(crate) Vec<Mistake>);
+pub(crate) struct Diagnostics(pub(crate) Vec<Diagnostic>);
 
 // === impl Installation ===
 
@@ -70,14 +70,11 @@ impl Installation {
 
 /// Checks what only the sinks know. Without valid settings webhook addresses are not checked: the
 /// settings may allow more than is known.
-fn check_sinks(apps: &[Arc<App>], settings: Option<&Settings>) -> Vec<Mistake> {
+fn check_sinks(apps: &[Arc<App>], settings: Option<&Settings>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for app in apps {
-        found.extend(formline_sinks::email::check(app));
-        if let Some(settings) = settings {
-            let networks = &settings.webhook_private_addresses;
-            found.extend(formline_sinks::webhook::check(app, networks));
-        }
+        let networks = settings.map(|settings| &*settings.webhook_private_addresses);
+        found.extend(formline_sinks::check(app, networks));
     }
     found
 }
@@ -86,10 +83,10 @@ fn check_sinks(apps: &[Arc<App>], settings: Option<&Settings>) -> Vec<Mistake> {
 ///
 /// # Errors
 /// If plug-ins cannot be compiled on this machine, which is not an error of the operator.
-pub(crate) fn open_catalog(plugins: &Path, cache: &Path) -> Result<Result<Catalog, Mistake>> {
+pub(crate) fn open_catalog(plugins: &Path, cache: &Path) -> Result<Result<Catalog, Diagnostic>> {
     match Catalog::open(plugins, cache) {
         Ok(catalog) => Ok(Ok(catalog)),
-        Err(formline_processors::Error::Folder { path, source }) => Ok(Err(Mistake {
+        Err(formline_processors::Error::Folder { path, source }) => Ok(Err(Diagnostic {
             file: path,
             line: 0,
             problem: format!("the plug-in folder cannot be read: {source}"),
@@ -144,11 +141,11 @@ pub(crate) fn load_apps(
     app::load(&folders, plugins, &app::process_environment).map_err(Diagnostics)
 }
 
-fn app_folders(named: &[PathBuf]) -> Result<Vec<PathBuf>, Mistake> {
+fn app_folders(named: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
     if !named.is_empty() {
         return Ok(named.to_vec());
     }
-    let no_app = |problem: String| Mistake {
+    let no_app = |problem: String| Diagnostic {
         file: PathBuf::from("./apps"),
         line: 0,
         problem,

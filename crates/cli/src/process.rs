@@ -3,7 +3,7 @@
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
-use formline_core::{Shutdown, Telemetry, shutdown::Ending, telemetry::Part};
+use formline_core::{Shutdown, Telemetry, shutdown::ShutdownOutcome, telemetry::HealthCheck};
 use tokio::{net::TcpListener, sync::mpsc};
 
 /// A process that runs until it is asked to stop or one of its components fails.
@@ -12,7 +12,7 @@ pub(crate) struct Process {
     pub(crate) telemetry: Telemetry,
     /// Keeps the process unready until every component was added: while topics are being created it
     /// must not receive requests.
-    start: Part,
+    start: HealthCheck,
     grace: Duration,
     failed: mpsc::Receiver<anyhow::Error>,
     report: mpsc::Sender<anyhow::Error>,
@@ -30,7 +30,7 @@ impl Process {
         let (report, failed) = mpsc::channel(1);
         let shutdown = Shutdown::on_signals()?;
         let telemetry = Telemetry::new();
-        let start = telemetry.part("start");
+        let start = telemetry.startup_check("start");
         let process = Self {
             shutdown,
             telemetry,
@@ -90,8 +90,8 @@ impl Process {
         self.shutdown.begin();
         tracing::info!("stopping");
         match self.shutdown.finish(self.grace).await {
-            Ending::Finished => tracing::info!("stopped"),
-            Ending::GaveUp => {
+            ShutdownOutcome::Completed => tracing::info!("stopped"),
+            ShutdownOutcome::TimedOut => {
                 tracing::warn!(
                     grace = ?self.grace,
                     "stopped before all work in progress was finished"

@@ -149,7 +149,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 #[cfg(test)]
 mod tests {
     use axum::{http::Method, routing::get};
-    use formline_core::{Client, Producer, Telemetry, producer::Options};
+    use formline_core::{Client, Producer, Telemetry, kafka::producer::ProducerOptions};
 
     use super::*;
 
@@ -160,7 +160,7 @@ mod tests {
     fn service(limits: Limits) -> Service {
         let client = Client::new("127.0.0.1:1", std::collections::BTreeMap::new());
         let (delivery_timeout, queue_messages, queue_kib) = (limits.delivery_timeout, 1, 1);
-        let options = Options {
+        let options = ProducerOptions {
             delivery_timeout,
             queue_messages,
             queue_kib,

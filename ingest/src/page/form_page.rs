@@ -4,7 +4,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use formline_core::{app::Form, schema::Violation};
+use formline_core::app::{Form, schema::Violation};
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -151,7 +151,7 @@ fn concerns(error: &Violation, field: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use formline_core::schema::Violation;
+    use formline_core::app::schema::Violation;
     use serde_json::json;
 
     use super::*;

@@ -1,7 +1,7 @@
 //! One field of the page: its label, its control with the bounds from the schema, its hint and its
 //! errors.
 
-use formline_core::schema::Violation;
+use formline_core::app::schema::Violation;
 use maud::{Markup, html};
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! The messages about invalid fields for the user of a form page. Programs get the violations of
 //! the validator.
 
-use formline_core::schema::Violation;
+use formline_core::app::schema::Violation;
 
 use crate::submission::fields::{Field, FieldType};
 

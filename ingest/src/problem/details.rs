@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, header},
     response::{IntoResponse, Response},
 };
-use formline_core::schema::Violation;
+use formline_core::app::schema::Violation;
 use serde::Serialize;
 
 use super::kind::ProblemKind;

@@ -1,4 +1,4 @@
-//! The idempotency keys of the last 24 hours (`duplicates::WINDOW`), and the state of their
+//! The idempotency keys of the last 24 hours (`dedup::WINDOW`), and the state of their
 //! submissions.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use formline_core::{EventId, duplicates};
+use formline_core::{EventId, event::dedup};
 use jiff::Timestamp;
 
 use crate::problem::{Problem, ProblemKind};
@@ -174,7 +174,7 @@ impl Table {
     /// Removes the keys that are older than the window, and the oldest ones above `MAX_KEYS`.
     fn evict(&mut self, now: Timestamp) {
         while let Some((completed, id)) = self.by_time.first().copied() {
-            let expired = now.duration_since(completed).unsigned_abs() > duplicates::WINDOW;
+            let expired = now.duration_since(completed).unsigned_abs() > dedup::WINDOW;
             if !expired && self.by_time.len() <= MAX_KEYS {
                 break;
             }
@@ -265,8 +265,7 @@ mod tests {
     #[test]
     fn keys_are_evicted_after_the_window() {
         let keys = keys();
-        let window =
-            jiff::SignedDuration::try_from(duplicates::WINDOW).expect("a window of one day");
+        let window = jiff::SignedDuration::try_from(dedup::WINDOW).expect("a window of one day");
         keys.insert_accepted(
             EventId::keyed("form", "key"),
             "a",

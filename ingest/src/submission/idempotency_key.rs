@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn the_pattern_and_the_parser_accept_the_same_keys() {
         let schema = serde_json::json!({ "type": "string", "pattern": PATTERN });
-        let schema = formline_core::schema::Schema::compile(schema).expect("a valid schema");
+        let schema = formline_core::app::schema::Schema::compile(schema).expect("a valid schema");
         let long = "x".repeat(256);
         let mut samples: Vec<String> = (' '..='~')
             .flat_map(|c| [format!("a{c}"), format!("\"a{c}\"")])

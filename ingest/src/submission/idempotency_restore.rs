@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use formline_core::{App, Client, Shutdown, client, duplicates::Keyed, retry::Backoff};
+use formline_core::{
+    App, Client, Shutdown, event::dedup::KeyedSubmission, kafka::client::ClientError,
+    retry::Backoff,
+};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +32,7 @@ pub(crate) async fn restore(
                 return;
             }
             // On the first start, the process creates the topics at the same time.
-            if matches!(error, client::Error::NoTopic(_)) {
+            if matches!(error, ClientError::NoTopic(_)) {
                 tracing::debug!(%error, topic, "the topic of the form does not exist yet");
             } else {
                 tracing::warn!(%error, topic, "failed to restore idempotency keys, retrying");
@@ -48,11 +51,11 @@ async fn restore_topic(
     keys: &Arc<IdempotencyKeys>,
     shutdown: &Shutdown,
     stop: &CancellationToken,
-) -> Result<(), client::Error> {
+) -> Result<(), ClientError> {
     let (topic, client) = (topic.to_owned(), client.clone());
     let (keys, stop) = (Arc::clone(keys), stop.clone());
     let reading = shutdown.spawn_blocking(move || {
-        Keyed::read(
+        KeyedSubmission::read_window(
             &client,
             &topic,
             || !stop.is_cancelled(),

@@ -1,8 +1,8 @@
 //! Sanitizes the texts of a submission before validation, as the form declares it. Names of fields
 //! are not changed.
 
-use formline_core::{
-    app::Sanitize,
+use formline_core::app::{
+    Sanitize,
     schema::{VIOLATION_LIMIT, Violation},
 };
 use serde_json::Value;

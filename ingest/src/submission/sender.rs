@@ -4,8 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use axum::http::HeaderValue;
 use formline_core::{
-    EventId, Producer, Shutdown, app::Form, event, producer::Error as ProducerError,
-    record::Outgoing, telemetry::Part,
+    EventId, Producer, Shutdown,
+    app::Form,
+    event,
+    kafka::{producer::ProducerError, record::OutgoingRecord},
+    telemetry::HealthCheck,
 };
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +32,7 @@ pub(crate) struct Sender {
 /// Whether the producer has failed fatally, after which the process must be restarted.
 #[derive(Debug)]
 pub(crate) struct ProducerFailure {
-    pub(crate) part: Part,
+    pub(crate) part: HealthCheck,
     /// Cancelled when the service must stop accepting requests.
     pub(crate) stop: CancellationToken,
     pub(crate) reason: OnceLock<String>,
@@ -142,7 +145,7 @@ impl Sender {
             trace_parent,
             fingerprint,
         };
-        let record = Outgoing {
+        let record = OutgoingRecord {
             topic: &draft.form.topic,
             partition: None,
             key: Some(draft.subject.as_deref().unwrap_or(&id_text).as_bytes()),
@@ -175,7 +178,7 @@ impl ProducerFailure {
 fn key_state(sent: &Result<Timestamp, ProducerError>) -> KeyState {
     match sent {
         Ok(time) => KeyState::Accepted(*time),
-        Err(ProducerError::QueueFull | ProducerError::Refused(_)) => KeyState::Unsent,
+        Err(ProducerError::QueueFull | ProducerError::Rejected(_)) => KeyState::Unsent,
         Err(ProducerError::NotAcknowledged(_) | ProducerError::Fatal(_)) => KeyState::Unknown,
     }
 }
@@ -191,7 +194,7 @@ fn problem(error: &ProducerError) -> Problem {
         ProducerError::NotAcknowledged(_) | ProducerError::Fatal(_) => {
             (ProblemKind::Unavailable, RETRY)
         }
-        ProducerError::Refused(_) => (
+        ProducerError::Rejected(_) => (
             ProblemKind::TooLarge,
             "nothing was stored: the record is larger than Kafka accepts",
         ),
@@ -208,7 +211,7 @@ mod tests {
     #[test]
     fn a_fatal_producer_error_stops_the_service() {
         let (telemetry, stop) = (Telemetry::default(), CancellationToken::new());
-        let part = telemetry.entrance("ingest");
+        let part = telemetry.readiness_check("ingest");
         part.ready();
         let failure = ProducerFailure {
             part,

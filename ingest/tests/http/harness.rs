@@ -5,8 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use formline_core::{
     App, Client, Record, Shutdown, Telemetry,
     app::{PluginFacts, Plugins, load},
-    reader::{From, Reader},
-    topic,
+    kafka::{
+        reader::{Reader, StartOffset},
+        topic,
+    },
 };
 use formline_ingest::{Error, Limits, Options, serve};
 use formline_testing::{eventually, kafka, unique};
@@ -210,7 +212,7 @@ impl Ingest {
         let (client, topic) = (self.client.clone(), self.topic.clone());
         let read = tokio::task::spawn_blocking(move || {
             let mut records = Vec::new();
-            let mut reader = Reader::open(&client, &topic, &[], From::Beginning).unwrap();
+            let mut reader = Reader::open(&client, &topic, &[], StartOffset::Beginning).unwrap();
             reader
                 .read_to_end(|| true, |record| records.push(record))
                 .unwrap();

@@ -10,8 +10,11 @@ use std::{
 
 use anyhow::{Result, ensure};
 use formline_core::{
-    EventId, Producer, producer,
-    topic::{self, Topic},
+    EventId, Producer,
+    kafka::{
+        producer::ProducerOptions,
+        topic::{self, Topic},
+    },
 };
 use tokio::task::spawn_blocking;
 
@@ -111,7 +114,7 @@ async fn bare_loops(environment: &Environment, options: ChainArgs, round: u32) -
     let processes = vec![environment.bare_loops(&BARE.map(|(name, _)| name), BATCH_RECORDS)?];
     let students = Arc::new(Students::bodies(environment.seed.wrapping_add(round)));
     // The defaults of ingest.
-    let limits = producer::Options {
+    let limits = ProducerOptions {
         delivery_timeout: Duration::from_secs(5),
         queue_messages: 100_000,
         queue_kib: 256 << 10,

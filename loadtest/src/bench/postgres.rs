@@ -6,7 +6,7 @@ use std::{collections::HashMap, path::PathBuf, process::Command};
 use anyhow::{Context as _, Result};
 use formline_core::{
     EventId,
-    topic::{self, Topic},
+    kafka::topic::{self, Topic},
 };
 use sqlx::PgConnection;
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Result;
-use formline_core::{EventId, Producer, producer};
+use formline_core::{EventId, Producer, kafka::producer::ProducerOptions};
 use tokio::task::JoinSet;
 
 use super::environment::Environment;
@@ -56,7 +56,7 @@ pub(super) async fn fill(
 
 /// A producer whose queue has room for all writers.
 pub(super) fn producer(environment: &Environment) -> Result<Producer> {
-    let limits = producer::Options {
+    let limits = ProducerOptions {
         delivery_timeout: Duration::from_secs(30),
         queue_messages: 100_000,
         queue_kib: 256 << 10,

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use formline_core::{
     EventId,
-    topic::{self, Topic},
+    kafka::topic::{self, Topic},
 };
 use tokio::task::spawn_blocking;
 

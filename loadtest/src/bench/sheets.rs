@@ -10,8 +10,10 @@ use anyhow::{Context as _, Result};
 use formline_core::{
     EventId,
     event::{self, header},
-    record::{Headers, Outgoing},
-    topic::{self, Topic},
+    kafka::{
+        record::{Headers, OutgoingRecord},
+        topic::{self, Topic},
+    },
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{Timestamp, ToSpan as _};
@@ -128,7 +130,7 @@ async fn fill(environment: &Environment, topic: &str, rows: u32) -> Result<Vec<S
                 header::TIME,
                 event::format_time(now - i64::from(rows - number).milliseconds()),
             );
-        let record = Outgoing {
+        let record = OutgoingRecord {
             topic,
             partition: None,
             key: None,

@@ -108,7 +108,7 @@ fn hash(number: u64) -> u64 {
 mod tests {
     use std::collections::HashSet;
 
-    use formline_core::schema::Schema;
+    use formline_core::app::schema::Schema;
     use serde_json::Value;
 
     use super::*;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use formline_core::{EventId, Producer, event::Submission, record::Outgoing};
+use formline_core::{EventId, Producer, event::Submission, kafka::record::OutgoingRecord};
 use jiff::Timestamp;
 
 use super::{
@@ -36,7 +36,7 @@ impl Target for TopicTarget {
             trace_parent: None,
             fingerprint: None,
         };
-        let record = Outgoing {
+        let record = OutgoingRecord {
             topic: &self.name,
             partition: None,
             key: Some(roll.as_bytes()),

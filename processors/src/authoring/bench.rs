@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use formline_core::{Record, app::Step, record::Partition};
+use formline_core::{Record, app::Step, kafka::record::Partition};
 use serde_json::Value;
 
 use super::inspect::Candidate;

@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use formline_core::{Record, app::Step, record::Partition};
+use formline_core::{Record, app::Step, kafka::record::Partition};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 

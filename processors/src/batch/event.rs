@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use formline_core::record::{Partition, Record};
+use formline_core::kafka::record::{Partition, Record};
 
 /// Where the events of a batch come from.
 #[derive(Clone, Debug)]

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use formline_core::{Client, app::Step, schema::Schema};
+use formline_core::{
+    Client,
+    app::{Step, schema::Schema},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{decision::SwapOutcome, score::Score, slot::Slot, trial::Sample};

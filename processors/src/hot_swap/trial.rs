@@ -11,10 +11,12 @@ use std::{
 use formline_core::{
     Client, Record,
     app::Step,
-    client,
-    progress::Progress,
-    reader::{From, Range, Reader},
-    record::Partition,
+    kafka::{
+        client::ClientError,
+        group_progress::GroupProgress,
+        reader::{PartitionRange, Reader, StartOffset},
+        record::Partition,
+    },
 };
 
 use super::score::Score;
@@ -41,15 +43,15 @@ impl Sample {
         client: &Client,
         step: &Step,
         proceed: impl Fn() -> bool,
-    ) -> Result<Self, client::Error> {
+    ) -> Result<Self, ClientError> {
         let end = Instant::now() + READING_TIME;
-        let ends = Progress::open(client, vec![step.stage()])?.ends_to_pass(0)?;
+        let ends = GroupProgress::open(client, vec![step.stage()])?.ends_to_pass(0)?;
         let each = EVENTS / i64::try_from(ends.len()).unwrap_or(i64::MAX).max(1);
-        let mut ranges: BTreeMap<String, Vec<Range>> = BTreeMap::new();
+        let mut ranges: BTreeMap<String, Vec<PartitionRange>> = BTreeMap::new();
         for (topic, partition, end) in ends {
-            ranges.entry(topic).or_default().push(Range {
+            ranges.entry(topic).or_default().push(PartitionRange {
                 partition,
-                from: From::Offset((end - each.max(1)).max(0)),
+                from: StartOffset::Offset((end - each.max(1)).max(0)),
                 until: Some(end),
             });
         }

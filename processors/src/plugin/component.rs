@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use formline_core::{app::PluginFacts, schema::Schema};
+use formline_core::app::{PluginFacts, schema::Schema};
 use formline_plugin_contract::{MAX_NAMES, NAME_BYTES, is_name, is_version};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

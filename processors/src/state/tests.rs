@@ -6,9 +6,11 @@ use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
 use formline_core::{
     EventId, Record,
-    duplicates::{Keyed, window_ms},
-    event::header,
-    record::Partition,
+    event::{
+        dedup::{KeyedSubmission, window_ms},
+        header,
+    },
+    kafka::record::Partition,
 };
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -99,7 +101,7 @@ fn submission(key: &str, offset: i64, timestamp_ms: i64) -> Record {
 }
 
 fn is_repetition(stores: &mut Stores, record: &Record) -> bool {
-    let keyed = Keyed::of(record).unwrap();
+    let keyed = KeyedSubmission::from_record(record).unwrap();
     stores.is_repetition(&keyed, record).unwrap()
 }
 

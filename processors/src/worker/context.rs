@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use formline_core::{Client, app::Step, telemetry::Part};
+use formline_core::{Client, app::Step, telemetry::HealthCheck};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,6 @@ pub(crate) struct Worker {
     /// The results of the plug-in, by which a new version is judged.
     pub(crate) score: Arc<SharedScore>,
     pub(crate) committed: CommittedOffsets,
-    pub(crate) part: Part,
+    pub(crate) part: HealthCheck,
     pub(crate) stop: CancellationToken,
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use formline_core::record::Record;
+use formline_core::kafka::record::Record;
 
 use crate::{
     batch::{Event, Source},

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use formline_core::{duplicates::Keyed, event};
+use formline_core::event::{self, dedup::KeyedSubmission};
 
 use super::{
     Worker,
@@ -86,7 +86,7 @@ impl PartitionTask {
         for event in events {
             event.is_duplicate |= !event::is_for(&event.record, &group);
             if input.is_form
-                && let Some(keyed) = Keyed::of(&event.record)
+                && let Some(keyed) = KeyedSubmission::from_record(&event.record)
             {
                 event.is_duplicate |= self.stores.is_repetition(&keyed, &event.record)?;
             }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use formline_core::{record::Partition, transaction};
+use formline_core::kafka::{record::Partition, transaction::TransactionError};
 
 use crate::batch::{DeadLetterReason, Event, EventOutcome, Finished};
 
@@ -37,7 +37,7 @@ impl PoisonIsolation {
     pub(super) fn record_rejection(
         &mut self,
         round: &[Finished],
-        error: &transaction::Error,
+        error: &TransactionError,
     ) -> bool {
         let mut events = round
             .iter()

@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, time::Instant};
 
 use formline_core::{
     Consumer,
-    dead_letter::DeadLetter,
+    dead_letter::headers::DeadLetterRecord,
     event::{self, header},
-    record::{Headers, Outgoing, Partition},
-    transaction::{Ends, Transaction, Transactions},
+    kafka::{
+        record::{Headers, OutgoingRecord, Partition},
+        transaction::{EndOffsets, Transaction, TransactionalProducer},
+    },
 };
 use jiff::Timestamp;
 
@@ -40,9 +42,9 @@ impl Round<'_> {
     /// them.
     pub(super) fn publish(
         &self,
-        transactions: &mut Transactions,
+        transactions: &mut TransactionalProducer,
         consumer: &Consumer,
-    ) -> Result<Ends, Error> {
+    ) -> Result<EndOffsets, Error> {
         let begun = Instant::now();
         let mut transaction = transactions.begin()?;
         // If it is dropped before the commit, it is aborted as soon as new producers with its id
@@ -88,9 +90,9 @@ impl Round<'_> {
                 headers = headers.with(header::EXPIRES, end.to_string());
             }
             for cause in causes {
-                headers = headers.with(header::CAUSE, cause.to_string());
+                headers = headers.with(header::PROVENANCE, cause.to_string());
             }
-            transaction.send(Outgoing {
+            transaction.send(OutgoingRecord {
                 topic: &topic,
                 partition: Some(number),
                 key: Some(key),
@@ -113,7 +115,7 @@ impl Round<'_> {
         let headers = event::output_headers(input, &step.name, port, output.n, &self.plugin.label);
         let own = output.headers.iter();
         let headers = own.fold(headers, |headers, (name, value)| headers.with(name, value));
-        transaction.send(Outgoing {
+        transaction.send(OutgoingRecord {
             topic: step
                 .output
                 .get(port)
@@ -138,7 +140,7 @@ impl Round<'_> {
             let EventOutcome::DeadLettered(reason) = outcome else {
                 continue;
             };
-            let dead_letter = DeadLetter {
+            let dead_letter = DeadLetterRecord {
                 record: &event.record,
                 step: &self.worker.step.name,
                 reason: &reason.code,

@@ -11,9 +11,11 @@ use std::{
 
 use formline_core::{
     Consumer,
-    duplicates::{Known, Recall},
-    reader::{From, Range, Reader},
-    record::Partition,
+    event::dedup::{DedupPosition, DedupReader},
+    kafka::{
+        reader::{PartitionRange, Reader, StartOffset},
+        record::Partition,
+    },
 };
 
 use jiff::Timestamp;
@@ -30,7 +32,7 @@ pub(super) struct Restore {
     /// The reader of the changelog; none after its end.
     changelog: Option<Reader>,
     /// Topics of forms that are still to be read; none before the changelog has been read.
-    recalls: Option<Vec<Recall>>,
+    recalls: Option<Vec<DedupReader>>,
     /// Offsets between the start of the changelog's reader and its end, once known.
     total: Option<i64>,
     reported: Instant,
@@ -98,11 +100,11 @@ impl Restore {
 
     fn read_changelog(&mut self, worker: &Worker, numbers: Vec<i32>) -> Result<(), Error> {
         let tasks = &self.tasks;
-        let range = |number| Range {
+        let range = |number| PartitionRange {
             partition: number,
             from: match tasks.get(&number).and_then(|task| task.stores.resume_at()) {
-                Some(offset) => From::Offset(offset),
-                None => From::Beginning,
+                Some(offset) => StartOffset::Offset(offset),
+                None => StartOffset::Beginning,
             },
             until: None,
         };
@@ -158,7 +160,7 @@ impl Restore {
             }
         })?;
         worker.metrics.restored(records);
-        self.total = self.total.or(changelog.left());
+        self.total = self.total.or(changelog.remaining());
         self.check(failed)?;
         self.write_due()?;
         if !is_read {
@@ -228,7 +230,7 @@ impl Restore {
             return;
         }
         self.reported = Instant::now();
-        let left = self.changelog.as_ref().and_then(Reader::left);
+        let left = self.changelog.as_ref().and_then(Reader::remaining);
         let progress = match (left, self.total) {
             (Some(left), Some(total)) => {
                 format!("restoring state: {} of {total} changes", total - left)
@@ -278,14 +280,14 @@ fn begin_recalls(
     worker: &Worker,
     next: &BTreeMap<Partition, i64>,
     tasks: &BTreeMap<i32, PartitionTask>,
-) -> Result<Vec<Recall>, Error> {
-    let mut by_topic: BTreeMap<&str, Vec<Known>> = BTreeMap::new();
+) -> Result<Vec<DedupReader>, Error> {
+    let mut by_topic: BTreeMap<&str, Vec<DedupPosition>> = BTreeMap::new();
     for (partition, next) in next {
         if worker.form_topics.contains(&*partition.topic) {
             let task = tasks.get(&partition.number);
             let until = task.and_then(|task| task.stores.submissions_known(&partition.topic));
             let of_topic = by_topic.entry(&partition.topic).or_default();
-            of_topic.push(Known {
+            of_topic.push(DedupPosition {
                 partition: partition.number,
                 next: *next,
                 until,
@@ -294,7 +296,7 @@ fn begin_recalls(
     }
     let mut recalls = Vec::with_capacity(by_topic.len());
     for (topic, consumers) in by_topic {
-        recalls.push(Recall::begin(&worker.client, topic, consumers)?);
+        recalls.push(DedupReader::open(&worker.client, topic, consumers)?);
     }
     Ok(recalls)
 }

@@ -22,8 +22,10 @@ use std::{
 use formline_core::{
     Client, Producer, Record, Shutdown, Telemetry,
     app::{Limits, Location, Step},
-    producer,
-    topic::{self, Topic},
+    kafka::{
+        producer::ProducerOptions,
+        topic::{self, Topic},
+    },
 };
 use formline_processors::{Error, Options};
 use formline_testing::{Kafka, eventually, kafka, unique};
@@ -81,7 +83,7 @@ impl Pipeline {
         for name in plugins {
             fs::copy(built(name), folder.path().join(format!("{name}.wasm"))).unwrap();
         }
-        let options = producer::Options {
+        let options = ProducerOptions {
             delivery_timeout: Duration::from_secs(20),
             queue_messages: 10_000,
             queue_kib: 65_536,

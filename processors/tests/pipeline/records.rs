@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use formline_core::{
-    Consumer, EventId, Record, client,
-    consumer::{self, Polled},
+    Consumer, EventId, Record,
     event::Submission,
-    progress::{Progress, Stage},
-    reader::{From, Reader},
-    record::{Headers, Outgoing},
-    topic,
-    transaction::Transactions,
+    kafka::{
+        client::ClientError,
+        consumer::{ConsumerOptions, Polled},
+        group_progress::{GroupProgress, Stage},
+        reader::{Reader, StartOffset},
+        record::{Headers, OutgoingRecord},
+        topic,
+        transaction::TransactionalProducer,
+    },
 };
 use formline_testing::eventually;
 use jiff::Timestamp;
@@ -65,7 +68,7 @@ impl Pipeline {
         headers: Headers,
         timestamp_ms: Option<i64>,
     ) {
-        let record = Outgoing {
+        let record = OutgoingRecord {
             topic: &self.topic(topic),
             partition: None,
             key: Some(key),
@@ -79,7 +82,7 @@ impl Pipeline {
     /// Resets the committed offsets of a step to the beginning, as an operator may.
     pub async fn reset_offsets(&self, step: &str) {
         let step = self.steps.iter().find(|other| other.name == step).unwrap();
-        let options = consumer::Options {
+        let options = ConsumerOptions {
             group: step.group(),
             member: "operator".to_owned(),
             topics: step.topics(),
@@ -101,11 +104,12 @@ impl Pipeline {
     }
 
     /// Writes a record in a transaction that stays open.
-    pub async fn hold_open(&self, topic: &str, partition: i32) -> Transactions {
+    pub async fn hold_open(&self, topic: &str, partition: i32) -> TransactionalProducer {
         let before = self.end_of(topic, partition);
-        let mut transactions = Transactions::open(&self.client, &self.topic("held"), "").unwrap();
+        let mut transactions =
+            TransactionalProducer::open(&self.client, &self.topic("held"), "").unwrap();
         let mut open = transactions.begin().unwrap();
-        let record = Outgoing {
+        let record = OutgoingRecord {
             topic,
             partition: Some(partition),
             key: Some(b"held"),
@@ -124,16 +128,18 @@ impl Pipeline {
             group: self.topic("nobody"),
             topics: vec![topic.to_owned()],
         };
-        let ends = Progress::open(&self.client, vec![stage]).unwrap().ends(0);
+        let ends = GroupProgress::open(&self.client, vec![stage])
+            .unwrap()
+            .ends(0);
         let ends = ends.unwrap().into_iter();
         let mut of_partition = ends.filter(|(_, number, _)| *number == partition);
         of_partition.next().unwrap().2
     }
 
     /// Aborts a transaction that was held open.
-    pub fn end(&self, open: Transactions) {
+    pub fn end(&self, open: TransactionalProducer) {
         drop(open);
-        drop(Transactions::open(&self.client, &self.topic("held"), "").unwrap());
+        drop(TransactionalProducer::open(&self.client, &self.topic("held"), "").unwrap());
     }
 
     /// All committed records of a topic.
@@ -157,9 +163,9 @@ impl Pipeline {
         self.try_all(topic).unwrap()
     }
 
-    fn try_all(&self, topic: &str) -> Result<Vec<Record>, client::Error> {
+    fn try_all(&self, topic: &str) -> Result<Vec<Record>, ClientError> {
         let mut records = Vec::new();
-        let mut reader = Reader::open(&self.client, topic, &[], From::Beginning)?;
+        let mut reader = Reader::open(&self.client, topic, &[], StartOffset::Beginning)?;
         reader.read_to_end(|| true, |record| records.push(record))?;
         Ok(records)
     }
@@ -193,7 +199,7 @@ impl Pipeline {
                 group: step.group(),
                 topics: step.topics(),
             };
-            let progress = Progress::open(&self.client, vec![stage]).unwrap();
+            let progress = GroupProgress::open(&self.client, vec![stage]).unwrap();
             eventually(SOON, async || {
                 let ends = progress.ends_to_pass(0).unwrap();
                 progress

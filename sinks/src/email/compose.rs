@@ -2,7 +2,7 @@
 //! recipient, without a display name.
 
 use formline_core::{
-    App, Mistake, Record,
+    App, Diagnostic, Record,
     app::{Email, Sink},
     event,
 };
@@ -58,8 +58,8 @@ impl Composer {
     ///
     /// # Errors
     /// If an address or a template is invalid.
-    pub(crate) fn read(app: &App, sink: &Sink, settings: &Email) -> Result<Self, Mistake> {
-        let mistake = |problem: String, remedy: &str| Mistake {
+    pub(crate) fn read(app: &App, sink: &Sink, settings: &Email) -> Result<Self, Diagnostic> {
+        let mistake = |problem: String, remedy: &str| Diagnostic {
             file: sink.location.file.to_path_buf(),
             line: sink.location.line,
             problem,
@@ -205,7 +205,7 @@ mod tests {
     use formline_core::{
         app::{Location, SinkKind},
         event::header,
-        record::Partition,
+        kafka::record::Partition,
     };
     use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! The functions that the kind `email` exports.
 
 use formline_core::{
-    App, Mistake,
+    App, Diagnostic,
     app::{Email, Sink},
 };
 use futures::future::BoxFuture;
@@ -61,7 +61,7 @@ impl Kind for Email {
         }
     }
 
-    fn check(&self, app: &App, sink: &Sink, _: Option<&[IpNet]>) -> Option<Mistake> {
+    fn check(&self, app: &App, sink: &Sink, _: Option<&[IpNet]>) -> Option<Diagnostic> {
         Composer::read(app, sink, self).err()
     }
 

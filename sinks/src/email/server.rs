@@ -251,7 +251,7 @@ fn cause(error: &SmtpError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use formline_core::settings::Secret;
+    use formline_core::Secret;
 
     use super::*;
 

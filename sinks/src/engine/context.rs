@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use formline_core::{App, Client, Shutdown, app::Sink, telemetry::Part};
+use formline_core::{App, Client, Shutdown, app::Sink, telemetry::HealthCheck};
 use futures::future::BoxFuture;
 
 use super::dead_letter_queue::DeadLetterQueue;
@@ -19,7 +19,7 @@ pub(crate) struct SinkContext {
     pub(crate) dead_letters: DeadLetterQueue,
     pub(crate) redis: Option<Redis>,
     pub(crate) shutdown: Shutdown,
-    pub(crate) health: Part,
+    pub(crate) health: HealthCheck,
 }
 
 /// The work of one sink. It ends when the shutdown begins, or with the error that stops the sink.

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use formline_core::{Record, app::Sink, dead_letter};
+use formline_core::{Record, app::Sink, dead_letter::headers::DeadLetterRecord};
 
 use super::{metrics::SinkMetrics, retrying_producer::RetryingProducer};
 use crate::error::Error;
@@ -42,7 +42,7 @@ impl DeadLetterQueue {
             attempts,
         } = letter;
         let topic = self.sink.dead_letter_topic();
-        let annotated = dead_letter::DeadLetter {
+        let annotated = DeadLetterRecord {
             record,
             step: &self.sink.name,
             reason,

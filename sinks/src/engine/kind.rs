@@ -1,6 +1,6 @@
 //! A kind of sink: the functions that each kind exports.
 
-use formline_core::{App, Mistake, app::Sink};
+use formline_core::{App, Diagnostic, app::Sink};
 use futures::future::BoxFuture;
 use ipnet::IpNet;
 
@@ -25,7 +25,7 @@ pub(crate) trait Kind {
     /// What is wrong with the settings of a sink, beyond what the parser of `app.toml` checks.
     /// `networks` are those that webhook sinks may call although they are not public; `None` if
     /// they are not known.
-    fn check(&self, _app: &App, _sink: &Sink, _networks: Option<&[IpNet]>) -> Option<Mistake> {
+    fn check(&self, _app: &App, _sink: &Sink, _networks: Option<&[IpNet]>) -> Option<Diagnostic> {
         None
     }
 

@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use formline_core::{Consumer, Record, consumer::Polled, record::Partition, retry::Backoff};
+use formline_core::{
+    Consumer, Record,
+    kafka::{consumer::Polled, record::Partition},
+    retry::Backoff,
+};
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, timeout_at};
 

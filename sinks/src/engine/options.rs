@@ -3,8 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use formline_core::{
-    Client, Telemetry,
-    settings::{self, Secret, Smtp},
+    Client, Secret, Telemetry,
+    settings::{self, Smtp},
 };
 use ipnet::IpNet;
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use formline_core::{Consumer, consumer, retry::Backoff};
+use formline_core::{
+    Consumer,
+    kafka::consumer::{ConsumerError, ConsumerOptions},
+    retry::Backoff,
+};
 use tokio::time::Instant;
 
 use super::context::SinkContext;
@@ -37,7 +41,7 @@ impl<'a> Rejoin<'a> {
 
     /// Joins the group as a new member.
     pub(crate) fn join(&self) -> Result<Consumer, Error> {
-        let options = consumer::Options {
+        let options = ConsumerOptions {
             group: self.context.sink.group(),
             member: self.context.member.clone(),
             topics: self.context.sink.topics(),
@@ -50,7 +54,7 @@ impl<'a> Rejoin<'a> {
     /// # Errors
     /// If it ended for another reason.
     pub(crate) async fn after(&mut self, ended: Result<(), Error>) -> Result<(), Error> {
-        let Err(Error::Consumer(error @ consumer::Error::Failed(_))) = ended else {
+        let Err(Error::Consumer(error @ ConsumerError::Failed(_))) = ended else {
             return ended;
         };
         if self.joined.elapsed() >= HEALTHY {

@@ -4,7 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use formline_core::{
-    Producer, Shutdown, producer, record::Outgoing, retry::Backoff, telemetry::Part,
+    Producer, Shutdown,
+    kafka::{producer::ProducerError, record::OutgoingRecord},
+    retry::Backoff,
+    telemetry::HealthCheck,
 };
 
 /// A producer that retries until Kafka accepts the record. Cheap to clone.
@@ -12,7 +15,7 @@ use formline_core::{
 pub(crate) struct RetryingProducer {
     pub(crate) producer: Arc<Producer>,
     pub(crate) shutdown: Shutdown,
-    pub(crate) health: Part,
+    pub(crate) health: HealthCheck,
 }
 
 // === impl RetryingProducer ===
@@ -26,8 +29,8 @@ impl RetryingProducer {
     /// If Kafka will never accept the record.
     pub(crate) async fn send<'a>(
         &self,
-        outgoing: impl Fn() -> Outgoing<'a>,
-    ) -> Result<bool, producer::Error> {
+        outgoing: impl Fn() -> OutgoingRecord<'a>,
+    ) -> Result<bool, ProducerError> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut has_waited = false;
         loop {
@@ -35,7 +38,7 @@ impl RetryingProducer {
             let topic = outgoing.topic;
             match self.producer.send(outgoing).await {
                 Ok(_) => break,
-                Err(error @ (producer::Error::QueueFull | producer::Error::NotAcknowledged(_))) => {
+                Err(error @ (ProducerError::QueueFull | ProducerError::NotAcknowledged(_))) => {
                     tracing::warn!(%error, topic, "a record is not written yet; retrying");
                     let state = format!("cannot write to {topic}: {error}");
                     self.health.waiting(state);

@@ -7,7 +7,7 @@ use std::{hash::Hasher as _, time::Duration};
 use formline_core::{
     Record,
     event::{self, header},
-    record::{Headers, Outgoing, Partition},
+    kafka::record::{Headers, OutgoingRecord, Partition},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -148,7 +148,7 @@ impl Attempt {
 
     /// The record to write into the partition of the delay. It gets the header `ce_id` if it has
     /// none, because its identity would follow from another position there.
-    pub(crate) fn deferred<'a>(&'a self, next: &NextAttempt, topic: &'a str) -> Outgoing<'a> {
+    pub(crate) fn deferred<'a>(&'a self, next: &NextAttempt, topic: &'a str) -> OutgoingRecord<'a> {
         let record = &self.record;
         let retry = RetryHeader {
             position: self.key.position.clone(),
@@ -161,7 +161,7 @@ impl Attempt {
         if record.header(header::ID).is_none() {
             headers = headers.with(header::ID, &*self.key.id);
         }
-        Outgoing {
+        OutgoingRecord {
             topic,
             partition: i32::try_from(next.delay).ok(),
             key: record.key(),

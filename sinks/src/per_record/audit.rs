@@ -6,10 +6,13 @@ use std::{
 };
 
 use formline_core::{
-    Client, EventId, Record, client,
+    Client, EventId, Record,
     event::header,
-    progress::{Progress, Stage},
-    reader::{From, Range, Reader},
+    kafka::{
+        client::ClientError,
+        group_progress::{GroupProgress, Stage},
+        reader::{PartitionRange, Reader, StartOffset},
+    },
 };
 use jiff::Timestamp;
 
@@ -59,7 +62,7 @@ pub(crate) async fn audit(
             None => HashSet::new(),
         };
         let last = empty_if_missing(read_last(&client, &journal, since.max(0)))?;
-        Ok::<_, client::Error>((waiting, last))
+        Ok::<_, ClientError>((waiting, last))
     });
     let (waiting, last) = read.await.expect("reading does not panic")?;
     for (key, entry) in last {
@@ -90,9 +93,9 @@ fn state(entry: &JournalEntry, is_waiting: bool) -> Option<OutcomeState> {
 }
 
 /// A topic that does not exist is empty: the sink has never run.
-fn empty_if_missing<T: Default>(read: Result<T, client::Error>) -> Result<T, client::Error> {
+fn empty_if_missing<T: Default>(read: Result<T, ClientError>) -> Result<T, ClientError> {
     match read {
-        Err(client::Error::NoTopic(_)) => Ok(T::default()),
+        Err(ClientError::NoTopic(_)) => Ok(T::default()),
         read => read,
     }
 }
@@ -101,9 +104,9 @@ fn read_last(
     client: &Client,
     journal: &str,
     since: i64,
-) -> Result<HashMap<RecordKey, JournalEntry>, client::Error> {
+) -> Result<HashMap<RecordKey, JournalEntry>, ClientError> {
     let mut last: HashMap<RecordKey, JournalEntry> = HashMap::new();
-    let mut reader = Reader::open(client, journal, &[], From::Time(since))?;
+    let mut reader = Reader::open(client, journal, &[], StartOffset::Timestamp(since))?;
     reader.read_to_end(
         || true,
         |record| {
@@ -126,18 +129,20 @@ fn read_deferred(
     client: &Client,
     group: String,
     topic: &str,
-) -> Result<HashSet<RecordKey>, client::Error> {
+) -> Result<HashSet<RecordKey>, ClientError> {
     let stage = Stage {
         group,
         topics: vec![topic.to_owned()],
     };
-    let progress = Progress::open(client, vec![stage])?;
+    let progress = GroupProgress::open(client, vec![stage])?;
     let committed = progress.committed(0)?;
     let next = |partition| committed.iter().find(|(_, number, _)| *number == partition);
     let ranges = progress.ends_to_pass(0)?.into_iter();
-    let ranges = ranges.map(|(_, partition, _)| Range {
+    let ranges = ranges.map(|(_, partition, _)| PartitionRange {
         partition,
-        from: next(partition).map_or(From::Beginning, |(_, _, next)| From::Offset(*next)),
+        from: next(partition).map_or(StartOffset::Beginning, |(_, _, next)| {
+            StartOffset::Offset(*next)
+        }),
         until: None,
     });
     let mut reader = Reader::open_ranges(client, topic, ranges.collect())?;

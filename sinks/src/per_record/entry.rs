@@ -146,7 +146,7 @@ impl RecordedEntry {
 
 #[cfg(test)]
 mod tests {
-    use formline_core::record::Partition;
+    use formline_core::kafka::record::Partition;
 
     use super::*;
 

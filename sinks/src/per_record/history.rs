@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use formline_core::record::Partition;
+use formline_core::kafka::record::Partition;
 use jiff::Timestamp;
 
 use super::{

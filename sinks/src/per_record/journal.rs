@@ -6,10 +6,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use formline_core::{
     Client, Shutdown,
     app::Sink,
-    client,
     event::header,
-    reader::{From, Range, Reader},
-    record::{Headers, Outgoing, Partition},
+    kafka::{
+        client::ClientError,
+        reader::{PartitionRange, Reader, StartOffset},
+        record::{Headers, OutgoingRecord, Partition},
+    },
 };
 use jiff::Timestamp;
 
@@ -63,13 +65,13 @@ impl Journal {
 
     /// The entry goes into the partition with the number of the record's partition, so that the
     /// process that is assigned the latter reads it back.
-    fn outgoing<'a>(&'a self, attempt: &'a Attempt, value: &'a [u8]) -> Outgoing<'a> {
+    fn outgoing<'a>(&'a self, attempt: &'a Attempt, value: &'a [u8]) -> OutgoingRecord<'a> {
         let copied = [header::ID, header::SOURCE, header::TIME, header::ORIGIN];
         let headers = copied.into_iter().filter_map(|name| {
             let value = attempt.record.header(name)?;
             Some((name, value))
         });
-        Outgoing {
+        OutgoingRecord {
             topic: &self.topic,
             partition: Some(attempt.partition.number),
             key: Some(&attempt.key.id),
@@ -116,7 +118,7 @@ impl Journal {
         next: &[(Partition, Option<i64>)],
         memory: Duration,
         proceed: impl Fn() -> bool + Copy,
-    ) -> Result<History, client::Error> {
+    ) -> Result<History, ClientError> {
         let remembered = Timestamp::now() - memory;
         let latest = remembered.as_millisecond();
         let mut from: BTreeMap<i32, i64> = BTreeMap::new();
@@ -125,9 +127,9 @@ impl Journal {
             let earliest = from.entry(number).or_insert(begin);
             *earliest = begin.min(*earliest);
         }
-        let ranges = from.into_iter().map(|(partition, time)| Range {
+        let ranges = from.into_iter().map(|(partition, time)| PartitionRange {
             partition,
-            from: From::Time(time),
+            from: StartOffset::Timestamp(time),
             until: None,
         });
         let mut reader = Reader::open_ranges(&self.client, &self.topic, ranges.collect())?;
@@ -142,18 +144,21 @@ impl Journal {
         &self,
         next: &[(Partition, Option<i64>)],
         proceed: impl Fn() -> bool + Copy,
-    ) -> Result<Vec<(i32, i64)>, client::Error> {
+    ) -> Result<Vec<(i32, i64)>, ClientError> {
         let now = Timestamp::now().as_millisecond();
-        let mut by_topic: BTreeMap<&str, Vec<Range>> = BTreeMap::new();
+        let mut by_topic: BTreeMap<&str, Vec<PartitionRange>> = BTreeMap::new();
         let mut times: BTreeMap<Partition, i64> = BTreeMap::new();
         for (partition, offset) in next {
             times.insert(partition.clone(), now);
             // A range ends with the first record that is read of it.
-            by_topic.entry(&partition.topic).or_default().push(Range {
-                partition: partition.number,
-                from: offset.map_or(From::Beginning, From::Offset),
-                until: Some(offset.unwrap_or_default() + 1),
-            });
+            by_topic
+                .entry(&partition.topic)
+                .or_default()
+                .push(PartitionRange {
+                    partition: partition.number,
+                    from: offset.map_or(StartOffset::Beginning, StartOffset::Offset),
+                    until: Some(offset.unwrap_or_default() + 1),
+                });
         }
         for (topic, ranges) in by_topic {
             let mut reader = Reader::open_ranges(&self.client, topic, ranges)?;

@@ -105,7 +105,7 @@ impl PartitionQueue {
 
 #[cfg(test)]
 mod tests {
-    use formline_core::{Record, event::header, record::Partition};
+    use formline_core::{Record, event::header, kafka::record::Partition};
 
     use super::*;
 

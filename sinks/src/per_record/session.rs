@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use formline_core::{Consumer, Record, record::Partition, retry::Backoff};
+use formline_core::{Consumer, Record, kafka::record::Partition, retry::Backoff};
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use formline_core::{
+    Secret,
     app::{Postgres, is_postgres_schema},
-    settings::Secret,
 };
 use futures::TryStreamExt as _;
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};

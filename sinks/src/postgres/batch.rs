@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use formline_core::{Record, record::Partition};
+use formline_core::{Record, kafka::record::Partition};
 
 use super::row::ResponseRow;
 use crate::engine::dead_letter_queue::DeadLetter;

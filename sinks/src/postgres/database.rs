@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
-use formline_core::{duplicates, event::header, record::Partition};
+use formline_core::{
+    event::{dedup, header},
+    kafka::record::Partition,
+};
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _, PgConnection, SqlSafeStr as _,
     migrate::{Migration, MigrationType, Migrator},
@@ -316,7 +319,7 @@ async fn insert(
         .bind(texts(|row| &row.record.partition.topic))
         .bind(partitions.collect::<Vec<i32>>())
         .bind(numbers(|row| row.record.offset))
-        .bind(duplicates::window_ms())
+        .bind(dedup::window_ms())
         .execute(connection)
         .await?;
     Ok(inserted.rows_affected())

@@ -1,8 +1,8 @@
 //! The functions that the kind `postgres` exports.
 
 use formline_core::{
+    Secret,
     app::{Postgres, Sink, is_postgres_schema},
-    settings::Secret,
 };
 use futures::future::BoxFuture;
 use sqlx::postgres::PgConnectOptions;

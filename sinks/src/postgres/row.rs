@@ -70,7 +70,7 @@ impl ResponseRow {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use formline_core::record::Partition;
+    use formline_core::kafka::record::Partition;
 
     use super::*;
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use formline_core::{Record, event, record::Partition};
+use formline_core::{Record, event, kafka::record::Partition};
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use formline_core::{Consumer, record::Partition, retry::Backoff};
+use formline_core::{Consumer, kafka::record::Partition, retry::Backoff};
 use futures::future::BoxFuture;
 
 use super::{

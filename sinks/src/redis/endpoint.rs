@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use formline_core::settings::{self, Secret};
+use formline_core::{Secret, settings};
 use futures::{FutureExt as _, future::select_ok};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo,

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use formline_core::{
-    Shutdown, Telemetry,
-    settings::{self, Secret},
-};
+use formline_core::{Secret, Shutdown, Telemetry, settings};
 use formline_testing::{RedisSet, eventually};
 use redis::Script;
 

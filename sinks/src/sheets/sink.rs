@@ -5,7 +5,7 @@ use std::sync::Arc;
 use formline_core::{
     Consumer,
     app::{Buffer, Sheets},
-    record::Partition,
+    kafka::record::Partition,
 };
 use futures::future::BoxFuture;
 

@@ -13,9 +13,11 @@ use std::{sync::Arc, time::Duration};
 use formline_core::{
     App, Client,
     app::Sink,
-    client,
-    progress::{Offsets, Progress, Stage},
-    record::Partition,
+    kafka::{
+        client::ClientError,
+        group_progress::{GroupProgress, PartitionOffsets, Stage},
+        record::Partition,
+    },
     retry::Backoff,
 };
 use jiff::Timestamp;
@@ -27,7 +29,7 @@ use crate::error::Error;
 /// Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct WatermarkTracker {
-    progress: Arc<Progress>,
+    progress: Arc<GroupProgress>,
     /// Index of the sink's own stage.
     own: usize,
 }
@@ -38,15 +40,15 @@ pub(crate) struct WatermarkTracker {
 pub(crate) struct Watermark {
     /// In microseconds since 1970.
     pub(crate) time: i64,
-    pub(crate) ends: Offsets,
+    pub(crate) ends: PartitionOffsets,
 }
 
 /// What Kafka knows of the sink's group and topics.
 #[derive(Clone, Debug)]
 pub(crate) struct CommittedOffsets {
     /// The committed offsets of the group in the assigned partitions.
-    group: Offsets,
-    ends: Offsets,
+    group: PartitionOffsets,
+    ends: PartitionOffsets,
 }
 
 /// The delays between two checks of a stage. A working step needs milliseconds, one that is stuck
@@ -57,7 +59,7 @@ const MAX_DELAY: Duration = Duration::from_millis(500);
 // === impl WatermarkTracker ===
 
 impl WatermarkTracker {
-    pub(crate) fn open(client: &Client, app: &App, sink: &Sink) -> Result<Self, client::Error> {
+    pub(crate) fn open(client: &Client, app: &App, sink: &Sink) -> Result<Self, ClientError> {
         let mut stages = app.upstream(&sink.input);
         let own = stages.len();
         stages.push(Stage {
@@ -65,13 +67,13 @@ impl WatermarkTracker {
             topics: sink.input.clone(),
         });
         Ok(Self {
-            progress: Arc::new(Progress::open(client, stages)?),
+            progress: Arc::new(GroupProgress::open(client, stages)?),
             own,
         })
     }
 
     /// Waits until every stage before the sink has passed what is in Kafka now.
-    pub(crate) async fn measure(self) -> Result<Watermark, client::Error> {
+    pub(crate) async fn measure(self) -> Result<Watermark, ClientError> {
         let time = Timestamp::now().as_microsecond();
         for stage in 0..self.own {
             let ends = self
@@ -109,10 +111,7 @@ impl WatermarkTracker {
         }
     }
 
-    async fn committed(
-        &self,
-        partitions: Vec<Partition>,
-    ) -> Result<CommittedOffsets, client::Error> {
+    async fn committed(&self, partitions: Vec<Partition>) -> Result<CommittedOffsets, ClientError> {
         let own = self.own;
         self.ask(move |progress| {
             let mut group = progress.committed(own)?;
@@ -131,8 +130,8 @@ impl WatermarkTracker {
     /// Runs a call that blocks its thread.
     async fn ask<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&Progress) -> Result<T, client::Error> + Send + 'static,
-    ) -> Result<T, client::Error> {
+        call: impl FnOnce(&GroupProgress) -> Result<T, ClientError> + Send + 'static,
+    ) -> Result<T, ClientError> {
         let progress = Arc::clone(&self.progress);
         let answer = tokio::task::spawn_blocking(move || call(&progress));
         answer

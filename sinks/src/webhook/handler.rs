@@ -129,7 +129,7 @@ fn body(attempt: &Attempt) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 mod tests {
-    use formline_core::{Record, record::Partition};
+    use formline_core::{Record, kafka::record::Partition};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! The functions that the kind `webhook` exports.
 
 use formline_core::{
-    App, Mistake,
+    App, Diagnostic,
     app::{Sink, Webhook},
 };
 use futures::future::BoxFuture;
@@ -49,14 +49,14 @@ pub(crate) fn open(
     Ok(works)
 }
 
-fn mistake(sink: &Sink, (key, problem): InvalidSetting) -> Mistake {
+fn mistake(sink: &Sink, (key, problem): InvalidSetting) -> Diagnostic {
     let remedy = match key {
         "secret" => {
             "write secret = \"${NAME}\", and set that variable to whsec_ followed by the base64 of 24 to 64 random bytes"
         }
         _ => "write url = \"https://HOST/PATH\"",
     };
-    Mistake {
+    Diagnostic {
         file: sink.location.file.to_path_buf(),
         line: sink.location.line,
         problem: format!("`{key}` of sink `{}` cannot be used: {problem}", sink.name),
@@ -75,7 +75,7 @@ impl Kind for Webhook {
         Ok(())
     }
 
-    fn check(&self, _: &App, sink: &Sink, networks: Option<&[IpNet]>) -> Option<Mistake> {
+    fn check(&self, _: &App, sink: &Sink, networks: Option<&[IpNet]>) -> Option<Diagnostic> {
         let invalid = Endpoint::open(self, networks?).err()?;
         Some(mistake(sink, invalid))
     }

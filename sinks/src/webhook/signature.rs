@@ -2,7 +2,7 @@
 //! (`v1`).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use formline_core::settings::Secret;
+use formline_core::Secret;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod dead_letters;
-mod pipeline;
 mod outcomes;
+mod pipeline;
 mod records;
 mod rejections;
 #[path = "../sheets/running.rs"]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use formline_core::{EventId, event::header, record::Headers};
+use formline_core::{EventId, event::header, kafka::record::Headers};
 use formline_testing::{Smtp, eventually};
 
 use crate::pipeline::{DEADLINE, Pipeline};
@@ -60,7 +60,8 @@ async fn an_unknown_outcome_is_repeated_once_with_the_same_id() {
     let running = pipeline.start();
     let id = pipeline.submit_for("ada@example.com").await;
     pipeline.expect(&[id.clone(), id.clone()]).await;
-    pipeline.expect_journal(&id, &["attempting", "attempting", "sent"])
+    pipeline
+        .expect_journal(&id, &["attempting", "attempting", "sent"])
         .await;
     running.stop().await;
 }
@@ -72,7 +73,8 @@ async fn a_server_that_never_replies_gets_a_message_twice_and_no_more() {
     pipeline.smtp.script(&["hang", "hang"]);
     let running = pipeline.start();
     let id = pipeline.submit_for("ada@example.com").await;
-    pipeline.expect_journal(&id, &["attempting", "attempting", "uncertain"])
+    pipeline
+        .expect_journal(&id, &["attempting", "attempting", "uncertain"])
         .await;
     let next = pipeline.submit_for("ada@example.com").await;
     pipeline.expect(&[next]).await;
@@ -90,7 +92,8 @@ async fn a_message_is_sent_again_after_a_crash_during_its_attempt() {
     running.kill();
     let running = pipeline.start();
     pipeline.expect(std::slice::from_ref(&id)).await;
-    pipeline.expect_journal(&id, &["attempting", "attempting", "sent"])
+    pipeline
+        .expect_journal(&id, &["attempting", "attempting", "sent"])
         .await;
     running.stop().await;
 }
@@ -102,7 +105,8 @@ async fn a_deferred_message_holds_up_no_other() {
     pipeline.smtp.script(&["rcpt 450"]);
     let running = pipeline.start();
     let deferred = pipeline.submit_for("ada@example.com").await;
-    pipeline.expect_journal(&deferred, &["attempting", "put-off"])
+    pipeline
+        .expect_journal(&deferred, &["attempting", "put-off"])
         .await;
     let mut others = Vec::new();
     for name in ["bob", "cem", "dora", "eve"] {
@@ -115,7 +119,9 @@ async fn a_deferred_message_holds_up_no_other() {
 #[tokio::test]
 async fn a_message_that_is_deferred_to_the_end_is_dead_lettered() {
     let pipeline = Pipeline::new().await;
-    pipeline.smtp.script(&["rcpt 450", "rcpt 450", "451", "451"]);
+    pipeline
+        .smtp
+        .script(&["rcpt 450", "rcpt 450", "451", "451"]);
     let running = pipeline.start();
     let never = pipeline.submit_for("ada@example.com").await;
     pipeline.expect_dead_letters(&["exhausted"]).await;
@@ -148,7 +154,8 @@ async fn an_id_that_is_used_again_after_a_day_gets_its_own_message() {
     pipeline.expect_journal(&id, &["attempting", "sent"]).await;
     running.stop().await;
     let again = Headers::with_capacity(1).with(header::ID, &id);
-    pipeline.put(again, r#"{"email":"ada@example.com","name":"Ada"}"#)
+    pipeline
+        .put(again, r#"{"email":"ada@example.com","name":"Ada"}"#)
         .await;
     let running = pipeline.start();
     pipeline.expect(&[id.clone(), id]).await;
@@ -180,10 +187,7 @@ async fn messages_wait_while_the_server_is_unavailable() {
         ids.push(pipeline.submit_for(&format!("{name}@example.com")).await);
     }
     running.expect_stopped("an e-mail was not accepted").await;
-    assert!(
-        running.telemetry.is_ready(),
-        "the process stays ready"
-    );
+    assert!(running.telemetry.is_ready(), "the process stays ready");
     pipeline.smtp.restart().await;
     pipeline.expect(&ids).await;
     running.expect_ready().await;
@@ -199,7 +203,9 @@ async fn a_message_arrives_at_most_twice_with_several_faults() {
     running.expect_stopped("an e-mail was not accepted").await;
     // The journal says that nothing was sent.
     running.kill();
-    pipeline.smtp.script(&["keep-and-cut", "451", "keep-and-cut"]);
+    pipeline
+        .smtp
+        .script(&["keep-and-cut", "451", "keep-and-cut"]);
     pipeline.smtp.restart().await;
     let running = pipeline.start();
     eventually(DEADLINE, async || {
@@ -219,7 +225,8 @@ async fn a_record_for_another_group_is_skipped() {
     let other = Headers::with_capacity(2)
         .with(header::ID, EventId::new().to_string())
         .with(header::REPLAY_FOR, "formline.app.another");
-    pipeline.put(other, r#"{"email":"ada@example.com","name":"Ada"}"#)
+    pipeline
+        .put(other, r#"{"email":"ada@example.com","name":"Ada"}"#)
         .await;
     let mut ids = Vec::new();
     for name in ["ada", "bob", "cem", "dora"] {

@@ -3,10 +3,10 @@
 use std::{ops::Deref, time::Duration};
 
 use formline_core::{
-    Telemetry,
+    Secret, Telemetry,
     app::{Email, SinkKind},
-    settings::{Secret, Smtp as SmtpSettings},
-    topic,
+    kafka::topic,
+    settings::Smtp as SmtpSettings,
 };
 use formline_sinks::Options;
 use formline_testing::{Smtp, eventually, kafka};

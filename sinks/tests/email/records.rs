@@ -5,15 +5,16 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use formline_core::{
     App, Client, Consumer, EventId, Producer, Record,
     app::{Location, Sink, SinkKind},
-    client,
-    consumer::{self, Polled},
+    dead_letter::letter::{DeadLetter, DeadLetterOwner},
     event::{Submission, header},
-    ledger::DeadLetters,
-    letter::Letter,
-    producer,
-    reader::{From, Reader},
-    record::{Headers, Outgoing},
-    topic::{self, Topic},
+    kafka::{
+        client::ClientError,
+        consumer::{ConsumerOptions, Polled},
+        producer::ProducerOptions,
+        reader::{Reader, StartOffset},
+        record::{Headers, OutgoingRecord},
+        topic::{self, Topic},
+    },
 };
 use formline_sinks::Placed;
 use formline_testing::{Kafka, eventually, unique};
@@ -37,7 +38,7 @@ impl Records {
     pub(crate) async fn on(kafka: &Kafka, sink: &'static str) -> Self {
         let client = Client::new(kafka.bootstrap(), BTreeMap::new());
         let app = unique("app");
-        let options = producer::Options {
+        let options = ProducerOptions {
             delivery_timeout: Duration::from_secs(30),
             queue_messages: 10_000,
             queue_kib: 65_536,
@@ -117,7 +118,7 @@ impl Records {
 
     pub(crate) async fn put(&self, headers: Headers, value: &str) {
         let id = headers.get(header::ID).map(<[u8]>::to_vec);
-        let record = Outgoing {
+        let record = OutgoingRecord {
             topic: &self.topic,
             partition: None,
             // Both partitions are used.
@@ -135,9 +136,9 @@ impl Records {
             let (client, topic) = (self.client.clone(), topic.to_owned());
             let read = move || {
                 let mut records = Vec::new();
-                let mut reader = Reader::open(&client, &topic, &[], From::Beginning)?;
+                let mut reader = Reader::open(&client, &topic, &[], StartOffset::Beginning)?;
                 reader.read_to_end(|| true, |record| records.push(record))?;
-                Ok::<_, client::Error>(records)
+                Ok::<_, ClientError>(records)
             };
             tokio::task::spawn_blocking(read).await.unwrap()
         })
@@ -186,7 +187,7 @@ impl Records {
     /// The group must have no members.
     pub(crate) async fn reset_offsets(&self) {
         let (client, topic) = (self.client.clone(), self.topic.clone());
-        let options = consumer::Options {
+        let options = ConsumerOptions {
             group: topic::group(&self.app, self.sink),
             // The name of the sink, so that this member replaces it at once.
             member: "one".to_owned(),
@@ -207,8 +208,8 @@ impl Records {
         tokio::task::spawn_blocking(reset).await.unwrap();
     }
 
-    fn dead_letter_owner(&self) -> DeadLetters {
-        DeadLetters {
+    fn dead_letter_owner(&self) -> DeadLetterOwner {
+        DeadLetterOwner {
             app: self.app.clone(),
             step: self.sink.to_owned(),
             topics: vec![self.topic.clone()],
@@ -216,7 +217,7 @@ impl Records {
     }
 
     /// The open dead letters.
-    async fn dead_letters(&self) -> Vec<Letter> {
+    async fn dead_letters(&self) -> Vec<DeadLetter> {
         dead_letters::open(&self.client, &self.dead_letter_owner()).await
     }
 

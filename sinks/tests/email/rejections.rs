@@ -11,7 +11,8 @@ async fn a_rejected_message_is_dead_lettered_and_can_be_replayed() {
     let running = pipeline.start();
     let rejected = pipeline.submit_for("ada@example.com").await;
     pipeline.expect_dead_letters(&["refused"]).await;
-    pipeline.expect_journal(&rejected, &["attempting", "given-up"])
+    pipeline
+        .expect_journal(&rejected, &["attempting", "given-up"])
         .await;
     let neighbour = pipeline.submit_for("bob@example.com").await;
     pipeline.expect(std::slice::from_ref(&neighbour)).await;
@@ -37,11 +38,16 @@ async fn an_unknown_recipient_is_rejected_before_the_text() {
 async fn an_invalid_address_and_a_missing_field_are_rejected() {
     let pipeline = Pipeline::new().await;
     let running = pipeline.start();
-    pipeline.submit_for("ada@example.com\r\nRCPT TO:<bob@example.com>")
+    pipeline
+        .submit_for("ada@example.com\r\nRCPT TO:<bob@example.com>")
         .await;
     pipeline.expect_dead_letters(&["bad-address"]).await;
-    pipeline.submit(&json!({ "email": "ada@example.com" })).await;
-    pipeline.expect_dead_letters(&["bad-address", "template"]).await;
+    pipeline
+        .submit(&json!({ "email": "ada@example.com" }))
+        .await;
+    pipeline
+        .expect_dead_letters(&["bad-address", "template"])
+        .await;
     let hostile = "Ada\r\nBcc: bob@example.com\r\n\r\n<script>";
     let fields = json!({ "email": "ada@example.com", "name": hostile });
     let id = pipeline.submit(&fields).await;

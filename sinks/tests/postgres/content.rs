@@ -3,7 +3,7 @@
 use formline_core::{
     EventId,
     event::{header, output_headers},
-    record::{Headers, Partition, Record},
+    kafka::record::{Headers, Partition, Record},
 };
 use formline_testing::eventually;
 use jiff::{Timestamp, ToSpan as _};
@@ -74,7 +74,8 @@ async fn records_of_other_producers_and_deletions_are_stored() {
     let pipeline = Pipeline::new().await;
     let running = pipeline.start();
     pipeline.put(Headers::with_capacity(0), Some(b"[1]")).await;
-    pipeline.put(Headers::with_capacity(1).with(header::ID, "gone"), None)
+    pipeline
+        .put(Headers::with_capacity(1).with(header::ID, "gone"), None)
         .await;
     eventually(DEADLINE, async || pipeline.ids().await.len() == 2).await;
     let mut stored = pipeline.stored().await;
@@ -98,11 +99,17 @@ async fn a_duplicate_within_a_day_is_dropped_and_a_later_use_of_the_key_is_store
     // Ingest accepts a key again after a day. The order is that of a catch-up after two days.
     for hours in [0, 0, 2, 25, 26, 48] {
         let accepted = headers(id, time + hours.hours());
-        pipeline.put(accepted, Some(format!("{{\"hour\":{hours}}}").as_bytes()))
+        pipeline
+            .put(accepted, Some(format!("{{\"hour\":{hours}}}").as_bytes()))
             .await;
     }
     pipeline.expect_offsets(6).await;
-    let values: Vec<_> = pipeline.stored().await.into_iter().map(|row| row.2).collect();
+    let values: Vec<_> = pipeline
+        .stored()
+        .await
+        .into_iter()
+        .map(|row| row.2)
+        .collect();
     let mut values: Vec<_> = values.into_iter().flatten().collect();
     values.sort();
     assert_eq!(values, [r#"{"hour": 0}"#, r#"{"hour": 25}"#]);
@@ -137,7 +144,8 @@ async fn a_topic_with_smaller_offsets_is_read_from_its_beginning() {
     let mut ids = pipeline.submit_many(20).await;
     pipeline.expect_offsets(20).await;
     running.stop().await;
-    pipeline.execute("UPDATE formline.sink_offsets SET next = 1000")
+    pipeline
+        .execute("UPDATE formline.sink_offsets SET next = 1000")
         .await;
     let running = pipeline.start();
     pipeline.expect_offsets(20).await;

@@ -34,13 +34,8 @@ async fn submissions_wait_while_postgres_is_unavailable() {
     for _ in 0..3 {
         postgres.kill();
         ids.extend(pipeline.submit_many(100).await);
-        running
-            .expect_stopped("postgres failed")
-            .await;
-        assert!(
-            running.telemetry.is_ready(),
-            "the process stays ready"
-        );
+        running.expect_stopped("postgres failed").await;
+        assert!(running.telemetry.is_ready(), "the process stays ready");
         postgres.restart().await;
         pipeline.expect(&ids).await;
     }
@@ -49,9 +44,7 @@ async fn submissions_wait_while_postgres_is_unavailable() {
     running.stop().await;
     let running = pipeline.start();
     ids.extend(pipeline.submit_many(10).await);
-    running
-        .expect_stopped("postgres failed")
-        .await;
+    running.expect_stopped("postgres failed").await;
     postgres.restart().await;
     pipeline.expect(&ids).await;
     running.expect_ready().await;
@@ -138,11 +131,12 @@ async fn connections_that_the_server_terminates_are_reopened() {
     let mut ids = Vec::new();
     for _ in 0..5 {
         ids.extend(pipeline.submit_many(50).await);
-        pipeline.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        pipeline
+            .execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        )
-        .await;
+            )
+            .await;
     }
     pipeline.expect(&ids).await;
     running.stop().await;

@@ -7,8 +7,8 @@ mod content;
 mod crashes;
 #[path = "../email/dead_letters.rs"]
 mod dead_letters;
-mod pipeline;
 mod operation;
+mod pipeline;
 mod proxy;
 mod rejected;
 #[path = "../sheets/running.rs"]

@@ -15,7 +15,10 @@ async fn two_processes_create_the_schema_once() {
     two.stop().await;
     let running = pipeline.start();
     let count = sqlx::query_scalar("SELECT COUNT(*) FROM formline._sqlx_migrations WHERE success");
-    let count: i64 = count.fetch_one(&mut pipeline.connect().await).await.unwrap();
+    let count: i64 = count
+        .fetch_one(&mut pipeline.connect().await)
+        .await
+        .unwrap();
     assert_eq!(count, 1);
     pipeline.expect(&ids).await;
     running.stop().await;
@@ -31,7 +34,9 @@ async fn a_wrong_password_is_reported_and_retried() {
     running
         .expect_stopped("password authentication failed for user \"formline\" (28P01); check user")
         .await;
-    pipeline.execute("ALTER USER formline PASSWORD 'wrong'").await;
+    pipeline
+        .execute("ALTER USER formline PASSWORD 'wrong'")
+        .await;
     pipeline.database.clone_from(&pipeline.url);
     pipeline.expect(&ids).await;
     running.stop().await;
@@ -79,11 +84,13 @@ async fn a_missing_table_is_reported() {
     let running = pipeline.start();
     let mut ids = pipeline.submit_many(1).await;
     pipeline.expect(&ids).await;
-    pipeline.execute("ALTER TABLE formline.responses RENAME TO moved")
+    pipeline
+        .execute("ALTER TABLE formline.responses RENAME TO moved")
         .await;
     ids.extend(pipeline.submit_many(1).await);
     running.expect_stopped("(42P01); restore the schema").await;
-    pipeline.execute("ALTER TABLE formline.moved RENAME TO responses")
+    pipeline
+        .execute("ALTER TABLE formline.moved RENAME TO responses")
         .await;
     pipeline.expect(&ids).await;
     running.stop().await;
@@ -96,7 +103,8 @@ async fn a_schema_of_a_newer_version_is_not_changed() {
     let ids = pipeline.submit_many(1).await;
     pipeline.expect(&ids).await;
     running.stop().await;
-    pipeline.execute("INSERT INTO formline._sqlx_migrations VALUES (99, 'later', now(), true, '', 0)")
+    pipeline
+        .execute("INSERT INTO formline._sqlx_migrations VALUES (99, 'later', now(), true, '', 0)")
         .await;
     let running = pipeline.start();
     running.expect_stopped("run the version of formline").await;

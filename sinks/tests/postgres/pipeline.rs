@@ -3,15 +3,15 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use formline_core::{
-    App, Client, EventId, Producer, Telemetry,
+    App, Client, EventId, Producer, Secret, Telemetry,
     app::{self, Location, Sink, SinkKind},
+    dead_letter::letter::{DeadLetter, DeadLetterOwner},
     event::{Submission, header},
-    ledger::DeadLetters,
-    letter::Letter,
-    producer,
-    record::{Headers, Outgoing},
-    settings::Secret,
-    topic::{self, Topic},
+    kafka::{
+        producer::ProducerOptions,
+        record::{Headers, OutgoingRecord},
+        topic::{self, Topic},
+    },
 };
 use formline_sinks::Options;
 use formline_testing::{Postgres, eventually, kafka, unique};
@@ -57,7 +57,7 @@ impl Pipeline {
         let dead_letters = topic::dead_letter(&app, "archive");
         let topics = [topic(&submissions, 2), topic(&dead_letters, 1)];
         topic::apply(&client, &topics).await.unwrap();
-        let options = producer::Options {
+        let options = ProducerOptions {
             delivery_timeout: Duration::from_secs(30),
             queue_messages: 10_000,
             queue_kib: 65_536,
@@ -141,7 +141,7 @@ impl Pipeline {
     /// Writes a record into the topic.
     pub(crate) async fn put(&self, headers: Headers, value: Option<&[u8]>) {
         let id = headers.get(header::ID).map(<[u8]>::to_vec);
-        let record = Outgoing {
+        let record = OutgoingRecord {
             topic: &self.topic,
             partition: None,
             // Both partitions are used.
@@ -210,8 +210,8 @@ impl Pipeline {
         .await;
     }
 
-    fn dead_letter_owner(&self) -> DeadLetters {
-        DeadLetters {
+    fn dead_letter_owner(&self) -> DeadLetterOwner {
+        DeadLetterOwner {
             app: self.app.clone(),
             step: "archive".to_owned(),
             topics: vec![self.topic.clone()],
@@ -219,7 +219,7 @@ impl Pipeline {
     }
 
     /// The open dead letters.
-    pub(crate) async fn dead_letters(&self) -> Vec<Letter> {
+    pub(crate) async fn dead_letters(&self) -> Vec<DeadLetter> {
         dead_letters::open(&self.client, &self.dead_letter_owner()).await
     }
 

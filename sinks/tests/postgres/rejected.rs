@@ -30,12 +30,14 @@ async fn bad_rows_are_found_among_good_ones_and_dead_lettered() {
     pipeline.put(subject.headers(), Some(b"{}")).await;
     // The last header of a name counts. The text does not repeat, or the index would compress it.
     let digits: String = (0..3_000).map(|n| n.to_string()).collect();
-    pipeline.put(
-        headers(EventId::new(), now).with(header::ID, digits),
-        Some(b"{}"),
-    )
-    .await;
-    pipeline.put(headers(EventId::new(), now), Some(b"\"\xff\""))
+    pipeline
+        .put(
+            headers(EventId::new(), now).with(header::ID, digits),
+            Some(b"{}"),
+        )
+        .await;
+    pipeline
+        .put(headers(EventId::new(), now), Some(b"\"\xff\""))
         .await;
     let subject = submission(EventId::new(), now, Some(&long));
     ids.push(subject.id.to_string());
@@ -57,7 +59,7 @@ async fn bad_rows_are_found_among_good_ones_and_dead_lettered() {
     running.stop().await;
 }
 
-fn value_of(letter: &formline_core::letter::Letter) -> &[u8] {
+fn value_of(letter: &formline_core::dead_letter::letter::DeadLetter) -> &[u8] {
     letter.value().unwrap_or_default()
 }
 
@@ -67,10 +69,11 @@ async fn a_replayed_dead_letter_is_stored_once() {
     let running = pipeline.start();
     let mut ids = pipeline.submit_many(3).await;
     pipeline.expect(&ids).await;
-    pipeline.execute(
-        "ALTER TABLE formline.responses ADD CONSTRAINT short CHECK (length(value::text) < 50)",
-    )
-    .await;
+    pipeline
+        .execute(
+            "ALTER TABLE formline.responses ADD CONSTRAINT short CHECK (length(value::text) < 50)",
+        )
+        .await;
     let long = format!("\"{}\"", "x".repeat(50));
     let rejected = pipeline.submit(&long).await;
     eventually(DEADLINE, async || pipeline.dead_letters().await.len() == 1).await;
@@ -79,7 +82,8 @@ async fn a_replayed_dead_letter_is_stored_once() {
     // It is rejected again, so it is a dead letter again.
     pipeline.replay().await;
     eventually(DEADLINE, async || pipeline.dead_letters().await.len() == 1).await;
-    pipeline.execute("ALTER TABLE formline.responses DROP CONSTRAINT short")
+    pipeline
+        .execute("ALTER TABLE formline.responses DROP CONSTRAINT short")
         .await;
     pipeline.replay().await;
     ids.push(rejected);
@@ -93,15 +97,17 @@ async fn a_constraint_that_is_checked_at_the_commit_dead_letters_no_row() {
     let running = pipeline.start();
     let mut ids = pipeline.submit_many(3).await;
     pipeline.expect(&ids).await;
-    pipeline.execute(
-        "CREATE TABLE formline.known (source text PRIMARY KEY);
+    pipeline
+        .execute(
+            "CREATE TABLE formline.known (source text PRIMARY KEY);
          ALTER TABLE formline.responses ADD CONSTRAINT known FOREIGN KEY (source)
          REFERENCES formline.known DEFERRABLE INITIALLY DEFERRED NOT VALID",
-    )
-    .await;
+        )
+        .await;
     ids.extend(pipeline.submit_many(3).await);
     running.expect_stopped("23503").await;
-    pipeline.execute("INSERT INTO formline.known VALUES ('/forms/student-data')")
+    pipeline
+        .execute("INSERT INTO formline.known VALUES ('/forms/student-data')")
         .await;
     pipeline.expect(&ids).await;
     assert_eq!(pipeline.dead_letters().await.len(), 0);

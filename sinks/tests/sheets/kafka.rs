@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use formline_core::topic::{self, Topic};
+use formline_core::kafka::topic::{self, Topic};
 use formline_testing::kafka;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -5,10 +5,12 @@ use std::{sync::Arc, time::Duration};
 use formline_core::{
     Consumer, EventId,
     app::{Limits, Location, Step},
-    consumer::{self, Polled},
-    record::Outgoing,
-    topic::{self, Topic},
-    transaction::Transactions,
+    kafka::{
+        consumer::{ConsumerOptions, Polled},
+        record::OutgoingRecord,
+        topic::{self, Topic},
+        transaction::TransactionalProducer,
+    },
 };
 use serde_json::{Value, json};
 
@@ -112,7 +114,7 @@ impl<'a> SlowStep<'a> {
     /// Makes rows of the submissions, in one transaction each, as a step does.
     async fn work(&self, submissions: usize) {
         let (client, rows) = (self.pipeline.client.clone(), self.pipeline.rows.clone());
-        let options = consumer::Options {
+        let options = ConsumerOptions {
             group: topic::group(&self.pipeline.app, "rows"),
             member: "step".to_owned(),
             topics: vec![self.submissions.clone()],
@@ -120,7 +122,7 @@ impl<'a> SlowStep<'a> {
         let id = format!("{}.step", self.pipeline.app);
         let work = move || {
             let mut consumer = Consumer::join(&client, &options).unwrap();
-            let mut transactions = Transactions::open(&client, &id, "").unwrap();
+            let mut transactions = TransactionalProducer::open(&client, &id, "").unwrap();
             let mut left = submissions;
             while left > 0 {
                 let Polled::Record(record) = consumer.poll(Duration::from_millis(100)).unwrap()
@@ -198,7 +200,7 @@ async fn a_partition_whose_records_have_all_expired_holds_nothing_back() {
     let submit = async |partition| {
         let id = EventId::new().to_string();
         let record = outgoing(&pipeline.rows, &id, now(), Some(row.as_bytes()));
-        let record = Outgoing {
+        let record = OutgoingRecord {
             partition: Some(partition),
             ..record
         };

@@ -5,14 +5,16 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use formline_core::{
     App, Client, Consumer, EventId, Producer, Shutdown, Telemetry,
     app::{Buffer, Location, Sheets, Sink, SinkKind},
-    consumer,
     event::{self, header},
-    producer,
-    progress::{Progress, Stage},
-    reader::{From, Reader},
-    record::{Headers, Outgoing},
+    kafka::{
+        consumer::ConsumerOptions,
+        group_progress::{GroupProgress, Stage},
+        producer::ProducerOptions,
+        reader::{Reader, StartOffset},
+        record::{Headers, OutgoingRecord},
+        topic::{self, Topic},
+    },
     settings,
-    topic::{self, Topic},
 };
 use formline_sheets_emulator::Quota;
 use formline_sinks::{
@@ -155,7 +157,7 @@ impl Pipeline {
         }
     }
 
-    /// From the next start on, rows wait in this Redis, flushed by the sink itself or by
+    /// StartOffset the next start on, rows wait in this Redis, flushed by the sink itself or by
     /// [`Self::flush`].
     pub(crate) fn buffer_in_redis(&mut self, redis: settings::Redis, flushes: bool) {
         self.redis = Some(redis);
@@ -254,7 +256,7 @@ impl Pipeline {
             group: self.group(),
             topics: vec![self.rows.clone()],
         };
-        let progress = Arc::new(Progress::open(&self.client, vec![stage]).unwrap());
+        let progress = Arc::new(GroupProgress::open(&self.client, vec![stage]).unwrap());
         eventually(DEADLINE, async || {
             let progress = Arc::clone(&progress);
             let look = move || progress.has_passed(0, &progress.ends(0).unwrap()).unwrap();
@@ -266,7 +268,7 @@ impl Pipeline {
     /// Sets the group to the first record of each partition, as if its offsets were deleted. The
     /// group has no other member.
     pub(crate) async fn reset_offsets(&self) {
-        let options = consumer::Options {
+        let options = ConsumerOptions {
             group: self.group(),
             // The name of the sink: otherwise each would wait until the other's session times out.
             member: MEMBER.to_owned(),
@@ -296,7 +298,7 @@ impl Pipeline {
     pub(crate) async fn dead_letters(&self) -> Vec<(String, Option<Vec<u8>>)> {
         let (client, topic) = (self.client.clone(), topic::dead_letter(&self.app, "sheet"));
         let read = move || {
-            let mut reader = Reader::open(&client, &topic, &[], From::Beginning).unwrap();
+            let mut reader = Reader::open(&client, &topic, &[], StartOffset::Beginning).unwrap();
             let mut letters = Vec::new();
             let keep = |record: formline_core::Record| {
                 let reason = record
@@ -320,7 +322,7 @@ fn emulator(server: &EmulatedGoogle) -> Google {
 }
 
 pub(crate) fn producer(client: &Client) -> Producer {
-    let options = producer::Options {
+    let options = ProducerOptions {
         delivery_timeout: Duration::from_secs(30),
         queue_messages: 10_000,
         queue_kib: 65_536,
@@ -334,12 +336,12 @@ pub(crate) fn outgoing<'a>(
     id: &'a str,
     time: Timestamp,
     value: Option<&'a [u8]>,
-) -> Outgoing<'a> {
+) -> OutgoingRecord<'a> {
     let headers = Headers::with_capacity(3)
         .with(header::ID, EventId::new().to_string())
         .with(header::ORIGIN, id)
         .with(header::TIME, event::format_time(time));
-    Outgoing {
+    OutgoingRecord {
         topic,
         partition: None,
         key: Some(id.as_bytes()),

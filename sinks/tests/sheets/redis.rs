@@ -2,10 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use formline_core::{
-    app::Buffer,
-    settings::{self, Secret},
-};
+use formline_core::{Secret, app::Buffer, settings};
 use formline_testing::{Redis, RedisSet, eventually};
 use serde_json::json;
 

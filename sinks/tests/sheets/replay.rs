@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use formline_core::{
     EventId,
-    dead_letter::DeadLetter,
-    ledger::{DeadLetters, Ledger},
-    reader::{From, Reader},
-    settlement::Settler,
-    topic::{self, Topic},
+    dead_letter::{
+        headers::DeadLetterRecord, index::DeadLetterIndex, letter::DeadLetterOwner,
+        replay::Replayer,
+    },
+    kafka::{
+        reader::{Reader, StartOffset},
+        topic::{self, Topic},
+    },
 };
 use formline_testing::eventually;
 use serde_json::json;
@@ -18,17 +21,17 @@ use crate::pipeline::{DEADLINE, Pipeline, any_cells, now, outgoing};
 
 /// Replays the oldest dead letter of a sink that reads the rows.
 async fn replay(pipeline: &Pipeline, sink: &str) {
-    let owner = DeadLetters {
+    let owner = DeadLetterOwner {
         app: pipeline.app.clone(),
         step: sink.to_owned(),
         topics: vec![pipeline.rows.clone()],
     };
     let client = pipeline.client.clone();
     let settle = move || {
-        let ledger = Ledger::read(&client, owner.clone()).unwrap();
-        let letter = ledger.letters(&client, 0).unwrap().next().unwrap();
-        let mut settler = Settler::open(&client, owner).unwrap();
-        settler.replay(&letter.unwrap()).unwrap();
+        let index = DeadLetterIndex::read(&client, owner.clone()).unwrap();
+        let letter = index.dead_letters(&client, 0).unwrap().next().unwrap();
+        let mut replayer = Replayer::open(&client, owner).unwrap();
+        replayer.replay(&letter.unwrap()).unwrap();
     };
     tokio::task::spawn_blocking(settle).await.unwrap();
 }
@@ -98,13 +101,13 @@ async fn dead_letter_as(pipeline: &Pipeline, sink: &str) {
     let (client, rows) = (pipeline.client.clone(), pipeline.rows.clone());
     let read = move || {
         let mut records = Vec::new();
-        let mut reader = Reader::open(&client, &rows, &[], From::Beginning).unwrap();
+        let mut reader = Reader::open(&client, &rows, &[], StartOffset::Beginning).unwrap();
         let keep = |record| records.push(record);
         reader.read_to_end(|| true, keep).unwrap();
         records
     };
     let records = tokio::task::spawn_blocking(read).await.unwrap();
-    let letter = DeadLetter {
+    let letter = DeadLetterRecord {
         record: &records[0],
         step: sink,
         reason: "refused",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use formline_core::{Shutdown, Telemetry, shutdown::Ending};
+use formline_core::{Shutdown, Telemetry, shutdown::ShutdownOutcome};
 use formline_sinks::{Options, Placed};
 use formline_testing::eventually;
 use tokio::{net::TcpListener, runtime::Runtime};
@@ -89,7 +89,10 @@ impl Running {
 
     pub(crate) async fn stop(self) {
         self.shutdown.begin();
-        assert_eq!(self.shutdown.finish(DEADLINE).await, Ending::Finished);
+        assert_eq!(
+            self.shutdown.finish(DEADLINE).await,
+            ShutdownOutcome::Completed
+        );
     }
 }
 

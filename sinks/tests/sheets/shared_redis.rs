@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use formline_core::{App, app::SinkKind, topic};
+use formline_core::{App, app::SinkKind, kafka::topic};
 use formline_testing::{Kafka, Redis, eventually, unique};
 
 use crate::{

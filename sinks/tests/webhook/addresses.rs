@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, net::TcpListener};
 
-use formline_core::{Shutdown, settings::Secret};
+use formline_core::{Secret, Shutdown};
 use formline_sinks::Error;
 use formline_testing::eventually;
 

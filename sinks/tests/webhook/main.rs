@@ -8,8 +8,8 @@ mod addresses;
 mod crashes;
 #[path = "../email/dead_letters.rs"]
 mod dead_letters;
-mod pipeline;
 mod outcomes;
+mod pipeline;
 #[path = "../email/records.rs"]
 mod records;
 #[path = "../sheets/running.rs"]

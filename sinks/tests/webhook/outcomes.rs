@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use formline_core::{EventId, event::header, record::Headers, settings::Secret};
+use formline_core::{EventId, Secret, event::header, kafka::record::Headers};
 use formline_testing::{Reply, eventually, kafka};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -58,7 +58,8 @@ async fn a_failed_call_is_retried_by_the_schedule_with_the_same_id() {
     pipeline.expect(std::slice::from_ref(&id)).await;
     pipeline.expect_deferred(&[(0, 1), (1, 1)]).await;
     assert_eq!(pipeline.receiver.calls_about(&id), 3);
-    pipeline.expect_journal(&id, &["put-off", "put-off", "sent"])
+    pipeline
+        .expect_journal(&id, &["put-off", "put-off", "sent"])
         .await;
     pipeline.expect_outcomes(&[id], &[]).await;
     running.stop().await;
@@ -87,10 +88,7 @@ async fn a_time_out_is_a_failure() {
     running.expect_stopped("no response within 1s").await;
     pipeline.expect(&[id]).await;
     running.expect_ready().await;
-    assert!(
-        running.telemetry.is_ready(),
-        "the process stays ready"
-    );
+    assert!(running.telemetry.is_ready(), "the process stays ready");
     running.stop().await;
 }
 

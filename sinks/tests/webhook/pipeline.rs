@@ -3,10 +3,9 @@
 use std::{collections::BTreeMap, ops::Deref, time::Duration};
 
 use formline_core::{
-    Telemetry,
+    Secret, Telemetry,
     app::{SinkKind, Webhook},
-    settings::Secret,
-    topic,
+    kafka::topic,
 };
 use formline_sinks::{
     Error, Options,

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use clap::{ArgGroup, Args, Subcommand};
-use formline_core::letter::LetterId;
+use formline_core::dead_letter::letter::DeadLetterId;
 
 use super::shared::{AppFolders, KafkaArgs, OutputArgs, SinceArgs, SinkNames, StepNames};
 use crate::time_arg::TimeArg;
@@ -77,7 +77,7 @@ pub(crate) struct DlqListArgs {
 pub(crate) struct DlqShowArgs {
     /// Name of the dead letter, as printed by `formline dlq list`
     #[arg(value_name = "APP/STEP@OFFSET")]
-    pub(crate) letter: LetterId,
+    pub(crate) letter: DeadLetterId,
     #[command(flatten)]
     pub(crate) folders: AppFolders,
     #[command(flatten)]
@@ -94,7 +94,7 @@ pub(crate) struct DlqResolveArgs {
     /// Names of dead letters, as printed by `formline dlq list`; alternatively, select by filters
     #[arg(value_name = "APP/STEP@OFFSET",
         conflicts_with_all = ["steps", "sinks", "reason", "form", "since", "until"])]
-    pub(crate) letters: Vec<LetterId>,
+    pub(crate) letters: Vec<DeadLetterId>,
     #[command(flatten)]
     pub(crate) filter: DeadLetterFilter,
     /// Print what would be done, without changing anything

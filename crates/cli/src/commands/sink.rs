@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Result;
 use formline_core::{App, Client, Settings, Telemetry};
-use formline_sinks::{Options, Placed, sheets::Google};
+use formline_sinks::{EmulatorTiming, Google, Options, Placed};
 
 use super::topics;
 use crate::{
@@ -50,6 +50,7 @@ pub(super) fn google(sheets: &SheetsArgs, settings: &Settings) -> Option<Google>
 pub(super) fn emulator(address: SocketAddr) -> Google {
     Google::Emulator {
         base_url: format!("http://{address}/"),
+        timing: EmulatorTiming::default(),
     }
 }
 

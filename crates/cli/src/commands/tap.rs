@@ -9,7 +9,7 @@ use anyhow::Result;
 use formline_core::{
     Record,
     event::{self, header},
-    reader::{From, Reader},
+    kafka::reader::{Reader, StartOffset},
 };
 use serde_json::{Value, json};
 
@@ -26,9 +26,9 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) fn run(arguments: &TapArgs) -> Result<()> {
     let client = load_settings(&arguments.kafka)?.client();
     let from = match arguments.since.since {
-        Some(TimeArg(time)) => From::Time(time.as_millisecond()),
-        None if arguments.from_beginning => From::Beginning,
-        None => From::End,
+        Some(TimeArg(time)) => StartOffset::Timestamp(time.as_millisecond()),
+        None if arguments.from_beginning => StartOffset::Beginning,
+        None => StartOffset::End,
     };
     let open = |topic: &String| Reader::open(&client, topic, &[], from);
     let readers = arguments.topics.iter().map(open);

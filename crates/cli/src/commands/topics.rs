@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Result;
 use formline_core::{
     App, Client,
+    kafka::topic::{self, Topic, TopicChange, TopicError},
     retry::Backoff,
-    topic::{self, Applied, Topic},
 };
 use serde_json::json;
 
@@ -48,13 +48,13 @@ pub(super) async fn apply_when_kafka_answers(client: &Client, apps: &[Arc<App>])
             Ok(applied) => {
                 for (name, done) in applied
                     .iter()
-                    .filter(|(_, done)| *done != Applied::Unchanged)
+                    .filter(|(_, done)| *done != TopicChange::Unchanged)
                 {
                     tracing::info!(topic = %name, "topic {}", describe(done));
                 }
                 return Ok(());
             }
-            Err(topic::Error::Client(error)) => {
+            Err(TopicError::Client(error)) => {
                 tracing::warn!(%error, "waiting for kafka");
                 tokio::time::sleep(backoff.delay()).await;
             }
@@ -63,10 +63,10 @@ pub(super) async fn apply_when_kafka_answers(client: &Client, apps: &[Arc<App>])
     }
 }
 
-fn describe(applied: &Applied) -> String {
+fn describe(applied: &TopicChange) -> String {
     match applied {
-        Applied::Created => "created".to_owned(),
-        Applied::Unchanged => "unchanged".to_owned(),
-        Applied::Extended { from } => format!("extended from {from} partitions"),
+        TopicChange::Created => "created".to_owned(),
+        TopicChange::Unchanged => "unchanged".to_owned(),
+        TopicChange::Extended { from } => format!("extended from {from} partitions"),
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use formline_core::{event::header, topic};
+use formline_core::{event::header, kafka::topic};
 use formline_testing::unique;
 use serde_json::Value;
 

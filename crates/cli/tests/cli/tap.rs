@@ -2,7 +2,7 @@
 
 use formline_core::{
     event,
-    record::{Headers, Outgoing},
+    kafka::record::{Headers, OutgoingRecord},
 };
 use formline_testing::{kafka, unique};
 use serde_json::Value;
@@ -96,7 +96,7 @@ async fn produce(bootstrap: &str, topic: &str) {
         ("deleted", None),
     ] {
         let source = event::source(form);
-        let record = Outgoing {
+        let record = OutgoingRecord {
             topic,
             partition: None,
             key: Some(b"a-key"),

@@ -1,6 +1,9 @@
 //! `formline trace` of submissions that change state and are dead-lettered, on a real Kafka.
 
-use formline_core::{cause::Cause, event::header, record::Headers, topic};
+use formline_core::{
+    event::{header, provenance::Provenance},
+    kafka::{record::Headers, topic},
+};
 use formline_testing::unique;
 use serde_json::Value;
 
@@ -21,8 +24,8 @@ async fn stateful_app() -> DemoApp {
 
 /// Writes a state change of the store `seen`, caused by the submissions at these offsets.
 async fn change_state(demo: &DemoApp, key: &str, value: Option<&str>, offsets: &[i64]) {
-    let cause = Cause::of(&demo.name, offsets.iter().copied());
-    let headers = Headers::with_capacity(1).with(header::CAUSE, cause.to_string());
+    let cause = Provenance::new(&demo.name, offsets.iter().copied());
+    let headers = Headers::with_capacity(1).with(header::PROVENANCE, cause.to_string());
     let key = [b"\x04seen", key.as_bytes()].concat();
     let changelog = topic::state(&demo.name, "rows");
     demo.send(&changelog, &key, value, headers).await;
@@ -56,7 +59,7 @@ async fn state_changes_are_found_by_the_events_that_caused_them() {
     change_state(&demo, "of-one", Some("1"), &[1]).await;
     // Records without a cause, as of an older version, or with an invalid one are ignored.
     let changelog = topic::state(&demo.name, "rows");
-    let invalid = Headers::with_capacity(1).with(header::CAUSE, "1");
+    let invalid = Headers::with_capacity(1).with(header::PROVENANCE, "1");
     for headers in [Headers::with_capacity(0), invalid] {
         let value = Some(ids[1].as_str());
         demo.send(&changelog, b"\x04seenx", value, headers).await;

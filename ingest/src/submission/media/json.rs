@@ -3,7 +3,7 @@
 
 use std::{cell::Cell, fmt};
 
-use formline_core::schema::Violation;
+use formline_core::app::schema::Violation;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 

@@ -1,7 +1,7 @@
 //! `multipart/form-data` (RFC 7578) with texts only; files are rejected.
 
 use axum::body::Bytes;
-use formline_core::schema::Violation;
+use formline_core::app::schema::Violation;
 use futures::stream;
 use multer::Multipart;
 

@@ -82,7 +82,7 @@ mod tests {
             header::PLUGIN,
             header::GENERATION,
             header::EXPIRES,
-            header::CAUSE,
+            header::PROVENANCE,
             header::REPLAY_FOR,
             header::RETRY,
             header::SPEC_VERSION,

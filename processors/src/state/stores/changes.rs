@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, mem, time::Instant};
 
-use formline_core::{EventId, cause::Cause};
+use formline_core::{EventId, event::provenance::Provenance};
 
 use super::{
     partition_stores::{StoreFailed, Stores},
@@ -53,7 +53,7 @@ impl Stores {
                 key,
                 entry: self.changed.get(key).and_then(Option::as_ref),
                 causes: causes
-                    .map(|(topic, offsets)| Cause::of(topic, offsets))
+                    .map(|(topic, offsets)| Provenance::new(topic, offsets))
                     .collect(),
             }
         })

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use formline_core::{
     Record,
-    duplicates::{self, Keyed},
+    event::dedup::{self, KeyedSubmission},
 };
 
 use super::partition_stores::{StoreFailed, Stores};
@@ -97,7 +97,7 @@ impl Stores {
     /// back.
     pub(crate) fn is_repetition(
         &mut self,
-        keyed: &Keyed,
+        keyed: &KeyedSubmission,
         record: &Record,
     ) -> Result<bool, StoreFailed> {
         let key = entry::submission(&record.partition.topic, keyed.id);
@@ -111,7 +111,7 @@ impl Stores {
         }
         let entry = Entry {
             value: record.offset.to_be_bytes().to_vec(),
-            expires_ms: Some(time + duplicates::window_ms()),
+            expires_ms: Some(time + dedup::window_ms()),
         };
         self.set(key, Some(entry));
         Ok(false)

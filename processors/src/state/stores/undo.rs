@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use formline_core::cause::Cause;
+use formline_core::event::provenance::Provenance;
 
 use crate::state::entry::Entry;
 
@@ -24,7 +24,7 @@ pub(crate) struct ChangelogEntry<'a> {
     /// None for a deletion.
     pub(crate) entry: Option<&'a Entry>,
     /// The events that caused it, by topic.
-    pub(crate) causes: Vec<Cause>,
+    pub(crate) causes: Vec<Provenance>,
 }
 
 /// A point to which changes can be rolled back.

@@ -1,6 +1,6 @@
 //! Committing: one transaction for the results of all partitions.
 
-use formline_core::{record::Partition, transaction};
+use formline_core::kafka::{record::Partition, transaction::TransactionError};
 
 use super::membership::Session;
 use crate::{batch::Finished, error::Error, worker::publish::Round};
@@ -15,7 +15,7 @@ impl Session<'_> {
             .map(|done| (done.source.partition.clone(), done.next_offset()))
             .collect();
         match self.commit(finished, &next) {
-            Err(Error::Transaction(rejection @ transaction::Error::Refused(_)))
+            Err(Error::Transaction(rejection @ TransactionError::Rejected(_)))
                 if !self.isolation.record_rejection(finished, &rejection) =>
             {
                 Err(Error::DeadLetter {

@@ -8,9 +8,12 @@ use std::{
 };
 
 use formline_core::{
-    Consumer, consumer,
-    record::Partition,
-    transaction::{self, Transactions},
+    Consumer,
+    kafka::{
+        consumer::ConsumerOptions,
+        record::Partition,
+        transaction::{TransactionError, TransactionalProducer},
+    },
 };
 
 use crate::{
@@ -29,7 +32,7 @@ use crate::{
 pub(in crate::worker) struct Session<'a> {
     pub(super) worker: &'a Worker,
     pub(super) consumer: Consumer,
-    pub(super) transactions: Transactions,
+    pub(super) transactions: TransactionalProducer,
     pub(super) plugin: Arc<Plugin>,
     pub(super) inputs: BTreeMap<Partition, Input>,
     pub(super) tasks: BTreeMap<i32, PartitionTask>,
@@ -74,7 +77,7 @@ impl<'a> Session<'a> {
     pub(in crate::worker) fn open(worker: &'a Worker) -> Result<Self, Error> {
         let step = &worker.step;
         let transactions = open_transactions(worker)?;
-        let options = consumer::Options {
+        let options = ConsumerOptions {
             group: step.group(),
             member: worker.name.clone(),
             topics: step.topics(),
@@ -122,7 +125,7 @@ impl<'a> Session<'a> {
             "a transaction failed; processing its events again"
         );
         self.revoke();
-        if matches!(problem, transaction::Error::Fenced { .. }) {
+        if matches!(problem, TransactionError::Fenced { .. }) {
             self.wait_for_fencing()?;
         }
         self.transactions = open_transactions(self.worker)?;
@@ -217,8 +220,12 @@ impl<'a> Session<'a> {
 }
 
 /// The worker's transactional producers, which report the offsets that they write in the changelog.
-fn open_transactions(worker: &Worker) -> Result<Transactions, Error> {
+fn open_transactions(worker: &Worker) -> Result<TransactionalProducer, Error> {
     let id = format!("{}.{}", worker.step.group(), worker.name);
     let changelog = worker.step.state_topic();
-    Ok(Transactions::open(&worker.client, &id, &changelog)?)
+    Ok(TransactionalProducer::open(
+        &worker.client,
+        &id,
+        &changelog,
+    )?)
 }

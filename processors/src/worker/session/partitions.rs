@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use formline_core::{Record, consumer::Polled, record::Partition};
+use formline_core::{
+    Record,
+    kafka::{consumer::Polled, record::Partition},
+};
 
 use super::membership::{ReportedState, Session, WAIT};
 use crate::{

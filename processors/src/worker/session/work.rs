@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use formline_core::record::Partition;
+use formline_core::kafka::record::Partition;
 
 use super::membership::{ReportedState, Session};
 use crate::{

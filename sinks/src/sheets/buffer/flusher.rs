@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use formline_core::{Record, app::Sheets, record::Partition};
+use formline_core::{Record, app::Sheets, kafka::record::Partition};
 
 use super::{
     redis_queue::RedisQueue,

@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use formline_core::{Record, app::Sheets, event, record::Partition, retry::Backoff};
+use formline_core::{Record, app::Sheets, event, kafka::record::Partition, retry::Backoff};
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::{Instant, timeout};
 

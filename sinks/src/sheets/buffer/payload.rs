@@ -1,7 +1,7 @@
 //! A record as Redis stores it: everything that its dead letter would need.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use formline_core::{Record, record::Partition};
+use formline_core::{Record, kafka::record::Partition};
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize, Serialize)]

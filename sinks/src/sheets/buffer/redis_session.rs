@@ -11,9 +11,9 @@ use formline_core::{
     EventId, Record,
     app::{Buffer, Sheets},
     event,
-    record::Partition,
+    kafka::record::Partition,
     retry::Backoff,
-    telemetry::Part,
+    telemetry::HealthCheck,
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::time::{Instant, timeout};
@@ -46,7 +46,7 @@ use crate::{
 /// Partitions whose rows go to Redis.
 pub(crate) struct RedisSession {
     sink: String,
-    health: Part,
+    health: HealthCheck,
     partitions: Vec<Partition>,
     /// Identifies what this session writes to Redis.
     fill_id: String,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use formline_core::record::Partition;
+use formline_core::kafka::record::Partition;
 
 use crate::sheets::log::row::RowKey;
 

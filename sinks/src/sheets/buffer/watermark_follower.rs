@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use formline_core::{client, record::Partition};
+use formline_core::kafka::{client::ClientError, record::Partition};
 use jiff::Timestamp;
 
 use super::in_flight::InFlight;
@@ -15,7 +15,7 @@ pub(crate) struct WatermarkFollower {
     tracker: WatermarkTracker,
     /// How long accepting a submission may take, in microseconds.
     grace: i64,
-    measurement: InFlight<Result<Watermark, client::Error>>,
+    measurement: InFlight<Result<Watermark, ClientError>>,
     /// A watermark that holds once the sink has read up to its ends.
     unread: Option<Watermark>,
 }

@@ -3,7 +3,7 @@
 
 use std::{iter::Peekable, time::Duration};
 
-use formline_core::{record::Partition, retry::Backoff, telemetry::Part};
+use formline_core::{kafka::record::Partition, retry::Backoff, telemetry::HealthCheck};
 
 use super::redis_queue::{Fill, QueueWrite, RedisQueue, WriteOutcome};
 use crate::{
@@ -60,7 +60,7 @@ fn some_of(rows: &mut Peekable<impl Iterator<Item = SheetRow>>) -> Vec<SheetRow>
 /// what it waits for.
 pub(super) async fn write_all(
     queue: RedisQueue,
-    health: Part,
+    health: HealthCheck,
     sink: String,
     partitions: Vec<(Option<Fill>, Vec<QueueWrite>)>,
 ) -> WritesResult {
@@ -94,14 +94,14 @@ pub(super) async fn write_all(
 /// Delays between attempts. The first failure is logged as a warning.
 struct RedisBackoff {
     sink: String,
-    health: Part,
+    health: HealthCheck,
     backoff: Backoff,
     has_warned: bool,
     has_failed: bool,
 }
 
 impl RedisBackoff {
-    fn new(sink: String, health: Part) -> Self {
+    fn new(sink: String, health: HealthCheck) -> Self {
         Self {
             sink,
             health,

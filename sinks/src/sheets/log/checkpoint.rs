@@ -16,7 +16,7 @@ use std::{
     ops::Range,
 };
 
-use formline_core::record::Partition;
+use formline_core::kafka::record::Partition;
 use serde::{Deserialize, Serialize};
 
 use super::offsets::DoneOffsets;

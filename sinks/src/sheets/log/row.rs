@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use formline_core::{
     Record,
     event::{self, header},
-    record::Partition,
+    kafka::record::Partition,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;

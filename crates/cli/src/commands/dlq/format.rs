@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use formline_core::{event, letter::Letter};
+use formline_core::{dead_letter::letter::DeadLetter, event};
 use serde_json::{Value, json};
 
 use crate::terminal;
@@ -12,7 +12,7 @@ use crate::terminal;
 const DETAIL_LENGTH: usize = 60;
 
 /// Prints a dead letter on one line.
-pub(super) fn print(out: &mut impl Write, letter: &Letter, json: bool) -> Result<()> {
+pub(super) fn print(out: &mut impl Write, letter: &DeadLetter, json: bool) -> Result<()> {
     if json {
         writeln!(out, "{}", as_json(letter))?;
     } else {
@@ -22,7 +22,7 @@ pub(super) fn print(out: &mut impl Write, letter: &Letter, json: bool) -> Result
 }
 
 /// The properties of a dead letter, without its record.
-pub(super) fn as_json(letter: &Letter) -> Value {
+pub(super) fn as_json(letter: &DeadLetter) -> Value {
     json!({
         "letter": letter.id.to_string(),
         "app": letter.id.app,
@@ -32,13 +32,13 @@ pub(super) fn as_json(letter: &Letter) -> Value {
         "detail": letter.detail(),
         "attempts": letter.attempts(),
         "plugin": letter.plugin(),
-        "topic": letter.place.topic,
-        "partition": letter.place.partition,
-        "offset": letter.place.offset,
+        "topic": letter.position.topic,
+        "partition": letter.position.partition,
+        "offset": letter.position.offset,
     })
 }
 
-fn as_line(letter: &Letter) -> String {
+fn as_line(letter: &DeadLetter) -> String {
     let detail = letter.detail().lines().next().unwrap_or_default();
     let detail = match detail.char_indices().nth(DETAIL_LENGTH) {
         Some((end, _)) => format!("{}…", &detail[..end]),

@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::Result;
-use formline_core::{event, ledger::DeadLetters, letter::Letter};
+use formline_core::{
+    dead_letter::letter::{DeadLetter, DeadLetterOwner},
+    event,
+};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -51,7 +54,7 @@ pub(super) fn run(arguments: &DlqListArgs) -> Result<()> {
 
 impl Summary {
     /// The summary with one more dead letter.
-    fn with(summary: Option<Self>, letter: &Letter) -> Self {
+    fn with(summary: Option<Self>, letter: &DeadLetter) -> Self {
         let mut summary = summary.unwrap_or_else(|| Self {
             by_reason: BTreeMap::new(),
             oldest: letter.time,
@@ -66,8 +69,8 @@ impl Summary {
         summary
     }
 
-    fn print(&self, out: &mut impl Write, source: &DeadLetters, json: bool) -> Result<()> {
-        let DeadLetters { app, step, .. } = source;
+    fn print(&self, out: &mut impl Write, source: &DeadLetterOwner, json: bool) -> Result<()> {
+        let DeadLetterOwner { app, step, .. } = source;
         let [oldest, newest] = [self.oldest, self.newest].map(event::format_time);
         let count: u64 = self.by_reason.values().sum();
         if json {

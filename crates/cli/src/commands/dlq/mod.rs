@@ -9,7 +9,7 @@ mod selection;
 mod show;
 
 use anyhow::Result;
-use formline_core::settlement::How;
+use formline_core::dead_letter::index::Resolution;
 
 use crate::{arguments::DlqCommand, terminal};
 
@@ -17,7 +17,7 @@ pub(super) fn run(command: &DlqCommand) -> Result<()> {
     terminal::unless_closed(match command {
         DlqCommand::List(arguments) => list::run(arguments),
         DlqCommand::Show(arguments) => show::run(arguments),
-        DlqCommand::Replay(arguments) => resolve::run(arguments, How::Replayed),
-        DlqCommand::Discard(arguments) => resolve::run(arguments, How::Discarded),
+        DlqCommand::Replay(arguments) => resolve::run(arguments, Resolution::Replayed),
+        DlqCommand::Discard(arguments) => resolve::run(arguments, Resolution::Discarded),
     })
 }

@@ -7,9 +7,10 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use formline_core::{
-    letter::{Letter, LetterId},
-    settlement::{self, How},
+use formline_core::dead_letter::{
+    index::Resolution,
+    letter::{DeadLetter, DeadLetterId},
+    replay::ReplayError,
 };
 use serde_json::json;
 
@@ -18,7 +19,7 @@ use crate::arguments::DlqResolveArgs;
 
 /// Counts and prints resolved dead letters, and limits their rate.
 pub(super) struct ResolutionReport {
-    how: How,
+    how: Resolution,
     json: bool,
     is_dry_run: bool,
     /// Whether standard error is a terminal, which shows the progress.
@@ -33,9 +34,9 @@ pub(super) struct ResolutionReport {
 
 /// The result for one dead letter.
 pub(super) enum LetterResult {
-    Resolved(LetterId),
+    Resolved(DeadLetterId),
     /// A dry run: it would have been resolved.
-    WouldResolve(Letter),
+    WouldResolve(DeadLetter),
     /// It stays open, for this reason.
     Failed(String),
 }
@@ -43,7 +44,7 @@ pub(super) enum LetterResult {
 // === impl ResolutionReport ===
 
 impl ResolutionReport {
-    pub(super) fn new(how: How, total: usize, arguments: &DlqResolveArgs) -> Self {
+    pub(super) fn new(how: Resolution, total: usize, arguments: &DlqResolveArgs) -> Self {
         Self {
             how,
             json: arguments.output.json,
@@ -93,7 +94,7 @@ impl ResolutionReport {
     }
 
     /// Adds the progress to an error that ends the command early.
-    pub(super) fn interrupted(&self, error: settlement::Error) -> anyhow::Error {
+    pub(super) fn interrupted(&self, error: ReplayError) -> anyhow::Error {
         let Self {
             how, total, done, ..
         } = self;

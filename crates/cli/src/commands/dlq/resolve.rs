@@ -10,9 +10,11 @@ use std::{
 use anyhow::{Result, ensure};
 use formline_core::{
     App, Client,
-    ledger::{DeadLetters, Ledger, Letters},
-    letter::{Letter, LetterId},
-    settlement::{Error, How, Settler},
+    dead_letter::{
+        index::{DeadLetterIndex, DeadLetterReader, Resolution},
+        letter::{DeadLetter, DeadLetterId, DeadLetterOwner},
+        replay::{ReplayError, Replayer},
+    },
 };
 
 use super::{
@@ -23,11 +25,11 @@ use crate::{arguments::DlqResolveArgs, installation::load_without_plugins};
 
 /// The dead letters of one step or sink to resolve; at least one.
 struct SelectedLetters {
-    source: DeadLetters,
+    source: DeadLetterOwner,
     offsets: BTreeSet<i64>,
 }
 
-pub(super) fn run(arguments: &DlqResolveArgs, how: How) -> Result<()> {
+pub(super) fn run(arguments: &DlqResolveArgs, how: Resolution) -> Result<()> {
     let (client, apps) = load_without_plugins(&arguments.folders, &arguments.kafka)?;
     let is_filter = arguments.letters.is_empty();
     let all = if is_filter {
@@ -74,7 +76,7 @@ fn by_filter(
     Ok(all)
 }
 
-fn by_name(apps: &[Arc<App>], named: &[LetterId]) -> Result<Vec<SelectedLetters>> {
+fn by_name(apps: &[Arc<App>], named: &[DeadLetterId]) -> Result<Vec<SelectedLetters>> {
     let mut by_source: BTreeMap<(&str, &str), SelectedLetters> = BTreeMap::new();
     for id in named {
         let source = source_of(apps, id)?;
@@ -104,8 +106,8 @@ fn dry_run(
     selected: SelectedLetters,
     report: &mut ResolutionReport,
 ) -> Result<()> {
-    let ledger = Ledger::read(client, selected.source.clone())?;
-    let letters = ledger.letters(client, 0)?;
+    let ledger = DeadLetterIndex::read(client, selected.source.clone())?;
+    let letters = ledger.dead_letters(client, 0)?;
     each(letters, selected, report, |letter, report| {
         let closed = ledger.closed(letter.id.offset);
         let result = match closed {
@@ -120,25 +122,25 @@ fn dry_run(
 fn resolve(
     client: &Client,
     selected: SelectedLetters,
-    how: How,
+    how: Resolution,
     report: &mut ResolutionReport,
 ) -> Result<()> {
     let source = selected.source.clone();
-    let mut settler = Settler::open(client, source.clone())?;
-    let letters = settler.ledger().letters(client, 0)?;
+    let mut replayer = Replayer::open(client, source.clone())?;
+    let letters = replayer.index().dead_letters(client, 0)?;
     each(letters, selected, report, |letter, report| {
         report.wait();
         let resolved = match how {
-            How::Replayed => settler.replay(&letter),
-            How::Discarded => settler.discard(&letter),
+            Resolution::Replayed => replayer.replay(&letter),
+            Resolution::Discarded => replayer.discard(&letter),
         };
         match resolved {
             Ok(()) => report.add(LetterResult::Resolved(letter.id)),
-            Err(error @ (Error::Closed { .. } | Error::NotRead { .. })) => {
+            Err(error @ (ReplayError::Closed { .. } | ReplayError::NotRead { .. })) => {
                 report.add(LetterResult::Failed(error.to_string()))
             }
-            Err(error @ Error::Refused { .. }) => {
-                settler = Settler::open(client, source.clone())?;
+            Err(error @ ReplayError::Rejected { .. }) => {
+                replayer = Replayer::open(client, source.clone())?;
                 report.add(LetterResult::Failed(error.to_string()))
             }
             Err(error) => Err(report.interrupted(error)),
@@ -148,10 +150,10 @@ fn resolve(
 
 /// Passes the selected dead letters to `visit`, and reports those that do not exist.
 fn each(
-    letters: Letters,
+    letters: DeadLetterReader,
     selected: SelectedLetters,
     report: &mut ResolutionReport,
-    mut visit: impl FnMut(Letter, &mut ResolutionReport) -> Result<()>,
+    mut visit: impl FnMut(DeadLetter, &mut ResolutionReport) -> Result<()>,
 ) -> Result<()> {
     let mut missing = selected.offsets;
     for letter in letters {
@@ -163,7 +165,7 @@ fn each(
             break;
         }
     }
-    let DeadLetters { app, step, .. } = selected.source;
+    let DeadLetterOwner { app, step, .. } = selected.source;
     for offset in missing {
         let problem = format!("there is no dead letter {app}/{step}@{offset}");
         report.add(LetterResult::Failed(problem))?;

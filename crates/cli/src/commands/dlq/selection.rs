@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use formline_core::{
-    App, Client, client,
-    ledger::{DeadLetters, Ledger},
-    letter::{Letter, LetterId},
+    App, Client,
+    dead_letter::{
+        index::DeadLetterIndex,
+        letter::{DeadLetter, DeadLetterId, DeadLetterOwner},
+    },
+    kafka::client::ClientError,
 };
 
 use crate::{
@@ -26,14 +29,14 @@ impl DeadLetterFilter {
     }
 
     /// The named steps and sinks, or all of them if none is named.
-    pub(super) fn sources(&self, apps: &[Arc<App>]) -> Result<Vec<DeadLetters>> {
+    pub(super) fn sources(&self, apps: &[Arc<App>]) -> Result<Vec<DeadLetterOwner>> {
         let (steps, sinks) = (&self.steps.steps, &self.sinks.sinks);
         let mut sources = Vec::new();
         if !steps.is_empty() || sinks.is_empty() {
             let steps = select(process::all(apps), steps, "step", |step| {
                 (&step.app, &step.name)
             })?;
-            sources.extend(steps.iter().map(|step| DeadLetters {
+            sources.extend(steps.iter().map(|step| DeadLetterOwner {
                 app: step.app.clone(),
                 step: step.name.clone(),
                 topics: step.topics(),
@@ -43,7 +46,7 @@ impl DeadLetterFilter {
             let sinks = select(sink::all(apps), sinks, "sink", |(app, sink)| {
                 (&app.name, &sink.name)
             })?;
-            sources.extend(sinks.iter().map(|(_, sink)| DeadLetters {
+            sources.extend(sinks.iter().map(|(_, sink)| DeadLetterOwner {
                 app: sink.app.clone(),
                 step: sink.name.clone(),
                 topics: sink.input.clone(),
@@ -53,7 +56,7 @@ impl DeadLetterFilter {
     }
 
     /// Whether a dead letter of a selected step or sink passes the other filters.
-    pub(super) fn matches(&self, letter: &Letter) -> bool {
+    pub(super) fn matches(&self, letter: &DeadLetter) -> bool {
         let (since, until) = (self.since.since, self.until);
         self.reason
             .as_ref()
@@ -68,7 +71,7 @@ impl DeadLetterFilter {
 }
 
 /// The step or sink that the name of a dead letter refers to.
-pub(super) fn source_of(apps: &[Arc<App>], id: &LetterId) -> Result<DeadLetters> {
+pub(super) fn source_of(apps: &[Arc<App>], id: &DeadLetterId) -> Result<DeadLetterOwner> {
     let mut sources = DeadLetterFilter::default().sources(apps)?.into_iter();
     let found = sources.find(|source| (&source.app, &source.step) == (&id.app, &id.step));
     found.ok_or_else(|| anyhow::anyhow!("no app has a step or sink `{}/{}`", id.app, id.step))
@@ -77,16 +80,16 @@ pub(super) fn source_of(apps: &[Arc<App>], id: &LetterId) -> Result<DeadLetters>
 /// Passes every open dead letter of a step or sink to `visit`. A missing topic contains none.
 pub(super) fn each_open(
     client: &Client,
-    source: DeadLetters,
-    mut visit: impl FnMut(Letter) -> Result<()>,
+    source: DeadLetterOwner,
+    mut visit: impl FnMut(DeadLetter) -> Result<()>,
 ) -> Result<()> {
-    let ledger = match Ledger::read(client, source) {
-        Err(client::Error::NoTopic(_)) => return Ok(()),
+    let index = match DeadLetterIndex::read(client, source) {
+        Err(ClientError::NoTopic(_)) => return Ok(()),
         read => read?,
     };
-    for letter in ledger.letters(client, 0)? {
+    for letter in index.dead_letters(client, 0)? {
         let letter = letter?;
-        if ledger.closed(letter.id.offset).is_none() {
+        if index.closed(letter.id.offset).is_none() {
             visit(letter)?;
         }
     }

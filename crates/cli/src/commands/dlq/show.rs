@@ -3,7 +3,10 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Result, anyhow};
-use formline_core::{event, ledger::Ledger, letter::Letter};
+use formline_core::{
+    dead_letter::{index::DeadLetterIndex, letter::DeadLetter},
+    event,
+};
 use serde_json::{Value, json};
 
 use super::{format::as_json, selection::source_of};
@@ -12,10 +15,10 @@ use crate::{arguments::DlqShowArgs, installation::load_without_plugins, terminal
 pub(super) fn run(arguments: &DlqShowArgs) -> Result<()> {
     let (client, apps) = load_without_plugins(&arguments.folders, &arguments.kafka)?;
     let id = &arguments.letter;
-    let ledger = Ledger::read(&client, source_of(&apps, id)?)?;
-    let letter = ledger.find(&client, id.offset)?;
+    let index = DeadLetterIndex::read(&client, source_of(&apps, id)?)?;
+    let letter = index.find(&client, id.offset)?;
     let letter = letter.ok_or_else(|| anyhow!("there is no dead letter {id}"))?;
-    let closed = ledger.closed(id.offset).map(ToString::to_string);
+    let closed = index.closed(id.offset).map(ToString::to_string);
     let mut out = io::stdout().lock();
     if !arguments.output.json {
         let text = as_text(&letter, closed);
@@ -29,7 +32,7 @@ pub(super) fn run(arguments: &DlqShowArgs) -> Result<()> {
     Ok(writeln!(out, "{object}")?)
 }
 
-fn as_text(letter: &Letter, closed: Option<String>) -> String {
+fn as_text(letter: &DeadLetter, closed: Option<String>) -> String {
     let key = letter.key().map_or("-".into(), String::from_utf8_lossy);
     let properties = [
         ("letter", letter.id.to_string()),
@@ -38,7 +41,7 @@ fn as_text(letter: &Letter, closed: Option<String>) -> String {
         ("reason", letter.reason().to_owned()),
         ("attempts", letter.attempts().to_string()),
         ("plug-in", letter.plugin().unwrap_or("-").to_owned()),
-        ("record", letter.place.to_string()),
+        ("record", letter.position.to_string()),
         ("key", key.into_owned()),
     ];
     let properties = properties.map(|(name, value)| format!("{name:<9} {value}\n"));

@@ -1,15 +1,15 @@
 //! `formline plugin inspect FILE`: shows what a plug-in declares, imports and may use.
 
 use anyhow::{Result, anyhow};
-use formline_processors::{Inspected, Workbench};
+use formline_processors::{Inspector, PluginInfo};
 use serde_json::{Map, Value, json};
 
 use crate::{arguments::PluginInspectArgs, terminal};
 
 pub(super) fn run(arguments: &PluginInspectArgs) -> Result<()> {
     let file = arguments.file.display();
-    let workbench = Workbench::open(&arguments.data.cache())?;
-    let loaded = workbench.load(&arguments.file);
+    let inspector = Inspector::open(&arguments.data.cache())?;
+    let loaded = inspector.load(&arguments.file);
     let loaded = loaded.map_err(|problem| anyhow!("{file} cannot be used: {problem}"))?;
     let plugin = loaded.inspect();
     if arguments.output.json {
@@ -23,12 +23,12 @@ pub(super) fn run(arguments: &PluginInspectArgs) -> Result<()> {
 }
 
 /// Names and values, one per line. The second and later lines of a property have an empty name.
-fn properties(plugin: &Inspected) -> Vec<(&'static str, String)> {
+fn properties(plugin: &PluginInfo) -> Vec<(&'static str, String)> {
     let stores = plugin.stores.iter();
     let stores: Vec<_> = stores
         .map(|(name, version)| format!("{name} (schema version {version})"))
         .collect();
-    let limits: Vec<_> = Workbench::limits()
+    let limits: Vec<_> = Inspector::limits()
         .into_iter()
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
@@ -56,9 +56,9 @@ fn comma_separated(names: &[String]) -> String {
     }
 }
 
-fn as_json(plugin: &Inspected) -> Value {
+fn as_json(plugin: &PluginInfo) -> Value {
     let stores = plugin.stores.iter();
-    let limits = Workbench::limits().into_iter();
+    let limits = Inspector::limits().into_iter();
     json!({
         "contract": plugin.contract,
         "name": plugin.name,

@@ -8,7 +8,7 @@ use formline_core::{
     App,
     app::{Step, UnknownPlugins},
 };
-use formline_processors::{Catalog, Listed};
+use formline_processors::{Catalog, CatalogEntry};
 use serde_json::{Value, json};
 
 use super::{digest, running::RunningPlugins};
@@ -20,7 +20,7 @@ use crate::{
 
 /// A plug-in file and the steps that use it.
 struct PluginFile {
-    listed: Listed,
+    listed: CatalogEntry,
     steps: Vec<String>,
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use formline_processors::{Candidate, Case, Workbench};
+use formline_processors::{Candidate, Inspector, TestCase};
 use serde_json::{Value, json};
 
 use crate::{arguments::PluginTestArgs, terminal};
@@ -36,7 +36,7 @@ const EXPECTED: &str = "expected.jsonl";
 
 pub(super) fn run(arguments: &PluginTestArgs) -> Result<()> {
     let file = arguments.file.display();
-    let loaded = Workbench::open(&arguments.data.cache())?.load(&arguments.file);
+    let loaded = Inspector::open(&arguments.data.cache())?.load(&arguments.file);
     let candidate = loaded.map_err(|problem| anyhow!("{file} cannot be used: {problem}"))?;
     let mut results = Vec::new();
     for folder in find(&arguments.cases)? {
@@ -83,7 +83,7 @@ fn find(cases: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// If a file of the case cannot be read.
 fn test(candidate: &Candidate, folder: &Path) -> Result<CaseResult> {
-    let case = Case {
+    let case = TestCase {
         config: read(&folder.join(CONFIG))?.unwrap_or_else(|| json!({})),
         events: read_lines(&folder.join(EVENTS))?,
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use formline_core::{
     Telemetry,
-    telemetry::{LATENCY_BUCKETS, Part, counters, gauges, histograms},
+    telemetry::{HealthCheck, LATENCY_BUCKETS, counters, gauges, histograms},
 };
 use ratatui::{
     Terminal,
@@ -29,7 +29,7 @@ type Add = dyn Fn(&str, u64);
 /// A process with one form, one step and one sink.
 struct FakeProcess {
     telemetry: Telemetry,
-    step: Part,
+    step: HealthCheck,
     address: String,
     serving: JoinHandle<()>,
     add: Box<Add>,
@@ -65,8 +65,8 @@ impl FakeProcess {
         telemetry.register(info);
         telemetry.register(requests.clone());
         let parts = ["step demo/rows worker 0", "step demo/rows worker 1"];
-        let [first, second] = parts.map(|name| telemetry.part(name));
-        for part in [&first, &second, &telemetry.part("sink demo/sheet")] {
+        let [first, second] = parts.map(|name| telemetry.startup_check(name));
+        for part in [&first, &second, &telemetry.startup_check("sink demo/sheet")] {
             part.ready();
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -165,7 +165,7 @@ async fn a_process_that_waits_or_does_not_respond_is_shown() {
     let mut processes = [one.watched(), other.watched()];
     (one.add)("form", 100);
     (other.add)("form", 10);
-    one.telemetry.part("start").waiting("starting");
+    one.telemetry.startup_check("start").waiting("starting");
     scrape(&mut processes, &client).await;
     one.stop().await;
     let notes = Table::of(&processes).notes;
@@ -210,7 +210,7 @@ async fn a_response_of_another_server_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}/readyz#", listener.local_addr().unwrap());
     let telemetry = Telemetry::new();
-    telemetry.part("step").ready();
+    telemetry.startup_check("step").ready();
     tokio::spawn(telemetry.serve(listener));
     let mut processes = [WatchedProcess::new(address.parse().unwrap())];
     scrape(&mut processes, &AdminClient::new().unwrap()).await;

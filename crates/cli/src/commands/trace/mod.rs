@@ -11,10 +11,9 @@ use std::{
 use anyhow::{Result, bail};
 use formline_core::{
     App, Client, EventId, Record,
-    duplicates::WINDOW,
-    event::{self, header},
-    ledger::Closed,
-    progress::{Progress, Stage as Group},
+    dead_letter::index::ClosedReason,
+    event::{self, dedup::WINDOW, header},
+    kafka::group_progress::{GroupProgress, Stage as Group},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -82,7 +81,7 @@ fn sinks(
             group: sink.group(),
             topics: sink.topics(),
         };
-        let has_passed = Progress::open(client, vec![group])?.has_passed(0, &ends)?;
+        let has_passed = GroupProgress::open(client, vec![group])?.has_passed(0, &ends)?;
         sinks.push((format!("{}/{}", app.name, sink.name), has_passed));
     }
     Ok(sinks)
@@ -137,13 +136,13 @@ fn time(record: &Record) -> String {
 }
 
 /// How a dead letter was resolved.
-fn resolution(closed: &Closed) -> Value {
+fn resolution(closed: &ClosedReason) -> Value {
     match closed {
-        Closed::Settled(settled) => json!({
-            "how": settled.how.to_string(),
+        ClosedReason::Resolved(settled) => json!({
+            "how": settled.resolution.to_string(),
             "time": event::format_time(settled.time),
         }),
-        Closed::Repeated => json!({ "how": "repeated", "time": null }),
+        ClosedReason::Duplicate => json!({ "how": "repeated", "time": null }),
     }
 }
 

@@ -6,11 +6,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::Result;
 use formline_core::{
     App, Client, Record,
-    cause::Cause,
-    client,
-    event::header,
-    ledger::{Closed, DeadLetters, Ledger},
-    reader::{From, Reader},
+    dead_letter::{
+        index::{ClosedReason, DeadLetterIndex},
+        letter::DeadLetterOwner,
+    },
+    event::{header, provenance::Provenance},
+    kafka::{
+        client::ClientError,
+        reader::{Reader, StartOffset},
+    },
 };
 use jiff::Timestamp;
 
@@ -24,7 +28,7 @@ pub(super) struct TracedRecord {
     /// Time of the event that it was derived from, in milliseconds since 1970.
     event_ms: i64,
     /// The resolution of a dead letter; none if it is open.
-    pub(super) closed: Option<Closed>,
+    pub(super) closed: Option<ClosedReason>,
 }
 
 /// What the records of a topic are, in causal order.
@@ -46,7 +50,7 @@ struct SearchedTopic {
     kind: RecordKind,
     depth: usize,
     /// The step or sink that writes it, for changelogs and dead letters.
-    owner: Option<DeadLetters>,
+    owner: Option<DeadLetterOwner>,
 }
 
 /// All records of a submission since a time, in causal order.
@@ -66,9 +70,9 @@ pub(super) fn search(
         if let Some(owner) = &topic.owner
             && !records.is_empty()
         {
-            let ledger = Ledger::read(client, owner.clone())?;
+            let index = DeadLetterIndex::read(client, owner.clone())?;
             for one in &mut records {
-                one.closed = ledger.closed(one.record.offset).cloned();
+                one.closed = index.closed(one.record.offset).cloned();
             }
         }
         found.extend(records);
@@ -107,9 +111,11 @@ fn carries(record: &Record, id: &str) -> bool {
 
 /// The time of the latest of the events that caused a state change, if one of them did.
 fn time_of_cause(change: &Record, events: &[&Record]) -> Option<i64> {
-    let causes = change.headers().filter(|(name, _)| *name == header::CAUSE);
+    let causes = change
+        .headers()
+        .filter(|(name, _)| *name == header::PROVENANCE);
     let causes = causes.filter_map(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
-    let causes: Vec<Cause> = causes.collect();
+    let causes: Vec<Provenance> = causes.collect();
     let is_cause = |event: &&&Record| {
         let (partition, offset) = (&event.partition, event.offset);
         partition.number == change.partition.number
@@ -134,7 +140,7 @@ fn topics(apps: &[Arc<App>]) -> BTreeMap<String, SearchedTopic> {
     }
     for app in apps {
         let owner = |step: &str, topics: Vec<String>| {
-            Some(DeadLetters {
+            Some(DeadLetterOwner {
                 app: app.name.clone(),
                 step: step.to_owned(),
                 topics,
@@ -179,9 +185,9 @@ impl SearchedTopic {
         event_ms: impl Fn(&Record) -> Option<i64>,
     ) -> Result<Vec<TracedRecord>> {
         let mut found = Vec::new();
-        let from = From::Time(since.as_millisecond());
+        let from = StartOffset::Timestamp(since.as_millisecond());
         let mut reader = match Reader::open(client, topic, &[], from) {
-            Err(client::Error::NoTopic(_)) => return Ok(found),
+            Err(ClientError::NoTopic(_)) => return Ok(found),
             opened => opened?,
         };
         reader.read_to_end(

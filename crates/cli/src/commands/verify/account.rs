@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use formline_core::EventId;
-use formline_sinks::outcomes::{Naming, Outcome, Place, State};
+use formline_sinks::audit::{IdSource, OutcomeState, RowLocation, SinkOutcome};
 
 use super::{
     delivery_trace::{DeadLettered, DeliveryTrace},
@@ -16,7 +16,7 @@ use super::{
 pub(super) struct SinkAccount<'a> {
     /// `APP/SINK`.
     pub(super) title: String,
-    naming: Naming,
+    id_source: IdSource,
     submissions: &'a Submissions,
     /// By the id under which the sink reports its outcomes.
     items: HashMap<EventId, Item>,
@@ -27,7 +27,7 @@ pub(super) struct SinkAccount<'a> {
     /// Number of submissions whose row is marked as late.
     pub(super) late: usize,
     /// Rows that are below a later submission without being marked as late.
-    pub(super) disorder: Vec<(EventId, Place)>,
+    pub(super) disorder: Vec<(EventId, RowLocation)>,
     /// Time and id of the previous row that is in order.
     last: Option<(i64, EventId)>,
 }
@@ -76,7 +76,7 @@ impl<'a> SinkAccount<'a> {
     pub(super) fn open(route: &Route, submissions: &'a Submissions, trace: &DeliveryTrace) -> Self {
         let mut account = Self {
             title: route.title.clone(),
-            naming: route.naming,
+            id_source: route.id_source,
             submissions,
             items: HashMap::new(),
             states: submissions
@@ -114,9 +114,9 @@ impl<'a> SinkAccount<'a> {
     }
 
     fn item(&mut self, record: EventId, submission: EventId) -> &mut Item {
-        let name = match self.naming {
-            Naming::Submission => submission,
-            Naming::Record => record,
+        let name = match self.id_source {
+            IdSource::Submission => submission,
+            IdSource::Record => record,
         };
         self.items.entry(name).or_insert(Item {
             submission,
@@ -137,9 +137,9 @@ impl<'a> SinkAccount<'a> {
     }
 
     /// Adds an outcome that the sink reports.
-    pub(super) fn add(&mut self, outcome: Outcome) {
+    pub(super) fn add(&mut self, outcome: SinkOutcome) {
         let is_submission = self.states.contains_key(&outcome.id);
-        if self.naming == Naming::Submission && is_submission {
+        if self.id_source == IdSource::Submission && is_submission {
             // Even if the topic of the sink no longer contains the record.
             self.item(outcome.id, outcome.id);
         }
@@ -147,9 +147,9 @@ impl<'a> SinkAccount<'a> {
             return;
         };
         match outcome.state {
-            State::Done => item.delivered += 1,
-            State::Uncertain => item.unknown += 1,
-            State::UnderWay => {
+            OutcomeState::Done => item.delivered += 1,
+            OutcomeState::Unknown => item.unknown += 1,
+            OutcomeState::UnderWay => {
                 item.is_deferred = true;
                 return;
             }
@@ -157,19 +157,19 @@ impl<'a> SinkAccount<'a> {
         let submission = item.submission;
         if outcome.is_late {
             self.late += 1;
-        } else if let Some(place) = outcome.place {
-            self.check_order(submission, place);
+        } else if let Some(location) = outcome.location {
+            self.check_order(submission, location);
         }
     }
 
-    fn check_order(&mut self, id: EventId, place: Place) {
+    fn check_order(&mut self, id: EventId, location: RowLocation) {
         // If the id was used more than once, the row does not tell which use it belongs to.
         let Some(one) = self.submissions.get(&id).filter(|one| one.uses == 1) else {
             return;
         };
         let key = (one.time, id);
         if self.last.is_some_and(|last| key < last) {
-            self.disorder.push((id, place));
+            self.disorder.push((id, location));
         }
         self.last = self.last.max(Some(key));
     }

@@ -9,11 +9,13 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::Result;
 use formline_core::{
-    Client, EventId, Record, client,
+    Client, EventId, Record,
+    dead_letter::{
+        index::{ClosedReason, DeadLetterIndex},
+        letter::DeadLetter,
+    },
     event::{self, header},
-    ledger::{Closed, Ledger},
-    letter::Letter,
-    progress::Progress,
+    kafka::{client::ClientError, group_progress::GroupProgress},
 };
 
 use super::{
@@ -110,21 +112,24 @@ impl DeliveryTrace {
         stop: usize,
         submissions: &Submissions,
     ) -> Result<()> {
-        let ledger = match Ledger::read(client, route.stops[stop].clone()) {
+        let ledger = match DeadLetterIndex::read(client, route.stops[stop].clone()) {
             // Nothing was ever dead-lettered.
-            Err(client::Error::NoTopic(_)) => return Ok(()),
+            Err(ClientError::NoTopic(_)) => return Ok(()),
             read => read?,
         };
-        for letter in ledger.letters(client, 0)? {
+        for letter in ledger.dead_letters(client, 0)? {
             let letter = letter?;
-            if !matches!(ledger.closed(letter.id.offset), Some(Closed::Repeated)) {
+            if !matches!(
+                ledger.closed(letter.id.offset),
+                Some(ClosedReason::Duplicate)
+            ) {
                 self.add_letter(stop, &letter, submissions);
             }
         }
         Ok(())
     }
 
-    fn add_letter(&mut self, stop: usize, letter: &Letter, submissions: &Submissions) {
+    fn add_letter(&mut self, stop: usize, letter: &DeadLetter, submissions: &Submissions) {
         let Some(record) = id(letter.headers(), header::ID) else {
             return;
         };
@@ -185,8 +190,8 @@ impl DeliveryTrace {
 }
 
 /// The committed offsets of each stop.
-fn committed(client: &Client, route: &Route) -> Result<Vec<Committed>, client::Error> {
-    let progress = Progress::open(client, route.stages())?;
+fn committed(client: &Client, route: &Route) -> Result<Vec<Committed>, ClientError> {
+    let progress = GroupProgress::open(client, route.stages())?;
     let committed = (0..progress.len()).map(|stop| {
         let mut committed = Committed::new();
         for (topic, partition, next) in progress.committed(stop)? {

@@ -17,7 +17,7 @@ use anyhow::{Result, ensure};
 use formline_core::{Client, event};
 use formline_sinks::{
     Placed,
-    outcomes::{Outside, Question},
+    audit::{self, AuditQuery, AuditSources},
 };
 use tokio::runtime::Runtime;
 
@@ -34,7 +34,7 @@ use crate::{
 /// Reads everything that is needed to check a sink.
 struct Verifier {
     client: Client,
-    outside: Outside,
+    sources: AuditSources,
     submissions: Submissions,
     runtime: Runtime,
 }
@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &VerifyArgs) -> Result<()> {
     })?;
     let client = settings.client();
     let verifier = Verifier {
-        outside: Outside {
+        sources: AuditSources {
             client: client.clone(),
             google: sink::google(&arguments.sheets, &settings),
             postgres_url: settings.postgres_url,
@@ -113,14 +113,14 @@ impl Verifier {
         let route = Route::to(app, sink);
         let trace = DeliveryTrace::read(&self.client, &route, &self.submissions)?;
         let mut account = SinkAccount::open(&route, &self.submissions, &trace);
-        let question = Question {
+        let query = AuditQuery {
             sink,
             sources: &route.sources,
             since: self.submissions.since,
         };
         let mut visit = |outcome| account.add(outcome);
         self.runtime
-            .block_on(self.outside.outcomes(question, &mut visit))?;
+            .block_on(audit::outcomes(&self.sources, query, &mut visit))?;
         account.close();
         Ok(account)
     }

@@ -1,7 +1,9 @@
 //! The route to a sink: the forms at its start, and every consumer group that a submission passes.
 
-use formline_core::{App, app::Sink, event, ledger::DeadLetters, progress::Stage};
-use formline_sinks::outcomes::Naming;
+use formline_core::{
+    App, app::Sink, dead_letter::letter::DeadLetterOwner, event, kafka::group_progress::Stage,
+};
+use formline_sinks::audit::{self, IdSource};
 
 /// The route from forms to one sink.
 pub(super) struct Route {
@@ -9,13 +11,13 @@ pub(super) struct Route {
     pub(super) title: String,
     /// The steps on the route, and last the sink: the topics that each reads, and its dead-letter
     /// topic.
-    pub(super) stops: Vec<DeadLetters>,
+    pub(super) stops: Vec<DeadLetterOwner>,
     /// Every topic that one of the stops reads.
     pub(super) topics: Vec<String>,
     /// The `ce_source` of each form whose submissions take this route.
     pub(super) sources: Vec<String>,
     /// How the sink identifies its outcomes.
-    pub(super) naming: Naming,
+    pub(super) id_source: IdSource,
 }
 
 // === impl Route ===
@@ -24,7 +26,7 @@ impl Route {
     pub(super) fn to(app: &App, sink: &Sink) -> Self {
         let upstream = app.upstream(&sink.input);
         let is_on_route = |group: String| upstream.iter().any(|stage| stage.group == group);
-        let stop = |name: &str, topics: Vec<String>| DeadLetters {
+        let stop = |name: &str, topics: Vec<String>| DeadLetterOwner {
             app: app.name.clone(),
             step: name.to_owned(),
             topics,
@@ -39,7 +41,7 @@ impl Route {
         Self {
             title: format!("{}/{}", app.name, sink.name),
             sources: forms.map(|form| event::source(&form.name)).collect(),
-            naming: Naming::of(&sink.kind),
+            id_source: audit::id_source(&sink.kind),
             stops,
             topics,
         }

@@ -5,10 +5,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Result, ensure};
 use formline_core::{
-    App, Client, EventId, Record, client,
-    duplicates::WINDOW,
-    event::{self, header},
-    reader::{From, Reader},
+    App, Client, EventId, Record,
+    event::{self, dedup::WINDOW, header},
+    kafka::{
+        client::ClientError,
+        reader::{Reader, StartOffset},
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -143,10 +145,10 @@ pub(super) fn each(
     topic: &str,
     from: Timestamp,
     visit: impl FnMut(Record),
-) -> Result<(), client::Error> {
-    let from = From::Time(from.as_millisecond());
+) -> Result<(), ClientError> {
+    let from = StartOffset::Timestamp(from.as_millisecond());
     let mut reader = match Reader::open(client, topic, &[], from) {
-        Err(client::Error::NoTopic(_)) => return Ok(()),
+        Err(ClientError::NoTopic(_)) => return Ok(()),
         opened => opened?,
     };
     reader.read_to_end(|| true, visit)

@@ -11,8 +11,7 @@ use formline_core::{
     App, Client, Producer, Record,
     app::{self, UnknownPlugins},
     event::header,
-    progress::Progress,
-    topic,
+    kafka::{group_progress::GroupProgress, topic},
 };
 use formline_testing::{Process, eventually, free_port, kafka, plugins_dir, unique};
 use nix::sys::signal::Signal;
@@ -182,7 +181,7 @@ impl Group {
     async fn wait_until_passed(&mut self, client: &Client) {
         let app = self.load_app();
         for step in app.steps.iter().filter(|step| step.name != "rows") {
-            let progress = Progress::open(client, vec![step.stage()]).unwrap();
+            let progress = GroupProgress::open(client, vec![step.stage()]).unwrap();
             let ends = progress.ends_to_pass(0).unwrap();
             eventually(DEADLINE, async || progress.has_passed(0, &ends).unwrap()).await;
         }

@@ -12,9 +12,11 @@ use formline_core::{
     Client, EventId, Producer,
     app::{self, App, UnknownPlugins},
     event::header,
-    progress::Progress,
-    record::{Headers, Outgoing},
-    topic,
+    kafka::{
+        group_progress::GroupProgress,
+        record::{Headers, OutgoingRecord},
+        topic,
+    },
 };
 use formline_testing::{Process, eventually, free_port, kafka, plugins_dir, unique};
 use futures::{StreamExt as _, stream};
@@ -146,7 +148,7 @@ impl AnalyticsStep {
                 // The length and the name of the store, then the key.
                 let key = format!("\u{6}countsfilled/{n}");
                 let partition = n % usize::try_from(topic::DEFAULT_PARTITIONS).unwrap();
-                let record = Outgoing {
+                let record = OutgoingRecord {
                     topic,
                     partition: Some(i32::try_from(partition).unwrap()),
                     key: Some(key.as_bytes()),
@@ -219,7 +221,7 @@ impl AnalyticsStep {
         self.submitted += count;
         let app = self.load_app();
         let step = app.steps.iter().find(|step| step.name == "analytics");
-        let progress = Progress::open(&self.client, vec![step.unwrap().stage()]).unwrap();
+        let progress = GroupProgress::open(&self.client, vec![step.unwrap().stage()]).unwrap();
         let ends = progress.ends_to_pass(0).unwrap();
         eventually(DEADLINE, async || progress.has_passed(0, &ends).unwrap()).await;
     }

@@ -18,9 +18,11 @@ use formline_core::{
     Client, EventId, Record,
     app::{self, UnknownPlugins},
     event::header,
-    reader::{From, Reader},
-    record::Partition,
-    topic,
+    kafka::{
+        reader::{Reader, StartOffset},
+        record::Partition,
+        topic,
+    },
 };
 use formline_testing::{Process, eventually, free_port, kafka, plugins_dir, unique};
 use nix::sys::signal::Signal;
@@ -149,7 +151,7 @@ impl Chain {
         let topic = format!("{}.{output}", self.app);
         OutputReader::start(
             self.app.clone(),
-            Reader::open(&self.client, &topic, &[], From::Beginning).unwrap(),
+            Reader::open(&self.client, &topic, &[], StartOffset::Beginning).unwrap(),
         )
     }
 

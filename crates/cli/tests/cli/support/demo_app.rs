@@ -4,10 +4,12 @@ use std::process::Output;
 
 use formline_core::{
     Client, Producer, Record,
-    dead_letter::DeadLetter,
+    dead_letter::headers::DeadLetterRecord,
     event::{self, header},
-    record::{Headers, Outgoing},
-    topic,
+    kafka::{
+        record::{Headers, OutgoingRecord},
+        topic,
+    },
 };
 use formline_testing::{kafka, unique};
 use tempfile::TempDir;
@@ -68,7 +70,7 @@ impl DemoApp {
         value: Option<&str>,
         headers: Headers,
     ) {
-        let record = Outgoing {
+        let record = OutgoingRecord {
             topic,
             partition: Some(0),
             key: Some(key),
@@ -90,7 +92,7 @@ impl DemoApp {
     /// Writes a dead letter of the step `rows` for the latest record of the topic of the app.
     pub(crate) async fn dead_letter_latest(&self, reason: &str, detail: &str) {
         let record = self.records(&self.name).pop().unwrap();
-        let letter = DeadLetter {
+        let letter = DeadLetterRecord {
             record: &record,
             step: "rows",
             reason,

@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use formline_core::{
     Client, EventId, Producer, Record,
     event::Submission,
-    producer,
-    reader::{From, Reader},
-    record::Outgoing,
-    topic,
+    kafka::{
+        producer::ProducerOptions,
+        reader::{Reader, StartOffset},
+        record::OutgoingRecord,
+        topic,
+    },
 };
 use jiff::Timestamp;
 
@@ -52,7 +54,7 @@ impl<'a> TestSubmission<'a> {
             fingerprint: self.fingerprint,
         };
         let key = self.subject.map_or(&self.id.as_bytes()[..], str::as_bytes);
-        let record = Outgoing {
+        let record = OutgoingRecord {
             topic: self.form,
             partition: None,
             key: Some(key),
@@ -69,7 +71,7 @@ pub(crate) fn client(bootstrap: &str) -> Client {
 }
 
 pub(crate) fn producer(client: &Client) -> Producer {
-    let options = producer::Options {
+    let options = ProducerOptions {
         delivery_timeout: Duration::from_secs(60),
         queue_messages: 100_000,
         queue_kib: 65_536,
@@ -90,7 +92,7 @@ pub(crate) async fn create_topic(client: &Client, name: &str) {
 /// All committed records of a topic.
 pub(crate) fn read_all(client: &Client, topic: &str) -> Vec<Record> {
     let mut records = Vec::new();
-    let mut reader = Reader::open(client, topic, &[], From::Beginning).unwrap();
+    let mut reader = Reader::open(client, topic, &[], StartOffset::Beginning).unwrap();
     reader
         .read_to_end(|| true, |record| records.push(record))
         .unwrap();

@@ -8,7 +8,7 @@
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-use formline_core::{Record, record::Partition};
+use formline_core::{Record, kafka::record::Partition};
 use redis::{Script, ScriptInvocation};
 
 use super::{

@@ -1,9 +1,6 @@
 //! Runs the scripts on a real Redis.
 
-use formline_core::{
-    Shutdown, Telemetry,
-    settings::{self, Secret},
-};
+use formline_core::{Secret, Shutdown, Telemetry, settings};
 
 use super::*;
 use crate::sheets::{buffer::redis_snapshot::FilledPartition, log::row::tests::row_of};

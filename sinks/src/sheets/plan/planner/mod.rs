@@ -9,7 +9,7 @@ use std::{
     ops::Range,
 };
 
-use formline_core::record::Partition;
+use formline_core::kafka::record::Partition;
 
 use super::pending::PendingRows;
 use crate::sheets::log::{
