@@ -22,5 +22,6 @@ mod submission;
 
 pub use self::{
     limits::Limits,
+    metrics::register_metrics,
     server::{Error, Options, serve},
 };

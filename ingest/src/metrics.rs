@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::http::{Method, StatusCode};
-use formline_core::{Producer, Telemetry};
+use formline_core::Telemetry;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, PullingGauge,
 };
@@ -66,11 +66,20 @@ const BUCKETS: [f64; 13] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 
+/// Registers all metrics of ingest without serving, for a list of what there is.
+pub fn register_metrics(telemetry: &Telemetry) {
+    Metrics::new(telemetry, || 0);
+    Metrics::register_in_flight(telemetry, Arc::default());
+}
+
 // === impl Metrics ===
 
 impl Metrics {
-    /// Registers the metrics.
-    pub(crate) fn new(telemetry: &Telemetry, producer: &Arc<Producer>) -> Self {
+    /// Registers the metrics. `queued` counts the records that wait for the acknowledgement.
+    pub(crate) fn new(
+        telemetry: &Telemetry,
+        queued: impl Fn() -> usize + Send + Sync + 'static,
+    ) -> Self {
         let submissions = Opts::new(
             "formline_submissions_total",
             "Submissions by form and outcome",
@@ -85,11 +94,10 @@ impl Metrics {
             &["form", "method", "status"],
         );
         let durations = durations.expect(CONSTANT);
-        let queue = Arc::clone(producer);
         let queued = PullingGauge::new(
             "formline_producer_queue_messages",
             "Records that wait for the acknowledgement of Kafka",
-            Box::new(move || queue.in_flight() as f64),
+            Box::new(move || queued() as f64),
         );
         telemetry.register(submissions.clone());
         telemetry.register(durations.clone());

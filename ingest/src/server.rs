@@ -134,7 +134,8 @@ fn prepare(
     telemetry: &Telemetry,
     sender: &Arc<Sender>,
 ) -> (Vec<Arc<Endpoint>>, Service) {
-    let mut metrics = Metrics::new(telemetry, &sender.producer);
+    let producer = Arc::clone(&sender.producer);
+    let mut metrics = Metrics::new(telemetry, move || producer.in_flight());
     let mut endpoint = |form: &Arc<Form>| {
         let counters = metrics.add_form(&form.name, submission_paths(form));
         (

@@ -24,4 +24,5 @@ pub use self::{
     error::Error,
     host::{Options, run},
     hot_swap::{Catalog, CatalogEntry},
+    metrics::register_metrics,
 };

@@ -42,6 +42,11 @@ pub(crate) struct StepMetrics {
     latency: Histogram,
 }
 
+/// Registers the metrics of all steps without running one, for a list of what there is.
+pub fn register_metrics(telemetry: &Telemetry) {
+    Metrics::register(telemetry);
+}
+
 // === impl Metrics ===
 
 impl Metrics {

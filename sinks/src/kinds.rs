@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use formline_core::{
-    App, Diagnostic,
+    App, Diagnostic, Telemetry,
     app::{Email, Postgres, Sheets, SinkKind, Webhook},
 };
 use ipnet::IpNet;
@@ -13,10 +13,11 @@ use crate::{
     engine::{
         context::{Flushed, SinkContext, Work},
         kind::Kind,
+        metrics::MetricFamilies,
         options::Options,
     },
     error::Error,
-    postgres, sheets, webhook,
+    postgres, redis, sheets, webhook,
 };
 
 /// Sinks by kind: what the sinks of one kind share is opened once for all of them.
@@ -58,6 +59,16 @@ pub(crate) async fn open(
         works.extend(webhook::open(options, by_kind.webhook)?);
     }
     Ok(works)
+}
+
+/// Registers the metrics of all sinks without opening one, for a list of what there is.
+pub fn register_metrics(telemetry: &Telemetry) {
+    MetricFamilies::register(telemetry);
+    redis::register_metrics(telemetry);
+    sheets::register_metrics(telemetry);
+    postgres::register_metrics(telemetry);
+    email::register_metrics(telemetry);
+    webhook::register_metrics(telemetry);
 }
 
 /// Writes the rows that wait in Redis; only sheets sinks have such rows.

@@ -19,6 +19,6 @@ pub use self::{
         options::{EmulatorTiming, Google, Options},
     },
     error::Error,
-    kinds::check,
+    kinds::{check, register_metrics},
     run::{Placed, flush, run},
 };

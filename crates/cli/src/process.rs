@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result};
 use formline_core::{Shutdown, Telemetry, shutdown::ShutdownOutcome, telemetry::HealthCheck};
 use tokio::{net::TcpListener, sync::mpsc};
 
+use crate::version::{BUILD_DATE, COMMIT};
+
 /// A process that runs until it is asked to stop or one of its components fails.
 pub(crate) struct Process {
     pub(crate) shutdown: Shutdown,
@@ -30,6 +32,7 @@ impl Process {
         let (report, failed) = mpsc::channel(1);
         let shutdown = Shutdown::on_signals()?;
         let telemetry = Telemetry::new();
+        telemetry.set_build_info(env!("CARGO_PKG_VERSION"), COMMIT, BUILD_DATE);
         let start = telemetry.startup_check("start");
         let process = Self {
             shutdown,

@@ -59,7 +59,7 @@ impl Composer {
     /// # Errors
     /// If an address or a template is invalid.
     pub(crate) fn read(app: &App, sink: &Sink, settings: &Email) -> Result<Self, Diagnostic> {
-        let mistake = |problem: String, remedy: &str| Diagnostic {
+        let diagnostic = |problem: String, remedy: &str| Diagnostic {
             file: sink.location.file.to_path_buf(),
             line: sink.location.line,
             problem,
@@ -68,7 +68,7 @@ impl Composer {
         let sender = |key: &str, text: &String| {
             text.parse::<Mailbox>().map_err(|_| {
                 let problem = format!("`{key}` of sink `{}` is not an e-mail address", sink.name);
-                mistake(problem, "write \"Name <name@example.org>\"")
+                diagnostic(problem, "write \"Name <name@example.org>\"")
             })
         };
         let templates = Templates::read(&app.folder, &settings.template, &settings.subject);
@@ -79,7 +79,7 @@ impl Composer {
                 .map(|text| sender("reply_to", text))
                 .transpose()?,
             template: settings.template.clone(),
-            templates: templates.map_err(|(problem, remedy)| mistake(problem, remedy))?,
+            templates: templates.map_err(|(problem, remedy)| diagnostic(problem, remedy))?,
         })
     }
 

@@ -1,7 +1,7 @@
 //! The functions that the kind `email` exports.
 
 use formline_core::{
-    App, Diagnostic,
+    App, Diagnostic, Telemetry,
     app::{Email, Sink},
 };
 use futures::future::BoxFuture;
@@ -20,22 +20,27 @@ use crate::{
     per_record::{audit, session, tracker::AttemptTracker},
 };
 
+/// Registers the metric that only email sinks have.
+pub(crate) fn register_metrics(telemetry: &Telemetry) -> OutcomeCounter {
+    OutcomeCounter::register(
+        telemetry,
+        "formline_email_messages_total",
+        "Attempts to send an e-mail, by outcome.",
+    )
+}
+
 /// Opens the email sinks of a process.
 pub(crate) fn open(
     options: &Options,
     sinks: Vec<(SinkContext, Email)>,
 ) -> Result<Vec<(SinkContext, Work)>, Error> {
-    let messages = OutcomeCounter::register(
-        &options.telemetry,
-        "formline_email_messages_total",
-        "Attempts to send an e-mail, by outcome.",
-    );
+    let messages = register_metrics(&options.telemetry);
     let mut works = Vec::with_capacity(sinks.len());
     for (context, settings) in sinks {
         let smtp = (options.smtp.as_ref()).ok_or_else(|| Error::NoSmtp(title(&context.sink)))?;
         let composer = Composer::read(&context.app, &context.sink, &settings);
         let handler = EmailHandler {
-            composer: composer.map_err(|mistake| Error::Email(Box::new(mistake)))?,
+            composer: composer.map_err(|diagnostic| Error::Email(Box::new(diagnostic)))?,
             server: SmtpServer::open(smtp)?,
             limits: RateLimits::new(settings.per_address, settings.per_form),
             tracker: AttemptTracker::of(&context),

@@ -17,4 +17,4 @@ mod rate_limit;
 mod server;
 mod template;
 
-pub(crate) use self::kind::open;
+pub(crate) use self::kind::{open, register_metrics};

@@ -1,7 +1,7 @@
 //! The functions that the kind `postgres` exports.
 
 use formline_core::{
-    Secret,
+    Secret, Telemetry,
     app::{Postgres, Sink, is_postgres_schema},
 };
 use futures::future::BoxFuture;
@@ -20,16 +20,21 @@ use crate::{
     error::Error,
 };
 
+/// Registers the metric that only postgres sinks have.
+pub(crate) fn register_metrics(telemetry: &Telemetry) -> OutcomeCounter {
+    OutcomeCounter::register(
+        telemetry,
+        "formline_postgres_transactions_total",
+        "Transactions with rows or offsets, by outcome.",
+    )
+}
+
 /// Opens the postgres sinks of a process.
 pub(crate) fn open(
     options: &Options,
     sinks: Vec<(SinkContext, Postgres)>,
 ) -> Result<Vec<(SinkContext, Work)>, Error> {
-    let transactions = OutcomeCounter::register(
-        &options.telemetry,
-        "formline_postgres_transactions_total",
-        "Transactions with rows or offsets, by outcome.",
-    );
+    let transactions = register_metrics(&options.telemetry);
     let mut works = Vec::with_capacity(sinks.len());
     for (context, settings) in sinks {
         let url = required_url(options.postgres_url.as_ref(), &context.sink)?;

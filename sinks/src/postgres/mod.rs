@@ -21,4 +21,4 @@ mod row;
 mod session;
 mod sink;
 
-pub(crate) use self::kind::open;
+pub(crate) use self::kind::{open, register_metrics};

@@ -22,6 +22,11 @@ pub(crate) use self::error::ScriptError;
 use self::{connection::SharedConnection, endpoint::RedisEndpoint, metrics::RedisMetrics};
 use crate::error::Error;
 
+/// Registers the metrics of the Redis client.
+pub(crate) fn register_metrics(telemetry: &Telemetry) {
+    RedisMetrics::register(telemetry);
+}
+
 /// The Redis client of all sinks of a process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Redis {

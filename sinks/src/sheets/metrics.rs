@@ -20,6 +20,11 @@ pub(crate) struct SheetsMetricFamilies {
     cells_used: GaugeVec,
 }
 
+/// Registers the metrics that only sheets sinks have.
+pub(crate) fn register_metrics(telemetry: &Telemetry) {
+    SheetsMetricFamilies::register(telemetry);
+}
+
 // === impl SheetsMetricFamilies ===
 
 impl SheetsMetricFamilies {

@@ -23,4 +23,4 @@ mod sink;
 mod tab_writer;
 mod watermark;
 
-pub(crate) use self::{flush::flush, sink::open};
+pub(crate) use self::{flush::flush, metrics::register_metrics, sink::open};

@@ -1,7 +1,7 @@
 //! The functions that the kind `webhook` exports.
 
 use formline_core::{
-    App, Diagnostic,
+    App, Diagnostic, Telemetry,
     app::{Sink, Webhook},
 };
 use futures::future::BoxFuture;
@@ -23,20 +23,25 @@ use crate::{
     per_record::{audit, session, tracker::AttemptTracker},
 };
 
+/// Registers the metric that only webhook sinks have.
+pub(crate) fn register_metrics(telemetry: &Telemetry) -> OutcomeCounter {
+    OutcomeCounter::register(
+        telemetry,
+        "formline_webhook_calls_total",
+        "Webhook calls, by outcome.",
+    )
+}
+
 /// Opens the webhook sinks of a process.
 pub(crate) fn open(
     options: &Options,
     sinks: Vec<(SinkContext, Webhook)>,
 ) -> Result<Vec<(SinkContext, Work)>, Error> {
-    let calls = OutcomeCounter::register(
-        &options.telemetry,
-        "formline_webhook_calls_total",
-        "Webhook calls, by outcome.",
-    );
+    let calls = register_metrics(&options.telemetry);
     let mut works = Vec::with_capacity(sinks.len());
     for (context, settings) in sinks {
         let endpoint = Endpoint::open(&settings, &options.webhook_private_addresses);
-        let invalid = |invalid| Error::Webhook(Box::new(mistake(&context.sink, invalid)));
+        let invalid = |invalid| Error::Webhook(Box::new(diagnostic(&context.sink, invalid)));
         let handler = WebhookHandler {
             endpoint: endpoint.map_err(invalid)?,
             in_flight: settings.in_flight,
@@ -49,7 +54,7 @@ pub(crate) fn open(
     Ok(works)
 }
 
-fn mistake(sink: &Sink, (key, problem): InvalidSetting) -> Diagnostic {
+fn diagnostic(sink: &Sink, (key, problem): InvalidSetting) -> Diagnostic {
     let remedy = match key {
         "secret" => {
             "write secret = \"${NAME}\", and set that variable to whsec_ followed by the base64 of 24 to 64 random bytes"
@@ -77,7 +82,7 @@ impl Kind for Webhook {
 
     fn check(&self, _: &App, sink: &Sink, networks: Option<&[IpNet]>) -> Option<Diagnostic> {
         let invalid = Endpoint::open(self, networks?).err()?;
-        Some(mistake(sink, invalid))
+        Some(diagnostic(sink, invalid))
     }
 
     fn audit<'a>(

@@ -13,4 +13,4 @@ mod handler;
 mod kind;
 mod signature;
 
-pub(crate) use self::kind::open;
+pub(crate) use self::kind::{open, register_metrics};

@@ -1,16 +1,8 @@
 //! Renders the registered metrics as `docs/reference/metrics.md`.
 
-use super::markdown::{code, table};
+use formline_core::telemetry::MetricDescription;
 
-/// A registered metric.
-#[derive(Clone, Debug)]
-struct MetricRow {
-    name: String,
-    /// `counter`, `gauge` or `histogram`.
-    kind: String,
-    help: String,
-    labels: Vec<String>,
-}
+use super::markdown::{code, table};
 
 const HEADER: &str = "\
 <!-- Generated from the program. Do not edit; regenerate with:
@@ -24,41 +16,56 @@ histogram `NAME` consists of the series `NAME_bucket`, `NAME_sum` and `NAME_coun
 
 ";
 
-/// The whole reference, sorted by name.
-fn render(mut metrics: Vec<MetricRow>) -> String {
-    metrics.sort_by(|a, b| a.name.cmp(&b.name));
+/// The whole reference, in the order of the descriptions.
+fn render(metrics: &[MetricDescription]) -> String {
     let rows: Vec<_> = metrics.iter().map(row).collect();
     let header = ["Metric", "Type", "Labels", "Meaning"];
     let table = table(header, &rows);
     format!("{HEADER}{}\n", table.trim_end())
 }
 
-fn row(metric: &MetricRow) -> [String; 4] {
+fn row(metric: &MetricDescription) -> [String; 4] {
     let labels: Vec<_> = metric.labels.iter().map(|label| code(label)).collect();
     // A pipe would end the cell.
     let help = metric.help.replace('|', "\\|");
     [
         code(&metric.name),
-        metric.kind.clone(),
+        metric.kind.to_string(),
         labels.join(", "),
         help,
     ]
 }
 
 mod tests {
+    use formline_core::{Telemetry, telemetry::MetricKind};
+
     use super::*;
+    use crate::reference::file::assert_current;
 
     #[test]
-    fn metrics_are_rendered_sorted_by_name() {
-        let metric = |name: &str, kind: &str, labels: &[&str]| MetricRow {
+    fn the_metrics_reference_is_current() {
+        let telemetry = Telemetry::new();
+        formline_ingest::register_metrics(&telemetry);
+        formline_processors::register_metrics(&telemetry);
+        formline_sinks::register_metrics(&telemetry);
+        assert_current("metrics.md", &render(&telemetry.metrics()));
+    }
+
+    #[test]
+    fn a_metric_is_a_row() {
+        let metric = |name: &str, kind, labels: &[&str]| MetricDescription {
             name: name.to_owned(),
-            kind: kind.to_owned(),
+            kind,
             help: "Counts a | b.".to_owned(),
             labels: labels.iter().map(ToString::to_string).collect(),
         };
-        let metrics = vec![
-            metric("formline_step_events_total", "counter", &["app", "step"]),
-            metric("formline_part_ready", "gauge", &[]),
+        let metrics = [
+            metric("formline_part_ready", MetricKind::Gauge, &[]),
+            metric(
+                "formline_step_events_total",
+                MetricKind::Counter,
+                &["app", "step"],
+            ),
         ];
         let expected = "\
 | Metric | Type | Labels | Meaning |
@@ -66,6 +73,6 @@ mod tests {
 | `formline_part_ready` | gauge |  | Counts a \\| b. |
 | `formline_step_events_total` | counter | `app`, `step` | Counts a \\| b. |
 ";
-        assert_eq!(render(metrics), format!("{HEADER}{expected}"));
+        assert_eq!(render(&metrics), format!("{HEADER}{expected}"));
     }
 }

@@ -70,7 +70,7 @@ async fn calls_and_mails_are_accounted_for() {
     let traced = output_text(&pipeline.run(&["trace", &deferred]));
     let parts = [
         "journal      ",
-        "put-off, attempt 2: the answer was 500",
+        "put-off, attempt 2: the response was 500",
         "retry        ",
         "attempt 3 is due 20",
         "sent, attempt 1",
@@ -151,9 +151,9 @@ fn an_unusable_secret_is_an_error_and_is_not_printed() {
         (
             "https://a:s3cret@crm.example.org/",
             Receiver::SECRET,
-            "it names a user",
+            "it contains a user name",
         ),
-        ("https://", Receiver::SECRET, "it cannot be read"),
+        ("https://", Receiver::SECRET, "it is not a URL"),
     ] {
         let (code, text) = check(url, secret);
         assert_eq!(code, Some(64), "{text}");
