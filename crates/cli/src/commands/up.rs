@@ -56,7 +56,7 @@ fn print_addresses(arguments: &UpArgs, installation: &Installation) {
     match &installation.settings.google_credentials {
         Some(_) => println!("  sheets   Google"),
         None => {
-            println!("  sheets   http://{sheets}/ (emulator; no Google credentials configured)")
+            println!("  sheets   http://{sheets}/ (emulator; no Google credentials configured)");
         }
     }
     println!(
