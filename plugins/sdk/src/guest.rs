@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use serde_json::Value;
 
+use crate::batch::process_batch;
 use crate::bindings::exports::formline::plugin::plugin as exports;
 use crate::bindings::formline::plugin::{
     input,
@@ -13,7 +14,7 @@ use crate::bindings::formline::plugin::{
     state::{self, StateError},
     types,
 };
-use crate::host::{Entry, Host, process_batch};
+use crate::host::{Entry, Host};
 use crate::{InitError, Level, Plugin, Reject};
 
 /// Registers a type as this crate's plug-in: names it after the package, and exports it from the

@@ -1,8 +1,7 @@
 //! The interface between the SDK and the host: the imports of the contract, in one trait. In a
 //! component the Formline host implements it, in native tests the module `testing`.
 
-use std::cell::OnceCell;
-
+use crate::Reject;
 use crate::bindings::formline::plugin::{
     input::BatchInfo,
     output::{OutRecord, SendError},
@@ -10,7 +9,6 @@ use crate::bindings::formline::plugin::{
     state::StateError,
     types,
 };
-use crate::{Event, Outputs, Plugin, Reject};
 
 /// A key and its value.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);
@@ -43,15 +41,4 @@ pub(crate) trait Host {
     fn batch_time_ms(&self) -> i64;
     fn derive_id(&self) -> String;
     fn counter_add(&self, name: &str, delta: u64);
-}
-
-/// Processes the host's current batch. Requesting the next event accepts the current one.
-pub(crate) fn process_batch<P: Plugin>(plugin: &mut P, host: &dyn Host) {
-    let batch = OnceCell::new();
-    while let Some(record) = host.next() {
-        let event = Event::new(&batch, record, host);
-        if let Err(reject) = plugin.process(&event, &mut Outputs::new(host)) {
-            host.reject(reject);
-        }
-    }
 }

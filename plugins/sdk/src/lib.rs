@@ -8,12 +8,18 @@
 //! - [`Outputs`] receives each [`Record`], and opens a [`Store`].
 //! - [`Reject`] says why an event is not accepted.
 
+mod batch;
+#[doc(hidden)]
+pub mod bindings;
 mod event;
 mod guest;
 mod host;
 mod object;
 mod outputs;
 mod plugin;
+pub mod prelude;
+#[cfg(doctest)]
+mod readme;
 mod reject;
 mod store;
 #[cfg(not(target_family = "wasm"))]
@@ -32,37 +38,3 @@ pub use bindings::formline::plugin::types::RejectKind;
 /// Used by the expansion of [`register!`]; not for direct use.
 #[doc(hidden)]
 pub use guest::Component;
-
-/// The items that nearly every plug-in needs.
-pub mod prelude {
-    pub use crate::{
-        Event, InitError, Level, NoConfig, Object, Outputs, Plugin, Record, Reject, RejectKind,
-        StoreDeclaration, register,
-    };
-    pub use schemars::{self, JsonSchema};
-    pub use serde::{Deserialize, Serialize};
-}
-
-/// The contract, as wit-bindgen generates it.
-#[doc(hidden)]
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    unsafe_code,
-    clippy::all
-)]
-pub mod bindings {
-    wit_bindgen::generate!({
-        path: "../wit",
-        world: "processor",
-        pub_export_macro: true,
-        export_macro_name: "export_component",
-        default_bindings_module: "formline_plugin_sdk::bindings",
-    });
-}
-
-/// Compiles the examples of the guide.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

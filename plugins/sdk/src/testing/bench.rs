@@ -10,7 +10,7 @@ use formline_plugin_contract::{
     is_timestamp, record_bytes, scan_start,
 };
 
-use super::{Input, Outcome, Sent};
+use super::record::{Input, Outcome, Sent};
 use crate::bindings::formline::plugin::{
     input::BatchInfo,
     output::{OutRecord, SendError},

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::Reject;
+
 /// An event to process.
 ///
 /// ```
@@ -35,6 +37,9 @@ pub struct Sent {
     /// The timestamp; the event's, unless the plug-in has set one.
     pub timestamp_ms: i64,
 }
+
+/// The result of one event: the records that it sent, or why it was not accepted.
+pub type Outcome = Result<Vec<Sent>, Reject>;
 
 // === impl Input ===
 

@@ -1,0 +1,2 @@
+//! Compiles the examples of the guide.
+#![doc = include_str!("../../README.md")]
