@@ -21,7 +21,7 @@ mod watchdog;
 pub use eventually::{Condition, eventually};
 pub use kafka::{Kafka, kafka};
 pub use names::{free_port, unique};
-pub use plugins::plugins_dir;
+pub use plugins::{guests_dir, plugins_dir};
 pub use postgres::Postgres;
 pub use process::Process;
 pub use receiver::{Call, Receiver, Reply};

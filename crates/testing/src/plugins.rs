@@ -1,10 +1,10 @@
-//! The folder of the built first-party plug-ins.
+//! The folders of the built plug-ins.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::tools::repository;
+use crate::tools::{self, repository};
 
 /// The folder with `rows.wasm`, `analytics.wasm` and `enrich.wasm`: the one that
 /// `FORMLINE_TEST_PLUGINS` names, else one that is built once per process. The first build takes a
@@ -19,6 +19,17 @@ pub fn plugins_dir() -> &'static Path {
         Some(folder) => folder.into(),
         None => build(),
     })
+}
+
+/// The folder with the plug-ins of `processors/tests/guests`: the one that `FORMLINE_TEST_GUESTS`
+/// names, else one that is built once per process.
+///
+/// # Panics
+/// If the guests cannot be built. The errors of cargo are in the output of the test.
+#[must_use]
+pub fn guests_dir() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| tools::find("FORMLINE_TEST_GUESTS", "guests", &[]))
 }
 
 fn build() -> PathBuf {

@@ -16,11 +16,18 @@ use crate::names::{free_port, unique};
 use crate::process::Process;
 use crate::tools;
 
-/// A server on the loopback interface, with its data in a temporary folder.
+/// A server on the loopback interface.
 #[derive(Debug)]
 pub struct Postgres {
-    folder: Arc<TempDir>,
     port: u16,
+    /// `None` for the server that `FORMLINE_TEST_POSTGRES_SERVER` names.
+    own: Option<OwnServer>,
+}
+
+/// A server that this process has started, with its data in a temporary folder.
+#[derive(Debug)]
+struct OwnServer {
+    folder: Arc<TempDir>,
     process: Process,
 }
 
@@ -36,10 +43,23 @@ const PASSWORD: &str = "secret";
 // === impl Postgres ===
 
 impl Postgres {
-    /// The server that all tests of this process share, each with a [`Self::database`] of its own.
+    /// The server that all tests share, each with a [`Self::database`] of its own: the one that
+    /// `FORMLINE_TEST_POSTGRES_SERVER` names (`127.0.0.1:PORT`), else one that lives as long as
+    /// this process.
+    ///
+    /// # Panics
+    /// If the variable is not such an address, or the server does not start within a minute.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Postgres> = OnceCell::const_new();
-        SHARED.get_or_init(Self::start_own).await
+        let open = async || match std::env::var("FORMLINE_TEST_POSTGRES_SERVER") {
+            Ok(address) => {
+                let port = address.strip_prefix("127.0.0.1:").map(str::parse);
+                let port = port.and_then(Result::ok).expect("127.0.0.1:PORT");
+                Self { port, own: None }
+            }
+            Err(_) => Self::start_own().await,
+        };
+        SHARED.get_or_init(open).await
     }
 
     /// A server of its own, for a test that kills it.
@@ -52,9 +72,8 @@ impl Postgres {
         let port = free_port();
         let process = start(&folder, port).await;
         Self {
-            folder,
             port,
-            process,
+            own: Some(OwnServer { folder, process }),
         }
     }
 
@@ -90,7 +109,7 @@ impl Postgres {
     /// SIGKILL for the server, which also ends its sessions. Committed data survive a
     /// [`Self::restart`].
     pub fn kill(&mut self) {
-        self.process.kill9();
+        self.own().process.kill9();
     }
 
     /// Starts the server with the same port and data. Kills it first if it runs.
@@ -99,7 +118,14 @@ impl Postgres {
     /// With its output, if it does not start within a minute.
     pub async fn restart(&mut self) {
         self.kill();
-        self.process = start(&self.folder, self.port).await;
+        let port = self.port;
+        let own = self.own();
+        own.process = start(&own.folder, port).await;
+    }
+
+    fn own(&mut self) -> &mut OwnServer {
+        // `shared` returns no `&mut`, so only an own server gets here.
+        self.own.as_mut().expect("an own server")
     }
 }
 

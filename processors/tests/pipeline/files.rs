@@ -4,11 +4,9 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
 };
 
-use formline_testing::plugins_dir;
+use formline_testing::{guests_dir, plugins_dir};
 use tempfile::TempDir;
 
 use super::Pipeline;
@@ -20,7 +18,7 @@ const GUESTS: [&str; 3] = ["misbehave", "worse", "moved"];
 pub fn built(name: &str) -> PathBuf {
     let file = format!("{name}.wasm");
     if GUESTS.contains(&name) {
-        guests().join(file)
+        guests_dir().join(file)
     } else {
         plugins_dir().join(file)
     }
@@ -69,35 +67,6 @@ fn renumbered(name: &str, begin: &[u8], version: &str) -> Vec<u8> {
         }
     }
     wasm
-}
-
-/// The folder of the built guests. They are built once per process.
-fn guests() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        // The target folder of the running build would be locked.
-        let home = std::env::var("HOME").expect("a home folder");
-        let target = Path::new(&home).join(".cache/formline-plugins");
-        for name in GUESTS {
-            build_guest(name, &target);
-        }
-        target.join("wasm32-wasip2/release")
-    })
-}
-
-fn build_guest(name: &str, target: &Path) {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/guests")
-        .join(name)
-        .join("Cargo.toml");
-    let status = Command::new("cargo")
-        .args(["build", "--quiet", "--release", "--locked"])
-        .args(["--target", "wasm32-wasip2", "--manifest-path"])
-        .arg(&manifest)
-        .env("CARGO_TARGET_DIR", target)
-        .status();
-    let is_built = status.is_ok_and(|code| code.success());
-    assert!(is_built, "{} does not build", manifest.display());
 }
 
 /// A copy of a folder.
