@@ -7,7 +7,7 @@ use super::{
     schema::{Schema, Violation},
     step::Step,
 };
-use crate::config::{ConfigKey, SectionReader, keys::app::step as keys, nearest};
+use crate::config::{ConfigKey, SectionReader, keys::app_toml::step as keys, nearest};
 
 /// The configuration of a step and the schema of its plug-in.
 struct Config<'s> {

@@ -1,5 +1,5 @@
-//! Compares the indexes of all apps with each other. What concerns one section alone is checked when
-//! the section is read.
+//! Compares the indexes of all apps with each other. What concerns one section alone is checked
+//! when the section is read.
 //!
 //! An empty name may be any name, so nothing is reported as missing that a section which could not
 //! be read may contain.
@@ -216,8 +216,8 @@ impl Report {
         self.add(at, format!("there is no topic `{name}`"), remedy);
     }
 
-    /// A step with state receives all records of a key in one task only if all inputs have the key in
-    /// the same partition.
+    /// A step with state receives all records of a key in one task only if all inputs have the key
+    /// in the same partition.
     fn partitions(&mut self, app: &AppIndex) {
         for step in app.steps() {
             let inputs = step.reads.iter();

@@ -31,7 +31,7 @@ use crate::kafka::{
 ///     "#,
 /// )?;
 /// let folders = [folder.path().to_owned()];
-/// let apps = app::load(&folders, &UnknownPlugins, &app::process_environment).expect("it is valid");
+/// let apps = app::load(&folders, &UnknownPlugins, &app::process_environment).expect("valid");
 /// assert_eq!(apps[0].forms[0].path, "/note");
 /// assert_eq!(apps[0].topic("notes").map(|topic| topic.partitions), Some(6));
 /// # Ok::<(), std::io::Error>(())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::schedule;
-use crate::config::{SectionReader, keys::app::sink};
+use crate::config::{SectionReader, keys::app_toml::sink};
 
 /// Configuration of an e-mail sink. The mail server is a setting of the installation
 /// ([`Settings::smtp`](crate::Settings::smtp)). Whether addresses and templates are valid is

@@ -8,7 +8,7 @@ use super::{
     index::{Node, NodeKind},
     schema::Schema,
 };
-use crate::config::{Location, SectionReader, keys::app as keys, nearest};
+use crate::config::{Location, SectionReader, keys::app_toml as keys, nearest};
 
 /// An HTTP endpoint.
 #[derive(Debug)]
@@ -169,8 +169,8 @@ impl Key {
         Self(format!("/{}", text.replace('~', "~0").replace('/', "~1")))
     }
 
-    /// Returns the value of the field as text. `None` if it is missing, null, empty, an object or an
-    /// array.
+    /// Returns the value of the field as text. `None` if it is missing, null, empty, an object or
+    /// an array.
     pub fn of(&self, submission: &Value) -> Option<String> {
         match submission.pointer(&self.0)? {
             Value::String(text) if !text.is_empty() => Some(text.clone()),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    config::{Location, SectionReader, keys::app as keys},
+    config::{Location, SectionReader, keys::app_toml as keys},
     kafka::topic::{self, DEFAULT_PARTITIONS, Topic},
 };
 

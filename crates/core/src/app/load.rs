@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::{
         ConfigKey, Diagnostic, Document, Environment, Location, SectionReader,
-        keys::app::{self as keys, file},
+        keys::app_toml::{self as keys, file},
     },
     kafka::topic::{DEFAULT_PARTITIONS, Topic},
 };

@@ -1,6 +1,6 @@
 //! Configuration of a sink that writes to PostgreSQL.
 
-use crate::config::{SectionReader, keys::app::sink};
+use crate::config::{SectionReader, keys::app_toml::sink};
 
 /// Configuration of a PostgreSQL sink. The address of the database is a setting of the installation
 /// ([`Settings::postgres_url`](crate::Settings::postgres_url)).

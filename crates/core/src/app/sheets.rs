@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{SectionReader, keys::app::sink};
+use crate::config::{SectionReader, keys::app_toml::sink};
 
 /// Configuration of a sheets sink.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,8 +27,8 @@ pub struct Sheets {
     pub buffer: Buffer,
 }
 
-/// Where the rows of a sheets sink wait until they are written. It is rebuilt from Kafka whenever it
-/// is lost.
+/// Where the rows of a sheets sink wait until they are written. It is rebuilt from Kafka whenever
+/// it is lost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Buffer {
     /// In the memory of the sink.

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{
         Location, SectionReader,
-        keys::app::sink::{self, MAX_DELAYS},
+        keys::app_toml::sink::{self, MAX_DELAYS},
     },
     kafka::{
         client,
@@ -174,7 +174,7 @@ fn owned<const N: usize>(config: [(&str, &str); N]) -> BTreeMap<String, String> 
 // === impl SinkKind ===
 
 impl SinkKind {
-    /// Reads the keys of one kind. The words are those of `keys::app::sink::KIND`.
+    /// Reads the keys of one kind. The words are those of `keys::app_toml::sink::KIND`.
     fn read(word: &str, section: &mut SectionReader<'_>) -> Option<Self> {
         Some(match word {
             sink::SHEETS => Self::Sheets(Sheets::read(section)),

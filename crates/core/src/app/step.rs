@@ -9,7 +9,7 @@ use super::{
     plugin::PluginFacts,
 };
 use crate::{
-    config::{Location, SectionReader, keys::app as keys},
+    config::{Location, SectionReader, keys::app_toml as keys},
     kafka::{
         group_progress::Stage,
         topic::{self, DEFAULT_PARTITIONS, Topic},

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::schedule;
 use crate::{
-    config::{SectionReader, keys::app::sink},
+    config::{SectionReader, keys::app_toml::sink},
     secret::Secret,
 };
 

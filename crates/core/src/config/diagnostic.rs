@@ -49,7 +49,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// Returns the known word that is nearest to `word`, if it is near enough to be a misspelling of it.
+/// Returns the known word that `word` may be a misspelling of.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{
     SectionReader,
-    keys::settings::{file, ingest},
+    keys::formline_toml::{file, ingest},
 };
 
 /// Limits of the HTTP service.

@@ -11,14 +11,15 @@ use ipnet::IpNet;
 use super::{ingest::Ingest, redis::Redis, smtp::Smtp};
 use crate::{
     config::{
-        Diagnostic, Document, Environment, SectionReader, keys::settings::file, parse_network,
+        Diagnostic, Document, Environment, SectionReader, keys::formline_toml::file, parse_network,
     },
     kafka::client::{self, Client},
     secret::Secret,
 };
 
-/// The settings of this process, validated. The table [`keys::settings`](crate::config::keys::settings)
-/// describes each key of the file and its variable.
+/// The settings of this process, validated. The table
+/// [`keys::formline_toml`](crate::config::keys::formline_toml) describes each key of the file and its
+/// variable.
 ///
 /// ```
 /// use formline_core::Settings;

@@ -3,7 +3,7 @@
 use crate::{
     config::{
         SectionReader,
-        keys::settings::{file, redis},
+        keys::formline_toml::{file, redis},
         parse_address,
     },
     secret::Secret,

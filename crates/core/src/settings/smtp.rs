@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     config::{
         SectionReader,
-        keys::settings::{file, smtp},
+        keys::formline_toml::{file, smtp},
     },
     secret::Secret,
 };

@@ -1,7 +1,7 @@
 //! The table of keys as JSON Schema 2020-12.
 
 use formline_core::config::{
-    ConfigKey, Format, Literal, Presence, Section, ValueType, keys::app::sink::KINDS,
+    ConfigKey, Format, Literal, Presence, Section, ValueType, keys::app_toml::sink::KINDS,
 };
 use serde_json::{Map, Value, json};
 

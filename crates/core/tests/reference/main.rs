@@ -20,8 +20,8 @@ use serde_json::Value;
 
 use self::example::{Replacement, example};
 
-const APP: &Section = &keys::app::file::SECTION;
-const SETTINGS: &Section = &keys::settings::file::SECTION;
+const APP: &Section = &keys::app_toml::file::SECTION;
+const SETTINGS: &Section = &keys::formline_toml::file::SECTION;
 
 /// Set to write the generated files instead of comparing them.
 const WRITE: &str = "FORMLINE_WRITE_REFERENCE";
@@ -120,7 +120,7 @@ fn the_apps_of_this_repository_name_and_satisfy_the_schema() {
 fn examples_of_all_keys_are_accepted() {
     let app_schema = app_schema();
     let settings_schema = settings_schema();
-    for (kind, _) in keys::app::sink::KINDS {
+    for (kind, _) in keys::app_toml::sink::KINDS {
         let text = example(APP, Some(kind), None);
         load_app(&text).unwrap_or_else(|found| panic!("{found:#?} in\n{text}"));
         assert_schema(&app_schema, &text, true);
@@ -138,7 +138,7 @@ fn examples_of_all_keys_are_accepted() {
 fn every_key_is_read() {
     let app_schema = app_schema();
     let settings_schema = settings_schema();
-    for (kind, _) in keys::app::sink::KINDS {
+    for (kind, _) in keys::app_toml::sink::KINDS {
         for key in example::keys(APP, Some(kind)) {
             let text = example(APP, Some(kind), Some(Replacement { key, value: WRONG }));
             assert_schema(&app_schema, &text, false);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use formline_core::config::{
-    ConfigKey, Format, Literal, Presence, Section, ValueType, keys::app::sink::KINDS,
+    ConfigKey, Format, Literal, Presence, Section, ValueType, keys::app_toml::sink::KINDS,
 };
 
 use super::example::{all_keys, header, join, nested, section_example};

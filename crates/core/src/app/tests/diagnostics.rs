@@ -140,83 +140,85 @@ fn apps_are_compared_with_each_other() {
     assert!(load_texts(&[GOOD, &other_sheet]).is_ok());
 }
 
+/// A text in the example, its replacement, and the only diagnostic.
+const CONSEQUENCES: &[(&str, &str, &str)] = &[
+    // No topic of the app is known, so any may exist.
+    (
+        "[[topic]]",
+        "[[topics]]",
+        "4: unknown key `topics`; did you mean `topic`?",
+    ),
+    (
+        "name = \"students\"",
+        "",
+        "4: `name` is missing; add it, for instance name = \"student-data\"",
+    ),
+    (
+        "[[topic]]",
+        "[[topic]",
+        "4: unclosed array table, expected `]`; write valid TOML",
+    ),
+    // What the step reads and writes is not known, so it may use the other topics.
+    (
+        "input = { in = [\"copies\"] }",
+        "inputs = 1",
+        "21: unknown key `inputs`; did you mean `input`?",
+    ),
+    (
+        "out = \"copies\"",
+        "out = 1",
+        "17: this value is a number; write a string in quotes",
+    ),
+    (
+        "{ out = \"copies\" }",
+        "\"copies\"",
+        "17: this value is a string; write output = { rows = \"student-data.rows\" }",
+    ),
+    (
+        "= { out = \"copies\" }",
+        "= copies",
+        "17: string values must be quoted, expected literal string; write valid TOML",
+    ),
+    // Its configuration is not known.
+    (
+        "${WORD:-hello}",
+        "${NONE}",
+        "23: the variable NONE is not set or empty; set it, or write ${NONE:-default}",
+    ),
+    // Its plug-in is not known, nor its ports.
+    (
+        "plugin = \"count\"",
+        "plugin = 1",
+        "20: this value is a number; write a string in quotes",
+    ),
+    // What a sink without input reads is not known.
+    (
+        "input = [\"counts\"]",
+        "input = []",
+        "27: `input` is empty; write a value, for instance input = [\"student-data.rows\"]",
+    ),
+    // Its other keys are those of the unknown kind.
+    (
+        "kind = \"sheets\"",
+        "kind = \"shets\"\nurl = 1",
+        "26: unknown kind `shets`; did you mean `sheets`?",
+    ),
+    (
+        "[[sink]]",
+        "[sink]",
+        "24: this value is a table; write [[sink]] above it, in double brackets",
+    ),
+    // An open bracket invalidates all lines below.
+    (
+        "[\"students\"]",
+        "[\"students\"",
+        "16: missing comma between array elements, expected `,`; write valid TOML",
+    ),
+];
+
 #[test]
 fn the_consequences_of_an_error_are_not_reported() {
-    let cases = [
-        // No topic of the app is known, so any may exist.
-        (
-            "[[topic]]",
-            "[[topics]]",
-            "4: unknown key `topics`; did you mean `topic`?",
-        ),
-        (
-            "name = \"students\"",
-            "",
-            "4: `name` is missing; add it, for instance name = \"student-data\"",
-        ),
-        (
-            "[[topic]]",
-            "[[topic]",
-            "4: unclosed array table, expected `]`; write valid TOML",
-        ),
-        // What the step reads and writes is not known, so it may use the other topics.
-        (
-            "input = { in = [\"copies\"] }",
-            "inputs = 1",
-            "21: unknown key `inputs`; did you mean `input`?",
-        ),
-        (
-            "out = \"copies\"",
-            "out = 1",
-            "17: this value is a number; write a string in quotes",
-        ),
-        (
-            "{ out = \"copies\" }",
-            "\"copies\"",
-            "17: this value is a string; write output = { rows = \"student-data.rows\" }",
-        ),
-        (
-            "= { out = \"copies\" }",
-            "= copies",
-            "17: string values must be quoted, expected literal string; write valid TOML",
-        ),
-        // Its configuration is not known.
-        (
-            "${WORD:-hello}",
-            "${NONE}",
-            "23: the variable NONE is not set or empty; set it, or write ${NONE:-default}",
-        ),
-        // Its plug-in is not known, nor its ports.
-        (
-            "plugin = \"count\"",
-            "plugin = 1",
-            "20: this value is a number; write a string in quotes",
-        ),
-        // What a sink without input reads is not known.
-        (
-            "input = [\"counts\"]",
-            "input = []",
-            "27: `input` is empty; write a value, for instance input = [\"student-data.rows\"]",
-        ),
-        // Its other keys are those of the unknown kind.
-        (
-            "kind = \"sheets\"",
-            "kind = \"shets\"\nurl = 1",
-            "26: unknown kind `shets`; did you mean `sheets`?",
-        ),
-        (
-            "[[sink]]",
-            "[sink]",
-            "24: this value is a table; write [[sink]] above it, in double brackets",
-        ),
-        // An open bracket invalidates all lines below.
-        (
-            "[\"students\"]",
-            "[\"students\"",
-            "16: missing comma between array elements, expected `,`; write valid TOML",
-        ),
-    ];
-    for (good, bad, expected) in cases {
+    for (good, bad, expected) in CONSEQUENCES {
         assert!(GOOD.contains(good), "`{good}` is not in the example");
         let text = GOOD.replacen(good, bad, 1);
         assert_eq!(diagnostics(&text), format!("app.toml:{expected}"), "{bad}");

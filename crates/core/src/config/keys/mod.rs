@@ -7,5 +7,5 @@
 
 #[macro_use]
 mod section;
-pub mod app;
-pub mod settings;
+pub mod app_toml;
+pub mod formline_toml;

@@ -33,12 +33,14 @@ pub mod file {
              itself, so divide it by the number of processes. The default is Google's initial \
              quota.")
             .variable("FORMLINE_GOOGLE_CALLS_PER_MINUTE");
-        POSTGRES_URL = url("postgres_url", &format::POSTGRES_URL, "postgres://formline@db:5432/forms",
+        POSTGRES_URL = url("postgres_url", &format::POSTGRES_URL,
+            "postgres://formline@db:5432/forms",
             "Address of the database for sinks of kind `postgres`. The password must be in the \
              variable, or in the file that `PGPASSFILE` names.")
             .variable("FORMLINE_POSTGRES_URL")
             .no_password(
-                "set FORMLINE_POSTGRES_URL, or write the password into the file that PGPASSFILE names",
+                "set FORMLINE_POSTGRES_URL, or write the password into the file that PGPASSFILE \
+                 names",
             );
         WEBHOOK_PRIVATE_ADDRESSES = texts("webhook_private_addresses", 0..=usize::MAX,
             &["10.1.2.0/24", "127.0.0.1"],
@@ -93,8 +95,8 @@ pub mod smtp {
     section! {
         "The mail server for sinks of kind `email`.";
         URL = url("url", &format::SMTP_URL, "smtps://smtp.example.org:465",
-            "Address of the server: `smtps://` for TLS, `smtp://` for STARTTLS. Without TLS mail is \
-             sent only on the loopback interface, or with `smtp://…?tls=none`. User and password \
+            "Address of the server: `smtps://` for TLS, `smtp://` for STARTTLS. Without TLS, mail \
+             is sent only on the loopback interface, or with `smtp://…?tls=none`. User and password \
              (`smtps://USER:PASSWORD@HOST:PORT`) must be in the variable.")
             .variable("FORMLINE_SMTP_URL")
             .no_password("set FORMLINE_SMTP_URL instead");
@@ -111,12 +113,12 @@ pub mod redis {
     use super::*;
 
     section! {
-        "A Redis (7.0 or newer) in which sinks buffer rows and processes share their budget of Google \
-         calls: either one server, `url`, or several servers with Sentinels, `sentinels` and \
-         `master`. An empty text counts as absent.";
+        "A Redis (7.0 or newer) in which sinks buffer rows and processes share their budget of \
+         Google calls: either one server, `url`, or several servers with Sentinels, `sentinels` \
+         and `master`. An empty text counts as absent.";
         URL = url("url", &format::REDIS_URL, "redis://127.0.0.1:6379/0",
-            "Address of one server, instead of `sentinels`: `redis://` or, for TLS, `rediss://`. User and password \
-             (`redis://USER:PASSWORD@HOST:PORT`) must be in the variable.")
+            "Address of one server, instead of `sentinels`: `redis://` or, for TLS, `rediss://`. \
+             User and password (`redis://USER:PASSWORD@HOST:PORT`) must be in the variable.")
             .variable("FORMLINE_REDIS_URL")
             .no_password("set FORMLINE_REDIS_URL instead")
             .instead_of("sentinels");

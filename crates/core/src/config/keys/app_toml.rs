@@ -46,8 +46,8 @@ pub mod topic {
         NAME = text("name", "student-data", "Name of the topic.")
             .format(&format::TOPIC).required();
         PARTITIONS = integer("partitions", 6, 1..=10_000,
-            "Number of partitions. An existing topic with fewer partitions gets more; one with more \
-             is an error.");
+            "Number of partitions. An existing topic with fewer partitions gets more; one with \
+             more is an error.");
         CONFIG = other("config", ValueType::TextMap(None), r#"{ "cleanup.policy" = "compact" }"#,
             "Configuration of the topic when it is created: Kafka properties, with their values as \
              strings.");
@@ -100,7 +100,8 @@ pub mod sanitize {
          formulas are kept: each output escapes them.";
         TRIM = flag("trim", true, "Remove white space at both ends of a text.");
         NFC = flag("nfc", true,
-            "Convert texts to Unicode's composed form (NFC), so that equal texts have equal bytes.");
+            "Convert texts to the composed form of Unicode (NFC), so that equal texts have equal \
+             bytes.");
         DROP_CONTROL = flag("drop_control", true,
             "Remove control characters except line feed, carriage return and tab.");
         MAX_LENGTH = integer("max_length", 50_000, 1..=1_000_000,
@@ -131,7 +132,8 @@ pub mod step {
 
     section! {
         "A step: a plug-in with its configuration between topics. Each step is a consumer group.";
-        NAME = text("name", "rows", "Name of the step, unique among the steps and sinks of the app.")
+        NAME = text("name", "rows",
+            "Name of the step, unique among the steps and sinks of the app.")
             .format(&format::NAME).required();
         PLUGIN = text("plugin", "rows",
             "The plug-in: `name` (the newest version), `name@version` or `sha256:…`.")
@@ -143,10 +145,11 @@ pub mod step {
             r#"{ rows = "student-data.rows" }"#,
             "The topic of each output port of the plug-in.");
         CONFIG = other("config", ValueType::Json, r#"{ columns = ["roll", "name"] }"#,
-            "Configuration of the plug-in, usually a table. It is validated with the JSON Schema of the plug-in, \
-             which `formline plugin inspect` prints.");
+            "Configuration of the plug-in, usually a table. It is validated with the JSON Schema \
+             of the plug-in, which `formline plugin inspect` prints.");
         WORKERS = integer("workers", 1, 1..=64,
-            "Threads of this process that work on the step. Further processes join the same group.");
+            "Threads of this process that work on the step. Further processes join the same \
+             group.");
         LIMITS = table("limits", &super::limits::SECTION);
     }
 }
@@ -157,8 +160,10 @@ pub mod limits {
 
     section! {
         "What an instance of the plug-in may use.";
-        MEMORY_MIB = integer("memory_mib", 64, 1..=4096, "Linear memory in MiB. Above it, the call fails.");
-        EVENT_MS = integer("event_ms", 500, 1..=60_000, "Time for one event, in milliseconds. Above it, the call fails.");
+        MEMORY_MIB = integer("memory_mib", 64, 1..=4096,
+            "Linear memory in MiB. Above it, the call fails.");
+        EVENT_MS = integer("event_ms", 500, 1..=60_000,
+            "Time for one event, in milliseconds. Above it, the call fails.");
         BATCH_MS = integer("batch_ms", 5_000, 10..=60_000,
             "Time for one batch, in milliseconds. At the limit, the batch ends early and its \
              results so far are committed.");
@@ -290,7 +295,8 @@ pub mod sink {
             "The address to call. `http://` is allowed only in the networks of the setting \
              `webhook_private_addresses`.")
             .required().of(&[WEBHOOK]);
-        SECRET = texts("secret", 1..=usize::MAX, &["${CRM_SECRET:-whsec_c2VjcmV0IG9mIHRoZSBleGFtcGxl}"],
+        SECRET = texts("secret", 1..=usize::MAX,
+            &["${CRM_SECRET:-whsec_c2VjcmV0IG9mIHRoZSBleGFtcGxl}"],
             "Secret that signs the calls: `whsec_` and base64. In an array, each call is signed \
              with all of them, so that one can be replaced.")
             .required().of(&[WEBHOOK]);
