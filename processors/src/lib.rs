@@ -6,7 +6,7 @@
 //! - `authoring` is for authors of plug-ins: it inspects a file, runs its test cases, and measures
 //!   it.
 //! - `plugin` is the only module that knows WebAssembly.
-//! - `batch` and `state` hold what a plug-in processes and what it keeps.
+//! - `batch` and `state` hold the events that a plug-in processes, and its stores.
 
 mod authoring;
 mod batch;

@@ -30,7 +30,7 @@ pub(crate) struct Fault {
     pub(crate) remedy: String,
 }
 
-/// A longer delay is better left to a person: the record becomes a dead letter.
+/// After a longer delay an operator has to decide: the record becomes a dead letter.
 const MAX_DELAY: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Google rejects a longer title.

@@ -38,14 +38,6 @@ pub const EXPIRES: &str = "formline-expires";
 /// See [`Provenance`](super::provenance::Provenance).
 pub const PROVENANCE: &str = "formline-cause";
 
-/// Returns whether only Formline may write a header with this name.
-pub fn is_reserved(name: &str) -> bool {
-    name.starts_with("ce_")
-        || name.starts_with("formline-")
-        || name.starts_with("dead-letter-")
-        || matches!(name, CONTENT_TYPE | TRACE_PARENT)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,8 +65,6 @@ mod tests {
         ];
         for (name, wire) in names {
             assert_eq!(name, wire);
-            assert!(is_reserved(name), "{name}");
         }
-        assert!(!is_reserved("x-custom"));
     }
 }

@@ -106,10 +106,10 @@ fn dry_run(
     selected: SelectedLetters,
     report: &mut ResolutionReport,
 ) -> Result<()> {
-    let ledger = DeadLetterIndex::read(client, selected.source.clone())?;
-    let letters = ledger.dead_letters(client, 0)?;
+    let index = DeadLetterIndex::read(client, selected.source.clone())?;
+    let letters = index.dead_letters(client, 0)?;
     each(letters, selected, report, |letter, report| {
-        let closed = ledger.closed(letter.id.offset);
+        let closed = index.closed(letter.id.offset);
         let result = match closed {
             Some(state) => LetterResult::Failed(format!("{} {state}", letter.id)),
             None => LetterResult::WouldResolve(letter),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use formline_plugin_contract::NAME_BYTES;
 use serde_json::json;
 
 use crate::{arguments::PluginNewArgs, terminal};
@@ -50,9 +51,6 @@ const FILES: [(&str, &str); 7] = [
 /// The package name of the SDK.
 const SDK: &str = "formline-plugin-sdk";
 
-/// Maximum length of a plug-in name that the host accepts, in bytes.
-const NAME_LENGTH: usize = 64;
-
 pub(super) fn run(arguments: &PluginNewArgs) -> Result<()> {
     let name = &arguments.name;
     check_name(name)?;
@@ -82,7 +80,7 @@ fn check_name(name: &str) -> Result<()> {
     ensure!(
         name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(legal)
-            && name.len() <= NAME_LENGTH,
+            && name.len() <= NAME_BYTES,
         "`{name}` is not a valid plug-in name; use lower-case letters, digits and `-`, starting with a letter"
     );
     Ok(())

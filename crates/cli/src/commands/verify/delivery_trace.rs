@@ -112,15 +112,15 @@ impl DeliveryTrace {
         stop: usize,
         submissions: &Submissions,
     ) -> Result<()> {
-        let ledger = match DeadLetterIndex::read(client, route.stops[stop].clone()) {
+        let index = match DeadLetterIndex::read(client, route.stops[stop].clone()) {
             // Nothing was ever dead-lettered.
             Err(ClientError::NoTopic(_)) => return Ok(()),
             read => read?,
         };
-        for letter in ledger.dead_letters(client, 0)? {
+        for letter in index.dead_letters(client, 0)? {
             let letter = letter?;
             if !matches!(
-                ledger.closed(letter.id.offset),
+                index.closed(letter.id.offset),
                 Some(ClosedReason::Duplicate)
             ) {
                 self.add_letter(stop, &letter, submissions);
