@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
 # Every test, against one real Apache Kafka and one real PostgreSQL that live as long as the run: `make test`, `make drill`.
-# Arguments go to cargo nextest run, for instance `make test ARGS="-p formline-core"`.
+# Arguments choose tests, as those of cargo nextest run do: `make test ARGS="-p formline-core -- config"`. Such a run
+# leaves out the examples in the documentation and the tests of the plug-ins.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# A choice of tests is for a quick look: documentation examples and plug-ins are tested in a whole run.
-whole=false
-(($# > 0)) || { set -- --workspace; whole=true; }
+is_whole=false
+(($# > 0)) || { set -- --workspace; is_whole=true; }
 
 phase() {
     echo "== $1 after $SECONDS s"
+}
+
+# Runs a command, and remembers a failure for the end.
+failed=0
+try() {
+    "$@" || failed=$?
 }
 
 # PostgreSQL refuses to run as root.
@@ -18,32 +24,29 @@ as_postgres() {
     (cd / && "${user[@]}" "$@")
 }
 
-start_postgres() {
-    local data=$scratch/postgres
-    mkdir "$data"
+initialise_postgres() {
+    mkdir "$scratch/postgres"
     echo secret >"$scratch/password"
     chmod 711 "$scratch"
-    ((EUID != 0)) || chown postgres "$data"
+    chmod 644 "$scratch/password"
+    ((EUID != 0)) || chown postgres "$scratch/postgres"
     as_postgres "$FORMLINE_TEST_POSTGRES/initdb" --no-sync --locale=C --encoding=UTF8 --auth=scram-sha-256 \
-        --username=formline --pwfile="$scratch/password" -D "$data" >"$scratch/initdb.log"
-    as_postgres "$FORMLINE_TEST_POSTGRES/pg_ctl" --silent --wait -D "$data" -l "$data/log" \
-        -o "-h 127.0.0.1 -p $1 -k '' -c max_connections=300" start
+        --username=formline --pwfile="$scratch/password" -D "$scratch/postgres" >"$scratch/initdb.log"
 }
 
-stop_postgres() {
-    [[ ! -e $scratch/postgres/postmaster.pid ]] ||
-        as_postgres "$FORMLINE_TEST_POSTGRES/pg_ctl" --silent --mode=immediate -D "$scratch/postgres" stop
+postgres() {
+    as_postgres "$FORMLINE_TEST_POSTGRES/pg_ctl" --silent -D "$scratch/postgres" "$@"
 }
 
 scratch=$(mktemp -d)
+mkdir "$scratch/kafka"
 export FORMLINE_KAFKA_SCRIPT=$PWD/deploy/kafka/kafka
 finish() {
-    "$FORMLINE_KAFKA_SCRIPT" stop "$scratch/kafka"
-    stop_postgres
+    "$FORMLINE_KAFKA_SCRIPT" stop "$scratch/kafka" || true
+    [[ ! -e $scratch/postgres/postmaster.pid ]] || postgres --mode=immediate stop || true
     rm -rf "$scratch"
     echo "== ended after $SECONDS s"
 }
-mkdir "$scratch/kafka"
 trap finish EXIT
 
 phase "tools"
@@ -56,30 +59,32 @@ FORMLINE_TEST_REDIS=$(deploy/setup/redis)
 mapfile -t port < <(deploy/setup/free-ports 2)
 export FORMLINE_SCHEMATHESIS FORMLINE_TEST_POSTGRES FORMLINE_TEST_SMTP FORMLINE_TEST_REDIS
 export FORMLINE_TEST_KAFKA=127.0.0.1:${port[0]} FORMLINE_TEST_POSTGRES_SERVER=127.0.0.1:${port[1]}
+initialise_postgres
 
 phase "plug-ins"
-export FORMLINE_TEST_PLUGINS=$scratch/plugins
+export FORMLINE_TEST_PLUGINS=$scratch/plugins FORMLINE_TEST_GUESTS=$scratch/guests
 deploy/setup/plugins "$FORMLINE_TEST_PLUGINS"
-FORMLINE_TEST_GUESTS=$(deploy/setup/guests)
-export FORMLINE_TEST_GUESTS
+deploy/setup/guests "$FORMLINE_TEST_GUESTS"
 
 phase "tests: build"
-"$nextest" nextest run --locked --no-run "$@"
-# Only now, so that the compiler does not have to share two cores and the memory with it.
+cargo test --locked --workspace --no-run
+# Only now, so that the compiler does not have to share two cores and the memory with them.
 "$FORMLINE_KAFKA_SCRIPT" start "$scratch/kafka" "${port[0]}"
-start_postgres "${port[1]}"
+postgres --wait -l "$scratch/postgres/log" -o "-h 127.0.0.1 -p ${port[1]} -k '' -c max_connections=300" start
 
 phase "tests: run"
-failed=0
-"$nextest" nextest run --locked "$@" || failed=$?
-deploy/check/slowest-tests "${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml"
-((failed == 0)) || exit "$failed"
+report=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
+rm -f "$report"
+try "$nextest" nextest run --locked "$@"
+[[ ! -e $report ]] || deploy/check/slowest-tests "$report"
 
-if [[ $whole == true ]]; then
+if [[ $is_whole == true ]]; then
     phase "tests: examples in the documentation"
-    cargo test --locked --workspace --doc --quiet
+    try cargo test --locked --workspace --doc --quiet
 
     phase "tests: plug-ins"
+    export CARGO_TARGET_DIR=${FORMLINE_PLUGINS_TARGET:-$HOME/.cache/formline-plugins}
     cd plugins
-    CARGO_TARGET_DIR=${FORMLINE_PLUGINS_TARGET:-$HOME/.cache/formline-plugins} cargo test --workspace --locked --quiet
+    try cargo test --workspace --locked --quiet
 fi
+exit "$failed"

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::tools::{self, repository};
+use crate::tools::repository;
 
 /// The folder with `rows.wasm`, `analytics.wasm` and `enrich.wasm`: the one that
 /// `FORMLINE_TEST_PLUGINS` names, else one that is built once per process. The first build takes a
@@ -15,10 +15,7 @@ use crate::tools::{self, repository};
 #[must_use]
 pub fn plugins_dir() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| match std::env::var_os("FORMLINE_TEST_PLUGINS") {
-        Some(folder) => folder.into(),
-        None => build(),
-    })
+    FOLDER.get_or_init(|| built("FORMLINE_TEST_PLUGINS", "plugins"))
 }
 
 /// The folder with the plug-ins of `processors/tests/guests`: the one that `FORMLINE_TEST_GUESTS`
@@ -29,13 +26,17 @@ pub fn plugins_dir() -> &'static Path {
 #[must_use]
 pub fn guests_dir() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| tools::find("FORMLINE_TEST_GUESTS", "guests", &[]))
+    FOLDER.get_or_init(|| built("FORMLINE_TEST_GUESTS", "guests"))
 }
 
-fn build() -> PathBuf {
+/// The folder that the variable names, else one that a script of `deploy/setup` fills.
+fn built(variable: &str, script: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os(variable) {
+        return folder.into();
+    }
     // The same for every test process, and outside of the repository.
-    let folder = std::env::temp_dir().join("formline-test-plugins");
-    let script = repository().join("deploy/setup/plugins");
+    let folder = std::env::temp_dir().join(format!("formline-test-{script}"));
+    let script = repository().join("deploy/setup").join(script);
     let status = Command::new(&script).arg(&folder).status();
     assert!(
         status.is_ok_and(|code| code.success()),
