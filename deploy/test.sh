@@ -73,7 +73,7 @@ cargo test --locked --workspace --no-run
 postgres --wait -l "$scratch/postgres/log" -o "-h 127.0.0.1 -p ${port[1]} -k '' -c max_connections=300" start
 
 phase "tests: run"
-report=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
+report=target/nextest/default/junit.xml
 rm -f "$report"
 try "$nextest" nextest run --locked "$@"
 [[ ! -e $report ]] || deploy/check/slowest-tests "$report"
