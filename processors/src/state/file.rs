@@ -66,7 +66,7 @@ impl StateFile {
         match read {
             Ok((file, Some(coverage))) => return Ok(Some((file, coverage))),
             Ok((_, None)) => {
-                tracing::info!(?path, "deleted a state file of another format version")
+                tracing::info!(?path, "deleted a state file of another format version");
             }
             Err(error) => tracing::warn!(?path, %error, "deleted an unusable state file"),
         }

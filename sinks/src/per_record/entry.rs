@@ -100,7 +100,7 @@ impl JournalEntry {
     }
 
     /// The value of the journal's record about an attempt.
-    pub(super) fn to_value(self, attempt: &Attempt) -> Vec<u8> {
+    pub(super) fn into_value(self, attempt: &Attempt) -> Vec<u8> {
         let stored = StoredEntry {
             record: attempt.key.position.clone(),
             read: RecordPosition::of(&attempt.partition, attempt.offset),
@@ -174,7 +174,7 @@ mod tests {
             let text = format!(
                 r#"{{"record":{position},"read":{position},"outcome":"{word}","attempt":1,"doubts":1,"at":"1970-01-01T00:00:00Z","reason":"code","detail":"text"}}"#
             );
-            let value = entry.clone().to_value(&attempt);
+            let value = entry.clone().into_value(&attempt);
             assert_eq!(str::from_utf8(&value), Ok(text.as_str()));
             let key = Some(b"id".as_slice());
             let record = Record::new(partition.clone(), 0, 0, key, Some(&value), &[]);

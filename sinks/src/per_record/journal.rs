@@ -55,7 +55,7 @@ impl Journal {
         attempt: &Attempt,
         entry: JournalEntry,
     ) -> Result<bool, Error> {
-        let value = entry.to_value(attempt);
+        let value = entry.into_value(attempt);
         let written = self.producer.send(|| self.outgoing(attempt, &value)).await;
         written.map_err(|source| Error::Journal {
             topic: self.topic.to_string(),

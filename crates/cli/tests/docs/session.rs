@@ -61,7 +61,7 @@ impl Session {
         for service in &document.needs {
             match service.as_str() {
                 "postgres" => {
-                    texts.push((POSTGRES.to_owned(), Postgres::shared().await.database()))
+                    texts.push((POSTGRES.to_owned(), Postgres::shared().await.database()));
                 }
                 "redis" => {
                     let started = redis.insert(Redis::start_own().await);

@@ -121,7 +121,7 @@ async fn write_until_killed(base: &str, first: usize) -> usize {
             .await;
         match sent {
             Ok(response) => {
-                assert_eq!(response.status(), 200, "{}", response.text().await.unwrap())
+                assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
             }
             Err(_) => return batch,
         }
