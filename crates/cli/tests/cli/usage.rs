@@ -41,7 +41,10 @@ fn a_flag_means_the_same_in_every_command() {
                 .unwrap_or_else(|| panic!("{command} lacks {flag}:\n{help}"));
             let rest = lines.take_while(|line| !line.trim_start().starts_with('-'));
             // Commands with long help put the text below the flag.
-            let words = [found].into_iter().chain(rest).flat_map(str::split_whitespace);
+            let words = [found]
+                .into_iter()
+                .chain(rest)
+                .flat_map(str::split_whitespace);
             let words = words.collect::<Vec<_>>().join(" ");
             let first = known
                 .entry(flag.to_owned())
