@@ -139,10 +139,10 @@ pub(super) static POSTGRES_SCHEMA: Format = Format {
 
 pub(super) static DELAY: Format = Format {
     title: "delay",
-    rule: "a duration such as `5s`, `10m` or `1h 30m`, at most seven days",
+    rule: "a duration such as `5s` or `1h 30m`, at most seven days; an empty one is skipped",
     pattern: "[0-9].*",
     check: |text| {
-        unless(parse_delay(text).is_some(), || {
+        unless(text.is_empty() || parse_delay(text).is_some(), || {
             let problem = format!("`{text}` is not a delay");
             let remedy = "write delays of up to seven days, such as [\"5s\", \"10m\", \"24h\"]";
             (problem, remedy)
