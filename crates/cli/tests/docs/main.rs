@@ -5,6 +5,7 @@
 
 mod document;
 mod expectation;
+mod links;
 mod paths;
 mod ports;
 mod session;
