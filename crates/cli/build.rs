@@ -1,5 +1,6 @@
 //! Provides the commit and the build date to `src/version.rs`, in a reproducible way: the date is
-//! that of the commit, or `SOURCE_DATE_EPOCH`. Outside of a git checkout both are `unknown`.
+//! that of the commit, or `SOURCE_DATE_EPOCH`. Outside of a checkout of this repository, both are
+//! `unknown`.
 
 use std::{env, path::Path, process::Command};
 
@@ -9,9 +10,15 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=FORMLINE_COMMIT");
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
-    watch_head();
-    let commit = variable("FORMLINE_COMMIT").or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
-    let seconds = variable("SOURCE_DATE_EPOCH").or_else(|| git(&["show", "-s", "--format=%ct"]));
+    let is_checkout = is_checkout();
+    if is_checkout {
+        watch_head();
+    }
+    let from_git = |arguments: &[&str]| is_checkout.then(|| git(arguments)).flatten();
+    let commit =
+        variable("FORMLINE_COMMIT").or_else(|| from_git(&["rev-parse", "--short=12", "HEAD"]));
+    let seconds =
+        variable("SOURCE_DATE_EPOCH").or_else(|| from_git(&["show", "-s", "--format=%ct"]));
     let date = seconds.and_then(|seconds| Some(utc_date(seconds.parse().ok()?)));
     let or_unknown = |value: Option<String>| value.unwrap_or_else(|| UNKNOWN.to_owned());
     println!(
@@ -19,6 +26,15 @@ fn main() {
         or_unknown(commit)
     );
     println!("cargo::rustc-env=FORMLINE_BUILD_DATE={}", or_unknown(date));
+}
+
+/// Whether git finds the repository of these sources. An archive of them may have been unpacked
+/// inside of another repository, whose commit says nothing about them.
+fn is_checkout() -> bool {
+    let canonical = |path: &Path| path.canonicalize().ok();
+    let top = git(&["rev-parse", "--show-toplevel"]).and_then(|top| canonical(Path::new(&top)));
+    let package = variable("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    top.is_some() && top == canonical(&Path::new(&package).join("../.."))
 }
 
 /// Runs this script again after a commit or a checkout, and not otherwise. Cargo would run it on

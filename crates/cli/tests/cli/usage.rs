@@ -86,11 +86,17 @@ fn the_version_contains_the_commit_and_the_build_date() {
     let version = text.trim().strip_prefix("formline ").unwrap();
     let build = version.strip_prefix(env!("CARGO_PKG_VERSION")).unwrap();
     let build = build.strip_prefix(" (").unwrap().strip_suffix(')').unwrap();
-    let (commit, date) = build.split_once(' ').unwrap();
-    let is_hash = commit.len() >= 7 && commit.chars().all(|c| c.is_ascii_hexdigit());
-    let is_date = date.len() == "2026-11-28".len() && date.starts_with("20");
-    assert!(commit == "unknown" || is_hash, "{text}");
-    assert!(date == "unknown" || is_date, "{text}");
+    let (commit, date) = build.rsplit_once(' ').unwrap();
+    // What the build script has seen: it has compiled the binary together with this test.
+    match option_env!("FORMLINE_COMMIT").filter(|given| !given.is_empty()) {
+        Some(given) => assert_eq!(commit, given),
+        None => {
+            let is_hash = commit.len() >= 7 && commit.chars().all(|c| c.is_ascii_hexdigit());
+            assert!(commit == "unknown" || is_hash, "{text}");
+        }
+    }
+    let shape = date.replace(|c: char| c.is_ascii_digit(), "0");
+    assert!(date == "unknown" || shape == "0000-00-00", "{text}");
 }
 
 #[test]

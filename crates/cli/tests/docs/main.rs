@@ -5,20 +5,17 @@
 
 mod document;
 mod expectation;
+mod links;
+mod paths;
 mod ports;
 mod session;
 mod stubs;
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
-
-use tokio::sync::Semaphore;
+use std::{collections::BTreeSet, fs};
 
 use self::{
     document::{Action, Document},
+    paths::repository,
     session::Session,
 };
 
@@ -51,11 +48,7 @@ documents! {
     how_to_webhook: "docs/how-to/webhook.md",
 }
 
-/// Documents that run at the same time. Each of them starts at least one process, and mostly waits.
-static PERMITS: Semaphore = Semaphore::const_new(4);
-
 async fn execute(path: &str) {
-    let _permit = PERMITS.acquire().await.unwrap();
     let text = fs::read_to_string(repository().join(path)).unwrap();
     let document = Document::parse(path, &text).unwrap_or_else(|error| panic!("{error}"));
     let mut session = Session::start(&document).await;
@@ -87,9 +80,4 @@ fn every_document_has_a_command_that_is_executed() {
         let count = count.filter(|action| executes(action)).count();
         assert!(count > 0, "{path} has no block that is executed");
     }
-}
-
-fn repository() -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    folder.canonicalize().unwrap()
 }

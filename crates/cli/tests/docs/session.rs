@@ -18,8 +18,9 @@ use tokio::net::TcpStream;
 use super::{
     document::{Action, Background, Block, Document},
     expectation,
+    paths::repository,
     ports::Substitution,
-    repository, stubs,
+    stubs,
 };
 
 pub(crate) struct Session {

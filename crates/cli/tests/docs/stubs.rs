@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use super::{ports::Substitution, repository};
+use super::{paths::repository, ports::Substitution};
 
 /// Adds a flag with this run's address unless the command has it.
 const FORMLINE: &str = r#"#!/usr/bin/env bash

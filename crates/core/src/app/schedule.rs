@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{ConfigKey, SectionReader, parse_delay};
 
-/// Reads a `schedule`.
+/// Reads a `schedule`. Empty items are skipped: `""` alone is a schedule without delays.
 pub(super) fn read(section: &mut SectionReader<'_>, key: &'static ConfigKey) -> Vec<Duration> {
     let written = section.texts(key);
     let delays: Vec<_> = written

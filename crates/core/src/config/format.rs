@@ -17,8 +17,8 @@ pub struct Format {
     pub title: &'static str,
     /// What the reference says about it, in Markdown.
     pub rule: &'static str,
-    /// A regular expression that the whole text matches, for the JSON Schema. It may accept more
-    /// than the reader does.
+    /// A regular expression that the whole text matches, for the JSON Schema. It accepts all that
+    /// the reader accepts, and may accept more. `[\s\S]` also matches line breaks, `.` does not.
     pub pattern: &'static str,
     /// Returns what is wrong with a text.
     pub(crate) check: fn(&str) -> Option<Fault>,
@@ -76,7 +76,7 @@ pub(super) static PATH: Format = Format {
 pub(super) static WEB_ADDRESS: Format = Format {
     title: "web address",
     rule: "starts with `https://` or `http://`",
-    pattern: "https?://.*",
+    pattern: r"https?://[\s\S]*",
     check: |text| {
         unless(is_http(text), || {
             let problem = format!("`{text}` is not a web address");
@@ -89,7 +89,7 @@ pub(super) static WEB_ADDRESS: Format = Format {
 pub(super) static WEBHOOK_URL: Format = Format {
     title: "web address",
     rule: "starts with `https://` or `http://`",
-    pattern: "https?://.*",
+    pattern: r"https?://[\s\S]*",
     check: |text| {
         unless(is_http(text), || {
             let problem = "this is not an address that can be called".to_owned();
@@ -114,7 +114,7 @@ pub(super) static SPREADSHEET: Format = Format {
 pub(super) static TAB: Format = Format {
     title: "title of a tab",
     rule: "1 to 100 characters",
-    pattern: ".{1,100}",
+    pattern: r"[\s\S]{1,100}",
     check: |text| {
         let length = text.chars().count();
         unless(length <= MAX_TAB_CHARACTERS, || {
@@ -139,10 +139,10 @@ pub(super) static POSTGRES_SCHEMA: Format = Format {
 
 pub(super) static DELAY: Format = Format {
     title: "delay",
-    rule: "a duration such as `5s`, `10m` or `1h 30m`, at most seven days",
-    pattern: "[0-9].*",
+    rule: "a duration such as `5s` or `1h 30m`, at most seven days; an empty one is skipped",
+    pattern: r"(\+?[0-9Pp][\s\S]*)?",
     check: |text| {
-        unless(parse_delay(text).is_some(), || {
+        unless(text.is_empty() || parse_delay(text).is_some(), || {
             let problem = format!("`{text}` is not a delay");
             let remedy = "write delays of up to seven days, such as [\"5s\", \"10m\", \"24h\"]";
             (problem, remedy)
@@ -153,7 +153,7 @@ pub(super) static DELAY: Format = Format {
 pub(super) static NETWORK: Format = Format {
     title: "network",
     rule: "an address, or a network such as `10.1.2.0/24`",
-    pattern: " *([0-9A-Fa-f.:]+(/[0-9]+)?)? *",
+    pattern: r"\s*([0-9A-Fa-f.:]+(/[0-9]+)?)?\s*",
     check: |text| {
         unless(
             text.trim().is_empty() || parse_network(text).is_some(),
@@ -171,7 +171,7 @@ pub(super) static NETWORK: Format = Format {
 pub(super) static POSTGRES_URL: Format = Format {
     title: "address of PostgreSQL",
     rule: "`postgres://USER@HOST:PORT/DATABASE`",
-    pattern: "(postgres(ql)?://.*)?",
+    pattern: r"(postgres(ql)?://[\s\S]*)?",
     check: |text| {
         let is_valid = text.starts_with("postgres://") || text.starts_with("postgresql://");
         unless(is_valid || text.is_empty(), || {
@@ -184,7 +184,7 @@ pub(super) static POSTGRES_URL: Format = Format {
 pub(super) static SMTP_URL: Format = Format {
     title: "address of an SMTP server",
     rule: "`smtps://HOST:PORT` or `smtp://HOST:PORT`",
-    pattern: "(smtps?://.*)?",
+    pattern: r"(smtps?://[\s\S]*)?",
     check: |text| {
         let is_valid = text.starts_with("smtp://") || text.starts_with("smtps://");
         unless(is_valid || text.is_empty(), || {
@@ -197,7 +197,7 @@ pub(super) static SMTP_URL: Format = Format {
 pub(super) static REDIS_URL: Format = Format {
     title: "address of Redis",
     rule: "`redis://HOST:PORT/DATABASE`, or `rediss://…` for TLS",
-    pattern: "(rediss?://[^/:].*)?",
+    pattern: r"(rediss?://([\s\S]*@)?[^/:@][^@]*)?",
     check: |text| {
         let rest = text
             .strip_prefix("redis://")
@@ -215,7 +215,7 @@ pub(super) static REDIS_URL: Format = Format {
 pub(super) static SENTINELS: Format = Format {
     title: "list of addresses",
     rule: "`HOST:PORT`, separated by commas",
-    pattern: "([^,/@]+:[0-9]+(, *[^,/@]+:[0-9]+)*)?",
+    pattern: r"([^,/@]+:\+?[0-9]+\s*(,[^,/@]+:\+?[0-9]+\s*)*)?",
     check: |text| {
         let is_valid = text.split(',').all(|one| parse_address(one).is_some());
         unless(is_valid || text.is_empty(), || {
@@ -224,6 +224,15 @@ pub(super) static SENTINELS: Format = Format {
         })
     },
 };
+
+// === impl Format ===
+
+impl Format {
+    /// Returns whether the reader accepts a text.
+    pub fn accepts(&self, text: &str) -> bool {
+        (self.check)(text).is_none()
+    }
+}
 
 fn unless(is_valid: bool, fault: impl FnOnce() -> (String, &'static str)) -> Option<Fault> {
     (!is_valid).then(|| {

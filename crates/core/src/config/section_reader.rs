@@ -187,16 +187,22 @@ impl<'a> SectionReader<'a> {
         })
     }
 
-    /// The remedy for a key that belongs to another kind of sink or into a variable.
+    /// The remedy for a key that belongs to other kinds of sink or into a variable.
     fn elsewhere(&self, name: &str) -> Option<String> {
-        let key = self.section.keys.iter().find(|key| key.name == name)?;
-        match key.variable {
-            Some(variable) if !key.in_file => Some(format!("set {variable} instead")),
-            _ => Some(format!(
-                "remove it; only a sink of kind {} has it",
-                key.kinds.join(" or ")
-            )),
+        // Kinds that share a key with different defaults have an entry each.
+        let named = || self.section.keys.iter().filter(|key| key.name == name);
+        let first = named().next()?;
+        if let Some(variable) = first.variable.filter(|_| !first.in_file) {
+            return Some(format!("set {variable} instead"));
         }
+        let kinds: Vec<_> = named().flat_map(|key| key.kinds).copied().collect();
+        Some(match kinds.as_slice() {
+            [kind] => format!("remove it; only a sink of kind {kind} has it"),
+            kinds => format!(
+                "remove it; only sinks of kind {} have it",
+                kinds.join(" and ")
+            ),
+        })
     }
 
     /// Reads the value of a key if it is there, and remembers the key if the value was reported.

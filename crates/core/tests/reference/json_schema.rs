@@ -115,7 +115,7 @@ fn value(key: &ConfigKey) -> Value {
 /// Any text may contain `${NAME}`, whose value only the reader knows.
 const VARIABLE: &str = r"\$\{";
 
-fn string(format: Option<&Format>, is_required: bool) -> Value {
+pub(crate) fn string(format: Option<&Format>, is_required: bool) -> Value {
     match format {
         Some(format) => {
             let pattern = format!("^({})$|{VARIABLE}", format.pattern);

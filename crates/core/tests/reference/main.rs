@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod example;
+mod formats;
 mod json_schema;
 mod markdown;
 

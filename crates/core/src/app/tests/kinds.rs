@@ -204,6 +204,16 @@ const SINKS: &[Case] = &[
         "kind = \"carrier-pigeon\"",
         "write one of: sheets, postgres, email, webhook",
     ),
+    (
+        "tab = \"Counts\"",
+        "tab = \"Counts\"\nsecret = \"whsec_x\"",
+        "unknown key `secret`; remove it; only a sink of kind webhook has it",
+    ),
+    (
+        "tab = \"Counts\"",
+        "tab = \"Counts\"\nschedule = [\"5s\"]",
+        "unknown key `schedule`; remove it; only sinks of kind email and webhook have it",
+    ),
     ("input = [\"counts\"]", "input = []", "`input` is empty"),
     (
         "input = [\"counts\"]",

@@ -148,26 +148,28 @@ fn an_email_sink_has_a_journal_and_may_not_read_what_forms_write() {
     load_text(&sink("students")).expect_err("the topic may contain a submission twice");
 }
 
+/// The example with a webhook sink.
+fn webhook(more: &str) -> String {
+    format!(
+        "{GOOD}\n[[sink]]\nname = \"crm\"\nkind = \"webhook\"\ninput = [\"counts\"]\n\
+         url = \"https://example.org/hook\"\nsecret = \"whsec_x\"\n{more}"
+    )
+}
+
 #[test]
 fn a_webhook_sink_has_a_partition_for_each_possible_delay() {
-    let sink = |more: &str| {
-        format!(
-            "{GOOD}\n[[sink]]\nname = \"crm\"\nkind = \"webhook\"\ninput = [\"counts\"]\n\
-             url = \"https://example.org/hook\"\nsecret = \"whsec_x\"\n{more}"
-        )
-    };
-    let apps = load_text(&sink("")).expect("it is valid");
+    let apps = load_text(&webhook("")).expect("it is valid");
     let partitions = |name: &str| apps[0].topic(name).expect("it is declared").partitions;
     assert_eq!(partitions("school.crm.retries"), 20);
     assert_eq!(partitions("school.crm.journal"), 20);
     let own = ["counts".to_owned(), "school.crm.retries".to_owned()];
     assert_eq!(apps[0].sinks[1].topics(), own);
-    let apps = load_text(&sink("schedule = [\"5s\", \"1h 30m\"]")).expect("it is valid");
-    let SinkKind::Webhook(webhook) = &apps[0].sinks[1].kind else {
+    let apps = load_text(&webhook("schedule = [\"5s\", \"1h 30m\"]")).expect("it is valid");
+    let SinkKind::Webhook(crm) = &apps[0].sinks[1].kind else {
         panic!("{:?}", apps[0].sinks[1].kind);
     };
-    assert_eq!(webhook.schedule, [5, 5400].map(Duration::from_secs));
-    assert!(!format!("{webhook:?}").contains("whsec_x"));
+    assert_eq!(crm.schedule, [5, 5400].map(Duration::from_secs));
+    assert!(!format!("{crm:?}").contains("whsec_x"));
     for (wrong, problem) in [
         ("schedule = []", "`schedule` is empty"),
         ("schedule = [\"5s\", \"soon\"]", "`soon` is not a delay"),
@@ -180,12 +182,31 @@ fn a_webhook_sink_has_a_partition_for_each_possible_delay() {
         ),
         ("in_flight = 0", "0 is out of range"),
     ] {
-        let found = load_text(&sink(wrong)).expect_err("an error");
+        let found = load_text(&webhook(wrong)).expect_err("an error");
         assert!(found[0].problem.contains(problem), "{found:?}");
     }
-    let text = sink("").replace("https:", "ftp:");
+    let text = webhook("").replace("https:", "ftp:");
     let found = load_text(&text).expect_err("an error");
     assert!(found[0].problem.contains("not an address"), "{found:?}");
+}
+
+#[test]
+fn empty_delays_are_skipped() {
+    for (written, expected) in [
+        ("[\"\", \"5s\", \"\", \"5m\"]", &[5, 300][..]),
+        ("[\"\"]", &[]),
+        ("\"\"", &[]),
+    ] {
+        let text = webhook(&format!("schedule = {written}"));
+        let apps = load_text(&text).expect("it is valid");
+        let sink = &apps[0].sinks[1];
+        let expected: Vec<_> = expected.iter().copied().map(Duration::from_secs).collect();
+        assert_eq!(sink.kind.schedule(), expected, "{written}");
+        // Without a delay there is nothing to wait for.
+        let retries = apps[0].topic("school.crm.retries");
+        assert_eq!(retries.is_some(), !expected.is_empty(), "{written}");
+        assert_eq!(sink.topics().len(), 1 + usize::from(!expected.is_empty()));
+    }
 }
 
 #[test]
