@@ -4,6 +4,10 @@
 //!
 //! A kind of sink is a [`Destination`]; the partitions of one assignment are a [`Session`].
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::{
     collections::{HashMap, HashSet},
     future::pending,
