@@ -18,7 +18,9 @@ pub(super) struct PartitionQueue {
     read: i64,
     /// Everything before this offset is done.
     done: i64,
-    /// The consumer may still report the position from before a seek.
+    /// The consumer was sought, and no record has arrived since. A position from before the seek
+    /// would declare records done that are read again. librdkafka's seek makes the position
+    /// invalid, so that the consumer reports none; this is a defence in case it does report one.
     is_position_stale: bool,
 }
 
@@ -31,7 +33,7 @@ const MAX_WAITING: usize = 100;
 
 impl PartitionQueue {
     /// A queue that continues at the committed offset. `is_position_stale` says that the consumer
-    /// was sought and may report its earlier position until the first record arrives.
+    /// was sought: positions are ignored until the first record arrives.
     pub(super) fn new(committed: i64, is_position_stale: bool) -> Self {
         Self {
             read: committed,
@@ -174,7 +176,7 @@ mod tests {
         assert_eq!(
             sought.skip_to(12),
             None,
-            "the position is from before the seek"
+            "no record has arrived since the seek"
         );
     }
 

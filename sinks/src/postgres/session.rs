@@ -30,8 +30,8 @@ pub(crate) struct PostgresSession {
     buffer: RowBuffer,
     /// The offsets in the database.
     stored: Positions,
-    /// Behind the last record that was read of each partition. Before the first record after a
-    /// seek, the Kafka client may still report the position from before it.
+    /// Behind the last record that was read of each partition. Positions count only from the first
+    /// record on: a seek makes them invalid, and this is a defence in case one is reported.
     read: Positions,
     dead_letters: DeadLetterQueue,
     metrics: PostgresMetrics,

@@ -79,6 +79,9 @@ async fn a_server_that_never_replies_gets_a_message_twice_and_no_more() {
     let next = pipeline.submit_for("ada@example.com").await;
     pipeline.expect(&[next]).await;
     assert_eq!(pipeline.smtp.seen(), ["hang", "hang", "250"]);
+    let sink = format!("{}.mail", pipeline.app);
+    let unknown = format!(r#"formline_sink_records_total{{outcome="uncertain",sink="{sink}"}}"#);
+    eventually(DEADLINE, async || running.metric(&unknown).await == 1.0).await;
     running.stop().await;
 }
 

@@ -130,6 +130,7 @@ impl Pipeline {
             },
             google: emulator(&google_server),
             google_server,
+            // More than any test needs, so that only tests of `with_quota` are throttled.
             calls_per_minute: 6_000,
             redis: None,
         }
@@ -157,7 +158,7 @@ impl Pipeline {
         }
     }
 
-    /// StartOffset the next start on, rows wait in this Redis, flushed by the sink itself or by
+    /// From the next start on, rows wait in this Redis, flushed by the sink itself or by
     /// [`Self::flush`].
     pub(crate) fn buffer_in_redis(&mut self, redis: settings::Redis, flushes: bool) {
         self.redis = Some(redis);

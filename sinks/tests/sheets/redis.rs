@@ -1,9 +1,13 @@
 //! Rows wait in a real Redis: whatever it loses, each row is written exactly once and in order.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use formline_core::{Secret, app::Buffer, settings};
 use formline_testing::{Redis, RedisSet, eventually};
+use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::pipeline::{DEADLINE, Pipeline, any_cells, cell, now};
@@ -68,21 +72,46 @@ pub(crate) fn waiting(redis: &Redis, pipeline: &Pipeline) -> String {
     redis.ask(&["zcard", &key(pipeline, "rows")])
 }
 
+/// Submits ten rows out of order, one after another. Returns their ids in the order of their times,
+/// which are `step` apart.
+async fn submit_out_of_order(pipeline: &Pipeline, step: SignedDuration) -> Vec<String> {
+    let begin = now();
+    let mut sent = Vec::new();
+    for n in [7, 2, 9, 0, 5, 1, 8, 3, 6, 4] {
+        let id = pipeline.submit(begin + step * n, any_cells()).await;
+        sent.push((n, id));
+    }
+    sent.sort();
+    sent.into_iter().map(|(_, id)| id).collect()
+}
+
 #[tokio::test]
 async fn rows_pass_through_redis_in_order_and_leave_nothing_behind() {
     let redis = Redis::start_own().await;
     let pipeline = with_redis(&redis).await;
-    let begin = now();
-    let mut sent = Vec::new();
-    for n in [7_i64, 2, 9, 0, 5, 1, 8, 3, 6, 4] {
-        let time = begin + jiff::SignedDuration::from_millis(n * 10);
-        sent.push((n, pipeline.submit(time, any_cells()).await));
-    }
+    let ids = submit_out_of_order(&pipeline, SignedDuration::from_millis(10)).await;
     // All rows are in Kafka when the sink starts, so none is written before an earlier one has
     // arrived.
     let running = pipeline.start();
-    sent.sort();
-    let ids: Vec<_> = sent.into_iter().map(|(_, id)| id).collect();
+    pipeline.expect(&ids).await;
+    assert!(pipeline.sheet().await.iter().all(|row| row[2] == ""));
+    pipeline.expect_committed().await;
+    assert_eq!(waiting(&redis, &pipeline), "0");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn rows_that_reach_a_running_sink_out_of_order_are_in_order_in_the_sheet() {
+    let redis = Redis::start_own().await;
+    let mut pipeline = with_redis(&redis).await;
+    pipeline.settings.grace = Duration::from_secs(2);
+    let running = pipeline.start();
+    // Connects the producer, so that the other rows arrive within the grace.
+    let mut ids = vec![pipeline.submit(now(), any_cells()).await];
+    running.expect_ready().await;
+    // The times are so far apart that a busy machine has some more time: the last row, 4, must
+    // arrive before 5 is due, half a second after the grace.
+    ids.extend(submit_out_of_order(&pipeline, SignedDuration::from_millis(100)).await);
     pipeline.expect(&ids).await;
     assert!(pipeline.sheet().await.iter().all(|row| row[2] == ""));
     pipeline.expect_committed().await;
@@ -202,7 +231,7 @@ async fn large_rows_go_to_redis_and_back_a_few_at_a_time() {
 async fn rows_with_extreme_times_wait_like_any_other() {
     let redis = Redis::start_own().await;
     let mut pipeline = with_redis(&redis).await;
-    pipeline.settings.hold_back = std::time::Duration::from_secs(1);
+    pipeline.settings.hold_back = Duration::from_secs(1);
     let running = pipeline.start();
     let mut ids = Vec::new();
     for time in ["9999-12-30T00:00:00Z", "0001-01-01T00:00:00Z"] {
@@ -218,7 +247,7 @@ async fn rows_with_extreme_times_wait_like_any_other() {
 async fn a_redis_whose_memory_is_full_can_still_be_emptied() {
     let redis = Redis::start_own().await;
     let mut pipeline = with_redis(&redis).await;
-    pipeline.settings.hold_back = std::time::Duration::from_secs(1);
+    pipeline.settings.hold_back = Duration::from_secs(1);
     pipeline.buffer_in_redis(at(&redis), false);
     let running = pipeline.start();
     let mut ids = Vec::new();

@@ -61,6 +61,9 @@ async fn a_failed_call_is_retried_by_the_schedule_with_the_same_id() {
     pipeline
         .expect_journal(&id, &["put-off", "put-off", "sent"])
         .await;
+    let sink = format!("{}.crm", pipeline.app);
+    let deferred = format!(r#"formline_sink_records_total{{outcome="put-off",sink="{sink}"}}"#);
+    eventually(DEADLINE, async || running.metric(&deferred).await == 2.0).await;
     pipeline.expect_outcomes(&[id], &[]).await;
     running.stop().await;
 }

@@ -14,9 +14,10 @@ impl<T> InFlight<T> {
         self.0.is_none()
     }
 
-    /// Starts a piece of work, which runs while the caller awaits [`ended`](Self::ended). It
-    /// replaces one that is under way.
+    /// Starts a piece of work, which runs while the caller awaits [`ended`](Self::ended). None may
+    /// be under way, because it would be dropped.
     pub(crate) fn start(&mut self, work: impl Future<Output = T> + Send + 'static) {
+        debug_assert!(self.is_idle(), "work is under way");
         self.0 = Some(Box::pin(work));
     }
 

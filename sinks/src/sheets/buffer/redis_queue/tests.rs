@@ -190,3 +190,44 @@ async fn the_keys_and_names_in_redis_do_not_change() {
     assert_eq!(row.member(), "id-3|8|00000000000000000008|3|rows");
     assert_eq!(row.by_offset(), "3|rows|00000000000000000008|id-3|8");
 }
+
+/// Redis holds queues of earlier versions, which a later one continues.
+#[tokio::test]
+async fn the_fields_of_the_state_in_redis_do_not_change() {
+    let server = formline_testing::Redis::start_own().await;
+    let queue = open(&server, 2).await;
+    let expect = |others: &[&str]| {
+        let of_fills = [
+            "fill:1|rows",
+            "fill:2|rows",
+            "next:1|rows",
+            "next:2|rows",
+            "start:1|rows",
+            "start:2|rows",
+            "tab",
+        ];
+        let mut expected = [&of_fills[..], others].concat();
+        expected.sort_unstable();
+        let found = server.ask(&["hkeys", "{app.sheet:id}:state"]);
+        let mut found: Vec<_> = found.lines().collect();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    };
+    expect(&[]);
+
+    let written = write(1, 0..2, 1);
+    queue.write(&written, 5).await.unwrap();
+    expect(&["count", "due:1|rows"]);
+    let full = queue.write(&write(2, 0..1, 1), 5).await.unwrap();
+    assert_eq!(full, WriteOutcome::Full);
+    expect(&["count", "due:1|rows", "full"]);
+    queue.snapshot(6, 40).await.unwrap().unwrap();
+    expect(&["count", "due:1|rows", "full", "held"]);
+
+    let rows = written.rows.iter();
+    let rows: Vec<_> = rows.map(|row| QueuedRow::of(&row.key)).collect();
+    let mut checkpoint = checkpoint();
+    checkpoint.positions.of(&partition(1), 2);
+    queue.remove(&rows, &checkpoint).await.unwrap();
+    expect(&["count", "due:1|rows", "held", "low:1|rows"]);
+}

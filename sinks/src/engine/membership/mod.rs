@@ -4,6 +4,10 @@
 //!
 //! A kind of sink is a [`Destination`]; the partitions of one assignment are a [`Session`].
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
 use std::{
     collections::{HashMap, HashSet},
     future::pending,
@@ -80,9 +84,9 @@ pub(crate) trait Session: Send {
     fn take(&mut self, record: Record);
 
     /// Starts what is due. `positions` are the offsets that the consumer reads next, which control
-    /// records can move beyond the last record. After a seek, the client may report the position
-    /// from before it until the first record arrives. Returns offsets to commit, if there are any
-    /// without waiting.
+    /// records can move beyond the last record. A seek makes the position invalid, and the
+    /// partition has none until the next record or control record is read. Returns offsets to
+    /// commit, if there are any without waiting.
     fn advance<'a>(
         &'a mut self,
         positions: &'a [(Partition, i64)],
