@@ -1,5 +1,5 @@
 # The words that people and CI share; `make` lists them.
-# What is fetched or built goes to ~/.cache, what a running line keeps to $(DATA).
+# Downloads and builds go to ~/.cache, the data of a running Formline to $(DATA).
 
 SHELL := /bin/bash
 DATA ?= formline-data
@@ -36,7 +36,7 @@ kafka: ## install and start Apache Kafka on 127.0.0.1:9092, unless it runs
 kafka-stop: ## stop that Kafka; its data stay
 	@deploy/kafka/kafka stop $(DATA)/kafka
 
-plugins: ## build the plug-ins; a running line swaps in those that changed
+plugins: ## build the plug-ins; a running Formline swaps in those that changed
 	@deploy/setup/plugins $(DATA)/plugins
 
 test: ## every test, with every drill in its short form
@@ -59,6 +59,6 @@ bench: ## Formline against bare loops on the same Kafka, and plug-ins against na
 	cargo build --locked --release --package formline-cli --package formline-loadtest
 	$(CARGO_TARGET_DIR)/release/formline-loadtest bench $(ARGS)
 
-k6: ## 1,000 users x 5 forms against a line that is up, on 127.0.0.1:8080
+k6: ## 1,000 users x 5 forms against a running Formline on 127.0.0.1:8080
 	@mkdir -p $(DATA)/k6
 	@$$(deploy/setup/tool k6) run --no-usage-report -e SUMMARY=$(DATA)/k6/closed $(ARGS) loadtest/k6/closed.js

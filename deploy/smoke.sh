@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What README.md promises to a newcomer, tried as one: `make up`, one form posted, its row in the sheet.
-# Ports and folders are its own, so that it runs beside a line that is already up. It uses the build of the tests.
+# Ports and folders are its own, so that it runs beside another Formline. It uses the build of the tests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod cells;
+mod emulated_google;
 mod faults;
 mod kafka;
 mod live;

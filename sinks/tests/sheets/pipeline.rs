@@ -26,7 +26,7 @@ use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
 pub(crate) use crate::running::{DEADLINE, Running};
-use crate::spreadsheet::EmulatedGoogle;
+use crate::emulated_google::EmulatedGoogle;
 
 /// How long the sink of an impatient pipeline waits for a response.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
