@@ -73,7 +73,7 @@ pub(crate) struct TopArgs {
     /// Refresh interval, from 200ms to 1m
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration::interval)]
     pub(crate) interval: Duration,
-    /// Print one table after one interval and exit; the default without a terminal and with --json
+    /// Print one table after one interval and exit; implied by --json and without a terminal
     #[arg(long)]
     pub(crate) once: bool,
     #[command(flatten)]
