@@ -25,8 +25,8 @@ use formline_testing::{Kafka, eventually, kafka, unique};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
-pub(crate) use crate::running::{DEADLINE, Running};
 use crate::emulated_google::EmulatedGoogle;
+pub(crate) use crate::running::{DEADLINE, Running};
 
 /// How long the sink of an impatient pipeline waits for a response.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
