@@ -1,6 +1,6 @@
 //! Compares the output of a block with the lines that the document shows.
 
-/// Stands for any text within a line, and alone on a line for any lines.
+/// Matches any text within a line, and alone on a line any lines.
 const ANYTHING: char = '…';
 
 /// Every expected line must occur in the output, in the same order; other lines may come between.

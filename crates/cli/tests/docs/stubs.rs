@@ -1,4 +1,4 @@
-//! Programs that stand in front of the real ones on the PATH: `formline` with this run's addresses
+//! Programs that precede the real ones on the PATH: `formline` with this run's addresses
 //! where a document relies on the defaults, and `make` for the targets that documents use.
 
 use std::{
